@@ -1,0 +1,379 @@
+//! What is declared of a cloud: `cloud.toml`.
+//!
+//! The description holds no secret. Credentials are entries of a `clouds.yaml`, which is only
+//! referred to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{BackendName, DaemonId, DaemonKind, HostName, ServiceName};
+
+/// The format version of `cloud.toml` that this Volutus reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Why a cloud description was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not TOML, or not of the expected shape.
+    #[error("line {line}, column {column}: {message}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What the parser expected.
+        message: String,
+    },
+    /// The text was read, and what it says does not hold together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// A whole cloud description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// Format version; see [`FORMAT`].
+    pub format: u32,
+    /// The cloud's name, by which leases and records are kept.
+    pub name: HostName,
+    /// Which entries of which clouds.yaml to use.
+    pub credentials: Credentials,
+    /// How hosts are reached.
+    pub ssh: Ssh,
+    /// How code is put on hosts, and how daemons are switched to it.
+    pub releases: Releases,
+    /// What the synthetic user uses.
+    pub prober: ProberResources,
+    /// What differs from the catalog, per service.
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, ServiceDeclaration>,
+    /// The load balancers.
+    #[serde(default, rename = "load_balancer")]
+    pub load_balancers: Vec<LoadBalancer>,
+    /// The database servers.
+    #[serde(default, rename = "database")]
+    pub databases: Vec<Database>,
+    /// Sets of daemons that hosts carry.
+    #[serde(default, rename = "role")]
+    pub roles: Vec<Role>,
+    /// The hosts.
+    #[serde(default, rename = "host")]
+    pub hosts: Vec<HostDeclaration>,
+}
+
+/// References to entries of a `clouds.yaml`; never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// Path of the clouds.yaml, relative to the cloud description; the usual search path of
+    /// OpenStack clients where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clouds_yaml: Option<String>,
+    /// The entry with which Volutus works (an administrator of the cloud).
+    pub operator: String,
+    /// The entry of the synthetic user (a member of a project of its own).
+    pub prober: String,
+}
+
+/// How hosts are reached with the site's own OpenSSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ssh {
+    /// The remote user: root, or one with sudo and no password prompt.
+    pub user: String,
+    /// The port; that of ssh_config, else 22, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Path of the private key, relative to the cloud description; ssh's own choice (agent,
+    /// ssh_config) where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_file: Option<String>,
+    /// Path of the known_hosts file, relative to the cloud description. Host keys are always
+    /// checked strictly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts: Option<String>,
+    /// Path of an ssh_config, relative to the cloud description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_file: Option<String>,
+}
+
+/// How code is put on hosts and how daemons are switched to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Releases {
+    /// The method.
+    pub method: ReleaseMethod,
+    /// Where a series lives on a host; `{series}` and `{service}` are replaced.
+    pub path: String,
+    /// The symbolic link through which a daemon's unit finds its release; `{daemon}` and
+    /// `{service}` are replaced.
+    pub current: String,
+    /// The command that puts a series onto a host, with no effect on what runs; `{series}` is
+    /// replaced. It is run on the host, and may be run again.
+    pub stage: Vec<String>,
+}
+
+/// The ways of keeping releases on hosts that Volutus knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseMethod {
+    /// Python virtual environments side by side, one per series, and a symbolic link per daemon.
+    Venv,
+}
+
+/// What the synthetic user uses; all exist already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProberResources {
+    /// Name of the image that its instances boot from.
+    pub image: String,
+    /// Name of their flavor.
+    pub flavor: String,
+    /// Name of the network that its ports and instances are on.
+    pub network: String,
+    /// Volume type of its volumes; the cloud's default where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_type: Option<String>,
+}
+
+/// What this cloud does differently from the catalog, for one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceDeclaration {
+    /// Configuration files, in the order in which commands get them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_files: Vec<String>,
+}
+
+/// A load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Its kind.
+    pub kind: LoadBalancerKind,
+    /// The host it runs on.
+    pub host: HostName,
+    /// Path of its runtime socket on that host, with level admin.
+    pub socket: String,
+}
+
+/// The load balancers that Volutus can drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadBalancerKind {
+    /// HAProxy, by its runtime API.
+    Haproxy,
+}
+
+/// A database server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Its kind.
+    pub engine: DatabaseEngine,
+    /// The host it runs on.
+    pub host: HostName,
+}
+
+/// The database servers that Volutus knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatabaseEngine {
+    /// MariaDB.
+    Mariadb,
+}
+
+/// A set of daemons that hosts of one role carry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// The role's name.
+    pub name: HostName,
+    /// Its daemons.
+    pub daemons: Vec<DaemonDeclaration>,
+}
+
+/// One daemon of a role, and how it is managed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonDeclaration {
+    /// What it is, in the catalog's terms.
+    pub kind: DaemonKind,
+    /// Its systemd unit.
+    pub unit: String,
+    /// The TCP port of an API replica on its host's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The load balancer's backend that an API replica belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendName>,
+    /// Its server name in that backend; the host's name where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostDeclaration {
+    /// Its name; also the name that OpenStack's service records carry.
+    pub name: HostName,
+    /// The address at which Volutus reaches it and its API replicas.
+    pub address: IpAddr,
+    /// Its availability zone or other failure domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Its roles.
+    #[serde(default)]
+    pub roles: Vec<HostName>,
+}
+
+impl Inventory {
+    /// Reads a cloud description.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] with line and column where the text is not TOML of the expected shape;
+    /// [`Error::Contradiction`] where names do not refer to each other.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let inventory: Self = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start).min(text.len());
+            let before = &text[..text.floor_char_boundary(offset)];
+            Error::Syntax {
+                line: before.matches('\n').count() + 1,
+                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+                message: error.message().to_owned(),
+            }
+        })?;
+        inventory.check()?;
+        Ok(inventory)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |text: String| Err(Error::Contradiction(text));
+        if self.format != FORMAT {
+            return refuse(format!(
+                "format = {} is not known to this Volutus, which reads format = {FORMAT}",
+                self.format
+            ));
+        }
+        let mut roles = BTreeSet::new();
+        for role in &self.roles {
+            if !roles.insert(&role.name) {
+                return refuse(format!("role `{}` is declared twice", role.name));
+            }
+        }
+        let mut hosts = BTreeSet::new();
+        let mut addresses = BTreeMap::new();
+        let mut daemons = BTreeSet::new();
+        for host in &self.hosts {
+            if !hosts.insert(&host.name) {
+                return refuse(format!("host `{}` is declared twice", host.name));
+            }
+            if let Some(other) = addresses.insert(host.address, &host.name) {
+                return refuse(format!(
+                    "hosts `{other}` and `{}` have the same address {}",
+                    host.name, host.address
+                ));
+            }
+            for role in &host.roles {
+                if !roles.contains(role) {
+                    return refuse(format!(
+                        "host `{}` has role `{role}`, which no [[role]] declares",
+                        host.name
+                    ));
+                }
+            }
+        }
+        for (id, _, _) in self.daemons() {
+            if !daemons.insert(id.to_string()) {
+                return refuse(format!("daemon `{id}` is declared twice, by two roles of its host"));
+            }
+        }
+        for host in self
+            .load_balancers
+            .iter()
+            .map(|lb| &lb.host)
+            .chain(self.databases.iter().map(|db| &db.host))
+        {
+            if !hosts.contains(host) {
+                return refuse(format!(
+                    "a load balancer or database is on host `{host}`, which no [[host]] declares"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every declared daemon with its host and its declaration, ordered as declared.
+    pub fn daemons(
+        &self,
+    ) -> impl Iterator<Item = (DaemonId, &HostDeclaration, &DaemonDeclaration)> + '_ {
+        let roles: BTreeMap<&HostName, &Role> = self.roles.iter().map(|r| (&r.name, r)).collect();
+        self.hosts.iter().flat_map(move |host| {
+            let declared: Vec<_> = host
+                .roles
+                .iter()
+                .filter_map(|name| roles.get(name))
+                .flat_map(|role| role.daemons.iter())
+                .map(|daemon| (DaemonId::new(daemon.kind.clone(), host.name.clone()), host, daemon))
+                .collect();
+            declared
+        })
+    }
+
+    /// The host of that name.
+    #[must_use]
+    pub fn host(&self, name: &HostName) -> Option<&HostDeclaration> {
+        self.hosts.iter().find(|host| host.name == *name)
+    }
+
+    /// The daemon of that id, with its host and its declaration.
+    #[must_use]
+    pub fn daemon(&self, id: &DaemonId) -> Option<(&HostDeclaration, &DaemonDeclaration)> {
+        let host = self.host(&id.host)?;
+        self.roles
+            .iter()
+            .filter(|role| host.roles.contains(&role.name))
+            .flat_map(|role| role.daemons.iter())
+            .find(|daemon| daemon.kind == id.kind)
+            .map(|daemon| (host, daemon))
+    }
+
+    /// A hash of the whole description, by which a plan knows the cloud that it was made for.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(self).expect("an inventory has only text keys");
+        blake3::hash(&text).to_hex()[..32].to_owned()
+    }
+}
+
+impl DaemonDeclaration {
+    /// The name of this daemon's server in its backend of the load balancer.
+    #[must_use]
+    pub fn server_name(&self, host: &HostName) -> String {
+        self.server.clone().unwrap_or_else(|| host.to_string())
+    }
+}
+
+impl Releases {
+    /// The directory of `series` on a host, for one service.
+    #[must_use]
+    pub fn path_of(&self, series: crate::Series, service: &ServiceName) -> String {
+        self.path.replace("{series}", &series.to_string()).replace("{service}", service.as_str())
+    }
+
+    /// The link through which a daemon finds its release.
+    #[must_use]
+    pub fn current_of(&self, service: &ServiceName, kind: &DaemonKind) -> String {
+        self.current.replace("{daemon}", kind.as_str()).replace("{service}", service.as_str())
+    }
+
+    /// The command that stages `series`.
+    #[must_use]
+    pub fn stage_command(&self, series: crate::Series) -> Vec<String> {
+        self.stage.iter().map(|word| word.replace("{series}", &series.to_string())).collect()
+    }
+}

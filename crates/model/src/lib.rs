@@ -1,0 +1,32 @@
+//! The nouns of Volutus, and nothing else.
+//!
+//! Every other crate speaks in these types. There is no I/O, no clock, no randomness and no
+//! async here: a value of this crate is what somebody declared ([`inventory`], [`policy`]),
+//! what was seen ([`observation`]), what is to be done ([`plan`]), what happened ([`event`]) or
+//! how it turned out ([`verdict`]). All maps are ordered, so that the same value always
+//! serialises to the same bytes.
+
+pub mod event;
+pub mod finding;
+pub mod inventory;
+pub mod name;
+pub mod observation;
+pub mod outcome;
+pub mod plan;
+pub mod policy;
+pub mod probe;
+pub mod run;
+pub mod verdict;
+
+pub use event::{Actor, Event, JournalEntry, ProbeBreach};
+pub use finding::{Finding, Severity};
+pub use inventory::{DaemonDeclaration, HostDeclaration, Inventory};
+pub use name::{
+    AttemptId, BackendName, DaemonId, DaemonKind, HostName, PackageVersion, PlanId, RunId, Series,
+    ServiceName, StageId, StepId,
+};
+pub use observation::{Fact, Observation};
+pub use outcome::{Evidence, Failure, FailureClass, Outcome};
+pub use plan::{Action, Plan, Stage, Step};
+pub use policy::Policy;
+pub use run::{RunState, RunStatus, StepStatus};

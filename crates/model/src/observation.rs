@@ -1,0 +1,174 @@
+//! What was seen of a cloud. What could not be seen is [`Fact::Unobserved`] with the reason;
+//! it is never assumed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{BackendName, DaemonId, HostName, PackageVersion, Series, ServiceName};
+
+/// Something that was looked at: seen, or not seen for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fact<T> {
+    /// It was seen.
+    Observed {
+        /// What was seen.
+        value: T,
+        /// How it was asked, for example "process maps and package metadata".
+        source: String,
+    },
+    /// It was not seen.
+    Unobserved {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl<T> Fact<T> {
+    /// What was seen, and by what means.
+    pub fn observed(value: T, source: impl Into<String>) -> Self {
+        Self::Observed { value, source: source.into() }
+    }
+
+    /// Not seen, and why.
+    pub fn unobserved(why: impl Into<String>) -> Self {
+        Self::Unobserved { why: why.into() }
+    }
+
+    /// The value, where it was seen.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Observed { value, .. } => Some(value),
+            Self::Unobserved { .. } => None,
+        }
+    }
+
+    /// Why it was not seen.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Observed { .. } => None,
+            Self::Unobserved { why } => Some(why),
+        }
+    }
+}
+
+/// Everything that one look at the cloud saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When the look began.
+    pub at: Timestamp,
+    /// [`crate::Inventory::digest`] of the description that it was made with.
+    pub inventory: String,
+    /// Per host: what it says of itself.
+    pub hosts: BTreeMap<HostName, Fact<HostObservation>>,
+    /// Per declared daemon: what runs.
+    pub daemons: BTreeMap<DaemonId, Fact<DaemonObservation>>,
+    /// Per service: the heads of its schemas, by schema name (nova has `api` and `main`).
+    pub schemas: BTreeMap<ServiceName, Fact<BTreeMap<String, Vec<String>>>>,
+    /// Per backend: what the load balancer says of its servers.
+    pub backends: BTreeMap<BackendName, Fact<Vec<BackendServer>>>,
+    /// The service records of nova, cinder and the agents of neutron.
+    pub records: BTreeMap<ServiceName, Fact<Vec<ServiceRecord>>>,
+    /// Instances per compute host, by nova's records (all cells).
+    pub instances: Fact<BTreeMap<HostName, u64>>,
+    /// Port bindings per VIF type, in neutron's records: hazards look at them.
+    pub vif_types: Fact<BTreeMap<String, u64>>,
+    /// Per service: rows that online data migrations have still to convert, by the catalog's
+    /// name of the query.
+    pub pending_migrations: BTreeMap<ServiceName, Fact<BTreeMap<String, u64>>>,
+    /// Per service: the version document of its endpoint, as seen through the load balancer.
+    pub endpoints: BTreeMap<ServiceName, Fact<EndpointObservation>>,
+}
+
+/// What a host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostObservation {
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// The running kernel.
+    pub kernel: String,
+    /// Version of the system's Python 3, such as "3.11.2".
+    pub python: String,
+    /// The host's clock minus Volutus's, in milliseconds, taken at half the round trip.
+    pub clock_skew_ms: i64,
+    /// Free bytes on the file system that holds releases.
+    pub release_free_bytes: u64,
+    /// Free bytes on the root file system.
+    pub root_free_bytes: u64,
+    /// Series whose release directory is present, with the versions installed there.
+    pub staged: BTreeMap<Series, BTreeMap<ServiceName, PackageVersion>>,
+    /// Options of configuration files that checks look at: file, then `section/option`.
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// What runs as a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonObservation {
+    /// systemd's ActiveState of the unit, for example "active".
+    pub active_state: String,
+    /// The main process; 0 where none runs.
+    pub main_pid: u32,
+    /// Number of automatic restarts of the unit.
+    pub restarts: u32,
+    /// `TimeoutStopSec` of the unit in seconds; `None` for infinity.
+    pub timeout_stop_s: Option<u64>,
+    /// The environment that the unit sets, restricted to concurrency settings (`OS_*EVENTLET*`).
+    pub environment: BTreeMap<String, String>,
+    /// The version of the service's package that the *process* has loaded.
+    pub version: Fact<PackageVersion>,
+    /// The release directory that the process has loaded its code from.
+    pub release_path: Fact<String>,
+    /// Where the daemon's link points now, which is what a restart would run.
+    pub link: Fact<String>,
+}
+
+/// One server of a backend, from `show stat`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendServer {
+    /// The server's name.
+    pub name: String,
+    /// The status as HAProxy words it: `UP`, `DOWN`, `DRAIN`, `MAINT`, `no check`.
+    pub status: String,
+    /// Sessions that are open now.
+    pub sessions: u64,
+}
+
+/// One record of nova's `services`, cinder's `services`, or a neutron agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// The binary, for example `nova-compute`.
+    pub binary: String,
+    /// The host as recorded; cinder-volume has `host@backend`.
+    pub host: String,
+    /// The service version number (nova) or RPC version text; empty where none is kept.
+    pub version: String,
+    /// Number of reports so far.
+    pub report_count: u64,
+    /// Seconds since the last report, by the database's clock.
+    pub age_s: Option<u64>,
+    /// Whether it is disabled for scheduling, with the reason.
+    pub disabled: Option<String>,
+    /// Whether somebody forced it down.
+    pub forced_down: bool,
+}
+
+/// What an endpoint publishes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointObservation {
+    /// The endpoint's address.
+    pub url: String,
+    /// Lowest microversion or version, where published.
+    pub min_version: String,
+    /// Highest microversion or version, where published.
+    pub max_version: String,
+}
+
+impl Observation {
+    /// The version that the daemon's process runs, where it was seen.
+    #[must_use]
+    pub fn running_version(&self, daemon: &DaemonId) -> Option<&PackageVersion> {
+        self.daemons.get(daemon)?.value()?.version.value()
+    }
+}

@@ -1,0 +1,489 @@
+//! A plan: what is to be done, in full, before anything is done.
+//!
+//! A plan is a list of [`Stage`]s with `after` edges between them; a stage is a set of
+//! [`Step`]s with `requires` edges between steps of the same stage; a step is a short sequence
+//! of [`Action`]s on one subject. A step starts when every stage that its stage comes `after`
+//! is complete, every step that it `requires` is complete, and fewer than the stage's
+//! `parallel_max` steps of the stage (and the policy's `parallel_steps_max` of the plan) run.
+//! A plan leaves no other choice to execution.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{
+    BackendName, DaemonId, HostName, PackageVersion, PlanId, Series, ServiceName, StageId, StepId,
+};
+use crate::policy::Policy;
+
+/// The format version of plans that this Volutus writes.
+pub const FORMAT: u32 = 1;
+
+/// An immutable plan. Its id is the hash of all the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`Plan::compute_id`] of this plan.
+    pub id: PlanId,
+    /// Format version; see [`FORMAT`].
+    pub format: u32,
+    /// The cloud's name.
+    pub cloud: HostName,
+    /// The plan that this one goes on from.
+    pub parent: Option<PlanId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Digest of the cloud description that it was made for.
+    pub inventory: String,
+    /// Digest of the observed state that it was made for; see [`Plan::basis_of`].
+    pub basis: String,
+    /// The series that the cloud comes from.
+    pub from: Series,
+    /// The series that it goes to.
+    pub to: Series,
+    /// The versions that each service is to have.
+    pub versions: BTreeMap<ServiceName, PackageVersion>,
+    /// The policy that it was made under.
+    pub policy: Policy,
+    /// The stages, in an order in which they could be done one after another.
+    pub stages: Vec<Stage>,
+    /// Per service: until when its way back is open, and why.
+    pub rollback: Vec<RollbackHorizon>,
+    /// The first stage from which on there is no way back without a restore.
+    pub point_of_no_return: Option<StageId>,
+}
+
+/// A part of a plan that an operator knows by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its id, for example `roll-nova-api`.
+    pub id: StageId,
+    /// The phase of the upgrade's life that it belongs to.
+    pub phase: Phase,
+    /// What it does, in a few words.
+    pub title: String,
+    /// Stages that must be complete before.
+    pub after: Vec<StageId>,
+    /// Steps of this stage that may run at the same time.
+    pub parallel_max: u32,
+    /// Whether it waits for the operator's `finalize`.
+    pub held: bool,
+    /// Its steps.
+    pub steps: Vec<Step>,
+}
+
+/// The phases of the life of an upgrade, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Ordinary work is watched before anything is touched.
+    Baseline,
+    /// New code beside the old on every host.
+    Stage,
+    /// `*-status upgrade check` with the new code.
+    UpgradeCheck,
+    /// Schemas are widened; old code keeps running.
+    Expand,
+    /// Control plane daemons are replaced.
+    Roll,
+    /// The first compute, proved by an instance of its own.
+    Canary,
+    /// The other computes and agents.
+    Waves,
+    /// Nothing is done; the cloud is watched. The way back is open.
+    Soak,
+    /// Unpin, online data migrations, contract. After it the way back is a restore.
+    Finalize,
+}
+
+/// One step: the smallest thing that an operator follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its id, for example `roll/nova-api@ctl1`.
+    pub id: StepId,
+    /// What it does, in a few words.
+    pub title: String,
+    /// Steps of the same stage that must be complete before.
+    pub requires: Vec<StepId>,
+    /// The actions, done one after another.
+    pub actions: Vec<Action>,
+    /// What gives back what the step holds (a drained server, a disabled compute) when the run
+    /// is aborted in the middle of it.
+    pub give_back: Vec<Action>,
+    /// What users notice.
+    pub impact: Impact,
+    /// Seconds that it is expected to take.
+    pub expected_s: u32,
+    /// Seconds after which one action of it is given up.
+    pub action_timeout_s: u32,
+}
+
+/// What users notice of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impact {
+    /// How much.
+    pub level: ImpactLevel,
+    /// Of which service; `None` where no service is touched.
+    pub service: Option<ServiceName>,
+    /// Why, in a few words.
+    pub why: String,
+}
+
+/// How much users notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImpactLevel {
+    /// Nothing.
+    None,
+    /// Slower answers or less capacity; every request succeeds.
+    Minor,
+    /// Requests fail or wait.
+    Major,
+}
+
+/// One thing that drivers can do. Each can be repeated: a driver looks first, and finding that
+/// nothing is to be done is an ordinary outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// Let the time pass while the prober watches.
+    Watch {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Put a release beside the running one, and check what is installed there.
+    StageRelease {
+        /// On which host.
+        host: HostName,
+        /// Which series.
+        series: Series,
+        /// Which versions must then be there, by service.
+        versions: BTreeMap<ServiceName, PackageVersion>,
+    },
+    /// Run a service's upgrade check with the new code.
+    CheckUpgrade {
+        /// The service.
+        service: ServiceName,
+        /// Where it runs.
+        host: HostName,
+        /// The command, with full paths. Exit 0 is a success, 1 a warning, 2 a failure;
+        /// anything else means that the check itself broke, which is reported, and is neither
+        /// a success nor a reason to stop. Source: oslo.upgradecheck.
+        argv: Vec<String>,
+    },
+    /// Take a consistent copy of a service's databases.
+    SnapshotDatabase {
+        /// The service.
+        service: ServiceName,
+        /// The database host.
+        host: HostName,
+        /// The databases' names.
+        databases: Vec<String>,
+        /// The directory on that host that it goes to.
+        directory: String,
+    },
+    /// Run one schema command.
+    MigrateSchema {
+        /// The service.
+        service: ServiceName,
+        /// Where it runs.
+        host: HostName,
+        /// What it does to the schema.
+        phase: SchemaPhase,
+        /// The command, with full paths.
+        argv: Vec<String>,
+        /// Exit codes that mean success.
+        success: BTreeSet<i32>,
+        /// Exit codes that mean "more is to be done, run it again".
+        rerun: BTreeSet<i32>,
+    },
+    /// Take a server out of its backend and wait until its sessions have ended.
+    DrainBackend {
+        /// The daemon behind it.
+        daemon: DaemonId,
+        /// The backend.
+        backend: BackendName,
+        /// The server's name there.
+        server: String,
+        /// Servers of the backend that must be up without it.
+        others_up_min: u32,
+    },
+    /// Give a server back to its backend and wait until it is up there.
+    UndrainBackend {
+        /// The daemon behind it.
+        daemon: DaemonId,
+        /// The backend.
+        backend: BackendName,
+        /// The server's name there.
+        server: String,
+    },
+    /// Disable a compute service for scheduling with Volutus's reason, and wait until nothing
+    /// that was scheduled to it is under way.
+    DisableCompute {
+        /// The compute host.
+        host: HostName,
+    },
+    /// Enable a compute service that Volutus disabled.
+    EnableCompute {
+        /// The compute host.
+        host: HostName,
+    },
+    /// Stop a daemon gracefully, switch it to another release, and start it.
+    SwitchDaemon {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The service it belongs to.
+        service: ServiceName,
+        /// Its unit.
+        unit: String,
+        /// The link that is switched.
+        link: String,
+        /// The release directory that the link must point to before (either this or `to`).
+        from: String,
+        /// The release directory that it points to afterwards.
+        to: String,
+    },
+    /// See that a daemon serves, in the version that it should have.
+    ProveDaemon {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The service it belongs to.
+        service: ServiceName,
+        /// Its unit.
+        unit: String,
+        /// The version that its process must have loaded.
+        version: PackageVersion,
+        /// What else must be seen.
+        proofs: Vec<Proof>,
+    },
+    /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
+    BootCanary {
+        /// The compute host.
+        host: HostName,
+    },
+    /// Make a daemon forget cached versions of its peers.
+    RefreshDaemon {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The service it belongs to.
+        service: ServiceName,
+        /// Its unit.
+        unit: String,
+        /// How.
+        how: Refresh,
+    },
+}
+
+/// How a daemon is made to forget cached versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refresh {
+    /// SIGHUP to the main process: services of oslo.service mutate their configuration and
+    /// reset what they cached.
+    Hangup,
+    /// Restart of the unit: WSGI applications do not handle SIGHUP.
+    Restart,
+}
+
+/// What a schema command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchemaPhase {
+    /// Widens; old code lives with it.
+    Expand,
+    /// Converts data while both codes run.
+    OnlineDataMigrations,
+    /// Removes what only old code needs.
+    Contract,
+}
+
+/// Something that must be seen of a daemon besides its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "proof", rename_all = "kebab-case")]
+pub enum Proof {
+    /// Its own port answers a request of its own with one of these status codes.
+    Http {
+        /// `http://ADDRESS:PORT/PATH` of the replica itself, not of the load balancer.
+        url: String,
+        /// Status codes that are accepted.
+        statuses: BTreeSet<u16>,
+    },
+    /// Its service record has this version (where one is kept) and its reports advance.
+    ServiceRecord {
+        /// The service whose records are looked at.
+        service: ServiceName,
+        /// The binary in the record.
+        binary: String,
+        /// The service version number that it must have; `None` where the catalog knows none.
+        version: Option<u32>,
+    },
+    /// The unit is active, its main process the same, and it did not restart, for this long:
+    /// for daemons that publish nothing of themselves.
+    Steady {
+        /// Seconds.
+        seconds: u32,
+    },
+}
+
+/// The class of a hop's schema changes for one service, from static analysis of its
+/// migrations or from a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SchemaClass {
+    /// Nothing changes.
+    None,
+    /// Only additions: old code lives with them.
+    CodeOnly,
+    /// Raw SQL, data, types or constraints: a person has to look.
+    Review,
+    /// Something that old code needs goes away: the way back is a restore.
+    Restore,
+}
+
+/// Until when the way back of a service is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackHorizon {
+    /// The service.
+    pub service: ServiceName,
+    /// The class of its schema changes in this hop.
+    pub class: SchemaClass,
+    /// The stage before which old code can be put back without loss; `None` where it can be
+    /// even at the end.
+    pub until: Option<StageId>,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+impl Plan {
+    /// The hash of everything in the plan but its id, in 32 hexadecimal digits.
+    #[must_use]
+    pub fn compute_id(&self) -> PlanId {
+        #[derive(Serialize)]
+        struct Content<'a> {
+            format: u32,
+            cloud: &'a HostName,
+            parent: &'a Option<PlanId>,
+            created_at: &'a Timestamp,
+            inventory: &'a str,
+            basis: &'a str,
+            from: Series,
+            to: Series,
+            versions: &'a BTreeMap<ServiceName, PackageVersion>,
+            policy: &'a Policy,
+            stages: &'a [Stage],
+            rollback: &'a [RollbackHorizon],
+            point_of_no_return: &'a Option<StageId>,
+        }
+        let Self {
+            id: _,
+            format,
+            cloud,
+            parent,
+            created_at,
+            inventory,
+            basis,
+            from,
+            to,
+            versions,
+            policy,
+            stages,
+            rollback,
+            point_of_no_return,
+        } = self;
+        let content = Content {
+            format: *format,
+            cloud,
+            parent,
+            created_at,
+            inventory,
+            basis,
+            from: *from,
+            to: *to,
+            versions,
+            policy,
+            stages,
+            rollback,
+            point_of_no_return,
+        };
+        let mut hasher = blake3::Hasher::new();
+        serde_json::to_writer(&mut hasher, &content)
+            .expect("a plan has only text keys, and a hasher takes every byte");
+        PlanId::new(&hasher.finalize().to_hex()[..32]).expect("hexadecimal digits make a name")
+    }
+
+    /// The digest of what a plan is made upon: what runs where, on which schemas. A run refuses
+    /// to start when the cloud no longer looks like it.
+    #[must_use]
+    pub fn basis_of(observation: &crate::Observation) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (daemon, fact) in &observation.daemons {
+            let version = fact.value().and_then(|seen| seen.version.value());
+            let text = version.map_or("unseen", PackageVersion::as_str);
+            hasher.update(format!("{daemon}={text}\n").as_bytes());
+        }
+        for (service, fact) in &observation.schemas {
+            hasher.update(format!("{service}={:?}\n", fact.value()).as_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+
+    /// All steps, in the order of the stages.
+    pub fn steps(&self) -> impl Iterator<Item = (&Stage, &Step)> {
+        self.stages.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
+    }
+
+    /// The step of that id, with its stage.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<(&Stage, &Step)> {
+        self.steps().find(|(_, step)| step.id == *id)
+    }
+}
+
+impl Action {
+    /// The host that the action works on, where there is one.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostName> {
+        match self {
+            Self::Watch { .. } => None,
+            Self::StageRelease { host, .. }
+            | Self::CheckUpgrade { host, .. }
+            | Self::SnapshotDatabase { host, .. }
+            | Self::MigrateSchema { host, .. }
+            | Self::DisableCompute { host }
+            | Self::EnableCompute { host }
+            | Self::BootCanary { host } => Some(host),
+            Self::DrainBackend { daemon, .. }
+            | Self::UndrainBackend { daemon, .. }
+            | Self::SwitchDaemon { daemon, .. }
+            | Self::ProveDaemon { daemon, .. }
+            | Self::RefreshDaemon { daemon, .. } => Some(&daemon.host),
+        }
+    }
+
+    /// The action in a few words, for progress and journals.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Watch { seconds } => format!("watch for {seconds} s"),
+            Self::StageRelease { host, series, .. } => format!("stage {series} on {host}"),
+            Self::CheckUpgrade { service, host, .. } => format!("upgrade check of {service} on {host}"),
+            Self::SnapshotDatabase { service, host, .. } => format!("snapshot of {service}'s databases on {host}"),
+            Self::MigrateSchema { service, phase, .. } => match phase {
+                SchemaPhase::Expand => format!("expand {service}'s schema"),
+                SchemaPhase::OnlineDataMigrations => format!("online data migrations of {service}"),
+                SchemaPhase::Contract => format!("contract {service}'s schema"),
+            },
+            Self::DrainBackend { backend, server, .. } => format!("drain {backend}/{server}"),
+            Self::UndrainBackend { backend, server, .. } => format!("undrain {backend}/{server}"),
+            Self::DisableCompute { host } => format!("disable nova-compute on {host}, settle"),
+            Self::EnableCompute { host } => format!("enable nova-compute on {host}"),
+            Self::SwitchDaemon { daemon, .. } => format!("switch {daemon}"),
+            Self::ProveDaemon { daemon, version, .. } => format!("prove {daemon} serves {version}"),
+            Self::BootCanary { host } => format!("boot a canary instance on {host}"),
+            Self::RefreshDaemon { daemon, how, .. } => match how {
+                Refresh::Hangup => format!("reload {daemon}"),
+                Refresh::Restart => format!("restart {daemon}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The measured verdict of a run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DaemonId, PackageVersion, PlanId, RunId, Series, ServiceName};
+use crate::run::RunStatus;
+
+/// The level that a run reached, in the words of OpenStack's former governance tags
+/// (`assert:supports-…-upgrade`); a later level includes all earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// The upgrade did not end with everything on the target.
+    None,
+    /// Everything runs the target; resources are there as before.
+    Upgrade,
+    /// And controlled resources stayed reachable throughout.
+    Accessible,
+    /// And old and new ran side by side, replaced piece by piece.
+    Rolling,
+    /// And no request failed that otherwise would not, not even intermittently.
+    ZeroDowntime,
+    /// And no statistically significant latency outliers against the run's own baseline.
+    ZeroImpact,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Upgrade => "upgrade",
+            Self::Accessible => "accessible",
+            Self::Rolling => "rolling",
+            Self::ZeroDowntime => "zero-downtime",
+            Self::ZeroImpact => "zero-impact",
+        })
+    }
+}
+
+/// The verdict of one run; `verdict.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Format version of this document; 1.
+    pub format: u32,
+    /// The run.
+    pub run: RunId,
+    /// Its plan.
+    pub plan: PlanId,
+    /// How the run ended, or where it stands.
+    pub status: RunStatus,
+    /// The series that the cloud came from.
+    pub from: Series,
+    /// The series that it went to.
+    pub to: Series,
+    /// The level of the whole: the lowest of all services and of the instances.
+    pub level: Level,
+    /// Why the level is not a higher one, a sentence per cause; empty at the highest.
+    pub reasons: Vec<String>,
+    /// When the first step began.
+    pub started_at: Timestamp,
+    /// Seconds from the first step that changes anything to the end of the last step of the
+    /// roll (baseline and soak excluded).
+    pub duration_s: f64,
+    /// Per service: what the synthetic user saw.
+    pub requests: BTreeMap<ServiceName, ServiceRequests>,
+    /// Requests in all.
+    pub requests_total: u64,
+    /// Failed requests in all.
+    pub requests_failed: u64,
+    /// Per daemon: the version that its process ran at the end; `None` where it was not seen.
+    pub versions_observed: BTreeMap<DaemonId, Option<PackageVersion>>,
+    /// The statistical test behind zero-impact, in a sentence.
+    pub test: String,
+}
+
+/// What the synthetic user saw of one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRequests {
+    /// The service's own level.
+    pub level: Level,
+    /// Requests while the run worked, its soak included.
+    pub total: u64,
+    /// Of them failed.
+    pub failed: u64,
+    /// Median latency in milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile in milliseconds.
+    pub p99_ms: f64,
+    /// 99th percentile of the baseline in milliseconds; `None` without a baseline.
+    pub baseline_p99_ms: Option<f64>,
+    /// Requests of the baseline.
+    pub baseline_total: u64,
+    /// The longest time between two successful answers, in milliseconds.
+    pub max_gap_ms: f64,
+    /// The test's p-value for "latencies are as in the baseline"; `None` where not computed.
+    pub p_value: Option<f64>,
+}
