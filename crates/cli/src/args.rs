@@ -1,0 +1,276 @@
+//! What can be typed. The texts here are the tool's first documentation: each command says what
+//! it does, what it changes, and how to go on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use volutus_model::Series;
+
+/// Rolling upgrades of OpenStack that their users do not notice.
+///
+/// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
+/// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
+/// assumed. Nothing is changed by any command but `run`, `resume`, `finalize` and `abort`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "volutus",
+    version,
+    after_help = "The usual way:\n  \
+        volutus observe                 what runs now\n  \
+        volutus check --to 2026.1       what stands in the way\n  \
+        volutus plan --to 2026.1        what would be done, step by step\n  \
+        volutus approve PLAN            bound to the plan's hash\n  \
+        volutus run PLAN                halts by itself on any surprise\n  \
+        volutus finalize                later: takes away the way back\n\n\
+        PLAN and RUN may be shortened to any unambiguous beginning; RUN defaults to the latest."
+)]
+pub struct Cli {
+    /// The cloud description.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VOLUTUS_CLOUD",
+        default_value = "cloud.toml"
+    )]
+    pub cloud: PathBuf,
+
+    /// Where plans, journals and samples are kept [default: `.volutus` beside the cloud
+    /// description]
+    #[arg(long, global = true, value_name = "DIR", env = "VOLUTUS_STATE")]
+    pub state: Option<PathBuf>,
+
+    /// Limits of a run (TOML); see docs/operating/policy.md.
+    #[arg(long, global = true, value_name = "FILE", env = "VOLUTUS_POLICY")]
+    pub policy: Option<PathBuf>,
+
+    /// Tell more, on stderr (-v: what is asked of whom; -vv: everything).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// No progress display: one line per event, as without a terminal.
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first cloud description from an Ansible inventory.
+    Init(InitArgs),
+    /// Look at the cloud: what runs where, in which version, on which schema.
+    Observe(ObserveArgs),
+    /// Look for what stands in the way of an upgrade; every finding says what mends it.
+    Check(CheckArgs),
+    /// Write a plan, or show, list and compare plans.
+    Plan(PlanArgs),
+    /// Allow a plan to be run. The approval is bound to the plan's content.
+    Approve(ApproveArgs),
+    /// Carry out an approved plan, up to the point where the way back would be taken.
+    Run(RunArgs),
+    /// Follow a run that another process carries out.
+    Watch(RunRef),
+    /// Show where a run stands, and what can be done next.
+    Status(StatusArgs),
+    /// Let running steps end and start no new ones.
+    Pause(RunRef),
+    /// Go on with a paused or halted run, or with one whose process died.
+    Resume(TakeUpArgs),
+    /// Give a run up: running steps end, and what is drained or disabled is given back.
+    Abort(TakeUpArgs),
+    /// Unpin, migrate data, contract: takes the way back. Asks first.
+    Finalize(FinalizeArgs),
+    /// Show what users noticed of a run.
+    Verdict(VerdictArgs),
+    /// Show a run's journal, or verify its chain of hashes.
+    Journal(JournalArgs),
+}
+
+/// How to print data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// How to print a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people, in a terminal.
+    Table,
+    /// For programs.
+    Json,
+    /// Markdown, for a change request.
+    Md,
+    /// Graphviz.
+    Dot,
+}
+
+/// `volutus init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The inventory: the output of `ansible-inventory --list`, or an INI or YAML file, with the
+    /// group names of kolla-ansible or OpenStack-Ansible.
+    #[arg(long, value_name = "FILE")]
+    pub from_ansible: PathBuf,
+    /// The cloud's name.
+    #[arg(long, default_value = "cloud")]
+    pub name: String,
+    /// Replace an existing cloud description.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `volutus observe`
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// `volutus check`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 4 where a finding blocks the run.")]
+pub struct CheckArgs {
+    /// A plan to check against the cloud as it is now.
+    #[arg(required_unless_present = "to")]
+    pub plan: Option<String>,
+    /// The series to go to, where there is no plan yet.
+    #[arg(long, value_name = "SERIES", conflicts_with = "plan")]
+    pub to: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// `volutus plan`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PlanArgs {
+    /// Show, list or compare plans instead of making one.
+    #[command(subcommand)]
+    pub command: Option<PlanCommand>,
+    /// The series to go to, for example 2026.1.
+    #[arg(long, value_name = "SERIES", required = true)]
+    pub to: Option<String>,
+    /// The versions to install (TOML: `nova = "33.0.2"` ...), where they are not the latest ones
+    /// that this Volutus knows.
+    #[arg(long, value_name = "FILE")]
+    pub versions: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: PlanFormat,
+}
+
+/// What can be done with plans that exist.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Show a plan.
+    Show {
+        /// The plan.
+        plan: String,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: PlanFormat,
+    },
+    /// List the plans.
+    List,
+    /// Show what differs between two plans.
+    Diff {
+        /// The one.
+        a: String,
+        /// The other.
+        b: String,
+    },
+}
+
+/// `volutus approve`
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The plan.
+    pub plan: String,
+}
+
+/// `volutus run`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 0: everything is on the target, and the cloud awaits `volutus \
+        finalize`. 5: the run halted or was paused; its evidence and the choices are printed. \
+        Ctrl-C once: running steps end, then the run pauses. Twice: stop at once; `volutus \
+        resume` finds what was under way.")]
+pub struct RunArgs {
+    /// The approved plan.
+    pub plan: String,
+    /// Run although findings of severity `serious` say that users will notice.
+    #[arg(long)]
+    pub accept_serious: bool,
+}
+
+/// A run, the latest where absent.
+#[derive(Debug, Args)]
+pub struct RunRef {
+    /// The run.
+    pub run: Option<String>,
+}
+
+/// `volutus status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// A run to be taken up.
+#[derive(Debug, Args)]
+pub struct TakeUpArgs {
+    /// The run.
+    pub run: Option<String>,
+}
+
+/// `volutus finalize`
+#[derive(Debug, Args)]
+pub struct FinalizeArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `volutus verdict`
+#[derive(Debug, Args)]
+pub struct VerdictArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// `volutus journal`
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// Verify the chain of hashes instead of showing the entries.
+    #[arg(long)]
+    pub verify: bool,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// Parses a series, so that the error names what was given.
+pub fn parse_series(text: &str) -> Result<Series, volutus_model::name::InvalidName> {
+    text.parse()
+}

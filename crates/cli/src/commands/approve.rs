@@ -1,0 +1,18 @@
+//! `volutus approve`
+
+use crate::args::ApproveArgs;
+use crate::commands::plan::{find, store_error};
+use crate::context::Context;
+use crate::error::Result;
+use crate::show;
+
+/// Records the operator's consent to exactly this plan.
+pub fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
+    let store = context.store()?;
+    let plan = find(&store, &args.plan)?;
+    let actor = Context::actor();
+    store.approve(&plan.id, &actor, Context::now()).map_err(store_error)?;
+    anstream::println!("plan {} is approved by {actor}", plan.id);
+    anstream::eprintln!("Next: volutus run {}", show::short(plan.id.as_str()));
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `volutus check`
+
+use std::collections::BTreeMap;
+
+use volutus_model::{Finding, Observation, PackageVersion, Plan, Series, ServiceName, Severity};
+
+use crate::args::{CheckArgs, Format};
+use crate::commands::{plan, print_json};
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// Judges the cloud as it is now, and the plan where one is named.
+pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
+    let driver = context.driver()?;
+    let findings = match (&args.plan, &args.to) {
+        (Some(reference), _) => {
+            let plan = plan::find(&context.store()?, reference)?;
+            let observation = context.observe(&driver).await?;
+            judge(context, &observation, &plan)
+        }
+        (None, Some(series)) => {
+            let to = plan::series(context, series)?;
+            let observation = context.observe(&driver).await?;
+            judge_without_plan(context, &observation, to)
+        }
+        (None, None) => {
+            return Err(CliError::refused("nothing-to-check", "neither a plan nor --to SERIES is given"));
+        }
+    };
+    match args.output {
+        Format::Json => print_json(&findings)?,
+        Format::Table => anstream::print!("{}", show::findings::render(&findings)),
+    }
+    match findings.iter().filter(|finding| finding.severity == Severity::Blocking).count() {
+        0 => Ok(()),
+        count => Err(CliError::new(Kind::Blocked, "blocked", format!("{count} findings block the run"))
+            .hint("Each finding above says what mends it; then check again.")),
+    }
+}
+
+/// What stands in the way of `plan` on the cloud as observed.
+pub fn judge(context: &Context, observation: &Observation, plan: &Plan) -> Vec<Finding> {
+    let mut findings = preflight(context, observation, plan.from, plan.to, &plan.versions);
+    findings.extend(volutus_plancheck::check_plan(
+        plan,
+        &context.inventory,
+        observation,
+        &context.catalog,
+        &plan.policy,
+    ));
+    findings
+}
+
+fn judge_without_plan(context: &Context, observation: &Observation, to: Series) -> Vec<Finding> {
+    match plan::make(context, observation, to, None) {
+        Ok((plan, _)) => judge(context, observation, &plan),
+        Err(error) => {
+            // What keeps a plan from being made is a finding beside all the others, so that one
+            // check tells everything at once.
+            let versions = context.catalog.series.get(&to).map(|s| s.versions.clone()).unwrap_or_default();
+            let from = volutus_planner::running_series(&context.inventory, observation, &context.catalog)
+                .unwrap_or(to);
+            let mut findings = preflight(context, observation, from, to, &versions);
+            findings.push(Finding::new(
+                Severity::Blocking,
+                error.code,
+                &context.inventory.name,
+                std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": "),
+                error.hint.unwrap_or_default(),
+            ));
+            findings
+        }
+    }
+}
+
+fn preflight(
+    context: &Context,
+    observation: &Observation,
+    from: Series,
+    to: Series,
+    versions: &BTreeMap<ServiceName, PackageVersion>,
+) -> Vec<Finding> {
+    volutus_plancheck::preflight(
+        &context.inventory,
+        observation,
+        &context.catalog,
+        from,
+        to,
+        versions,
+        &context.policy,
+    )
+}

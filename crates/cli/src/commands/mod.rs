@@ -1,0 +1,26 @@
+//! The commands, one a file. They parse, call and show; they decide nothing.
+
+pub mod approve;
+pub mod check;
+pub mod control;
+pub mod init;
+pub mod journal;
+pub mod observe;
+pub mod plan;
+pub mod probe;
+pub mod run;
+pub mod verdict;
+pub mod watch;
+
+use serde::Serialize;
+
+use crate::error::{CliError, Kind, Result};
+
+/// Prints a value as JSON on stdout.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        CliError::new(Kind::Internal, "serialize", "the result could not be written as JSON").because(&error)
+    })?;
+    anstream::println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! `volutus observe`
+
+use crate::args::{Format, ObserveArgs};
+use crate::commands::print_json;
+use crate::context::Context;
+use crate::error::Result;
+use crate::show;
+
+/// Looks at the cloud and prints what was seen.
+pub async fn run(context: &Context, args: &ObserveArgs) -> Result<()> {
+    let driver = context.driver()?;
+    let observation = context.observe(&driver).await?;
+    match args.output {
+        Format::Json => print_json(&observation),
+        Format::Table => {
+            anstream::print!("{}", show::observation::render(&observation));
+            Ok(())
+        }
+    }
+}

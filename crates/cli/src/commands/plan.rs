@@ -1,0 +1,147 @@
+//! `volutus plan`, `plan show`, `plan list`, `plan diff`
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use volutus_model::{Observation, PackageVersion, Plan, Series, ServiceName};
+use volutus_planner::{PlanReport, PlanningInput, render_dot, render_markdown};
+use volutus_store::Store;
+
+use crate::args::{PlanArgs, PlanCommand, PlanFormat};
+use crate::commands::print_json;
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// Makes a plan, or shows, lists or compares plans.
+pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
+    match (&args.command, &args.to) {
+        (None, Some(to)) => create(context, args, to).await,
+        (Some(PlanCommand::Show { plan, output }), _) => {
+            let plan = find(&context.store()?, plan)?;
+            print(&plan, None, *output)
+        }
+        (Some(PlanCommand::List), _) => list(context),
+        (Some(PlanCommand::Diff { a, b }), _) => {
+            let store = context.store()?;
+            let (a, b) = (find(&store, a)?, find(&store, b)?);
+            anstream::print!("{}", volutus_planner::diff(&a, &b));
+            Ok(())
+        }
+        (None, None) => Err(CliError::refused("no-target", "neither --to SERIES nor a subcommand is given")),
+    }
+}
+
+async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
+    let to = series(context, to)?;
+    let versions = args.versions.as_deref().map(read_versions).transpose()?;
+    let driver = context.driver()?;
+    let observation = context.observe(&driver).await?;
+    let (plan, report) = make(context, &observation, to, versions)?;
+    let store = context.store()?;
+    store.put_plan(&plan, Context::now()).map_err(store_error)?;
+    print(&plan, Some(&report), args.output)?;
+    anstream::eprintln!(
+        "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}",
+        id = show::short(plan.id.as_str())
+    );
+    Ok(())
+}
+
+/// Makes a plan from what was observed.
+pub fn make(
+    context: &Context,
+    observation: &Observation,
+    target: Series,
+    versions: Option<BTreeMap<ServiceName, PackageVersion>>,
+) -> Result<(Plan, PlanReport)> {
+    let input = PlanningInput {
+        inventory: &context.inventory,
+        observation,
+        target,
+        versions,
+        policy: &context.policy,
+        now: Context::now(),
+        parent: None,
+    };
+    volutus_planner::plan(&input, &context.catalog).map_err(|error| {
+        let message = format!("could not plan an upgrade of {} to {target}", context.inventory.name);
+        CliError::refused(error.code(), message).because(&error).hint(error.hint())
+    })
+}
+
+/// The series that was named, if the catalog knows it.
+pub fn series(context: &Context, text: &str) -> Result<Series> {
+    let known: Vec<String> = context.catalog.series.keys().map(ToString::to_string).collect();
+    let hint = format!("Known series: {}.", known.join(", "));
+    let series: Series = text
+        .parse()
+        .map_err(|error| CliError::refused("unknown-series", format!("{error}")).hint(hint.clone()))?;
+    if context.catalog.series.contains_key(&series) {
+        Ok(series)
+    } else {
+        Err(CliError::refused("unknown-series", format!("the release series {series} is not known")).hint(hint))
+    }
+}
+
+fn read_versions(path: &Path) -> Result<BTreeMap<ServiceName, PackageVersion>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::refused("no-versions", format!("could not read {}", path.display())).because(&error)
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        CliError::refused("malformed-versions", format!("{} is not `service = \"version\"`", path.display()))
+            .because(&error)
+    })
+}
+
+/// The plan that a reference names.
+pub fn find(store: &Store, reference: &str) -> Result<Plan> {
+    let id = store.find_plan(reference).map_err(store_error)?;
+    store.plan(&id).map_err(store_error)
+}
+
+/// A store's error as the operator sees it.
+pub fn store_error(error: volutus_store::Error) -> CliError {
+    let kind = if error.is_refusal() { Kind::Refused } else { Kind::Internal };
+    let hint = error.hint();
+    let error_ = CliError::new(kind, error.code(), error.to_string()).because(&error);
+    if hint.is_empty() { error_ } else { error_.hint(hint) }
+}
+
+fn print(plan: &Plan, report: Option<&PlanReport>, format: PlanFormat) -> Result<()> {
+    match format {
+        PlanFormat::Json => print_json(plan),
+        PlanFormat::Md => {
+            anstream::print!("{}", render_markdown(plan, report));
+            Ok(())
+        }
+        PlanFormat::Dot => {
+            anstream::print!("{}", render_dot(plan));
+            Ok(())
+        }
+        PlanFormat::Table => {
+            anstream::print!("{}", show::plan::render(plan, volutus_planner::expected_s(plan)));
+            if let Some(report) = report {
+                anstream::print!("\n{report}");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<()> {
+    let store = context.store()?;
+    let mut table = show::table(&["plan", "made at", "from", "to", "approved by"]);
+    for plan in store.plans().map_err(store_error)? {
+        let approval = store.approval(&plan.id).map_err(store_error)?;
+        table.add_row([
+            show::short(plan.id.as_str()).to_owned(),
+            plan.created_at.to_string(),
+            plan.from.to_string(),
+            plan.to.to_string(),
+            approval.map_or("-".to_owned(), |approval| approval.actor.to_string()),
+        ]);
+    }
+    anstream::println!("{table}");
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! `volutus verdict`
+
+use volutus_model::name::{DaemonId, PackageVersion};
+use volutus_model::verdict::Verdict;
+use volutus_model::{Observation, Plan, RunId, RunState};
+use volutus_prober::verdict::{VerdictInput, assess};
+use volutus_store::Store;
+
+use crate::args::{Format, VerdictArgs};
+use crate::commands::control::locate;
+use crate::commands::plan::store_error;
+use crate::commands::print_json;
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::show;
+
+/// Prints what users noticed of a run.
+pub fn run(context: &Context, args: &VerdictArgs) -> Result<()> {
+    let store = context.store()?;
+    let run = locate(context, &store, args.run.as_deref())?;
+    let verdict = store.verdict(&run.id).map_err(store_error)?.ok_or_else(|| {
+        CliError::refused("no-verdict", format!("run {} has no verdict yet", run.id))
+            .hint("A verdict is made when everything is on the target. `volutus status` tells where it stands.")
+    })?;
+    match args.output {
+        Format::Json => print_json(&verdict),
+        Format::Table => {
+            anstream::print!("{}", show::verdict::render(&verdict));
+            Ok(())
+        }
+    }
+}
+
+/// Makes the verdict of a run from what the prober saw and what runs now, and keeps it.
+pub fn make(
+    store: &Store,
+    run: &RunId,
+    plan: &Plan,
+    state: &RunState,
+    observation: &Observation,
+) -> Result<Verdict> {
+    let samples = store.samples(run).map_err(store_error)?;
+    let entries = store.journal(run, 0).map_err(store_error)?;
+    let versions_observed = observation
+        .daemons
+        .keys()
+        .map(|daemon| (daemon.clone(), observation.running_version(daemon).cloned()))
+        .collect::<std::collections::BTreeMap<DaemonId, Option<PackageVersion>>>();
+    let verdict = assess(&VerdictInput {
+        run,
+        plan,
+        state,
+        entries: &entries,
+        samples: &samples,
+        versions_observed,
+    });
+    store.put_verdict(run, &verdict).map_err(store_error)?;
+    Ok(verdict)
+}

@@ -1,0 +1,129 @@
+//! What every command starts from: the cloud description, the policy, the catalog, the store.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use volutus_catalog::Catalog;
+use volutus_drivers::CloudDriver;
+use volutus_model::event::Actor;
+use volutus_model::inventory;
+use volutus_model::{Inventory, Observation, Policy};
+use volutus_store::Store;
+
+use crate::args::Cli;
+use crate::error::{CliError, Kind, Result};
+
+/// What every command starts from.
+pub struct Context {
+    /// Where the cloud description is.
+    pub cloud_file: PathBuf,
+    /// The cloud description.
+    pub inventory: Inventory,
+    /// The limits.
+    pub policy: Policy,
+    /// What is known of OpenStack.
+    pub catalog: Catalog,
+    /// Whether to print lines instead of a live display.
+    pub no_progress: bool,
+    state: PathBuf,
+}
+
+impl Context {
+    /// Reads what the command line names.
+    pub fn load(cli: &Cli) -> Result<Self> {
+        let text = std::fs::read_to_string(&cli.cloud).map_err(|error| {
+            CliError::refused(
+                "no-cloud-description",
+                format!("could not read the cloud description {}", cli.cloud.display()),
+            )
+            .because(&error)
+            .hint(
+                "Name it with --cloud FILE or VOLUTUS_CLOUD, or write one with `volutus init`. The lab \
+                 prints the path of its own with `volutus-lab env`.",
+            )
+        })?;
+        let inventory = Inventory::parse(&text).map_err(|error| {
+            let file = cli.cloud.display();
+            let message = match &error {
+                inventory::Error::Syntax { .. } => format!("{file}, {error}"),
+                inventory::Error::Contradiction(_) => {
+                    format!("{file} contradicts itself: {error}")
+                }
+            };
+            CliError::refused("malformed-cloud-description", message)
+                .hint("docs/reference/cloud-toml.md shows every key.")
+        })?;
+        let policy = match &cli.policy {
+            None => Policy::default(),
+            Some(path) => read_policy(path)?,
+        };
+        let catalog = Catalog::builtin().map_err(|error| {
+            CliError::new(Kind::Internal, "catalog", "the built-in catalog does not load").because(&error)
+        })?;
+        let base = cli.cloud.parent().unwrap_or(Path::new("")).to_owned();
+        let state = cli.state.clone().unwrap_or_else(|| base.join(".volutus"));
+        Ok(Self {
+            cloud_file: cli.cloud.clone(),
+            inventory,
+            policy,
+            catalog,
+            no_progress: cli.no_progress,
+            state,
+        })
+    }
+
+    /// The folder of the cloud description, which its paths are relative to.
+    pub fn base(&self) -> &Path {
+        match self.cloud_file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Opens the store, made where it does not exist.
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.state).map_err(|error| {
+            let message = format!("could not open the state directory {}", self.state.display());
+            CliError::new(Kind::Internal, "store", message)
+                .because(&error)
+                .hint("Name another with --state DIR; it needs to be writable and on a disk with space.")
+        })
+    }
+
+    /// Connects nothing yet, but checks that everything that connecting needs is there.
+    pub fn driver(&self) -> Result<CloudDriver> {
+        CloudDriver::connect(&self.inventory, self.base(), &self.catalog).map_err(|error| {
+            CliError::new(Kind::Cloud, "cannot-connect", format!("could not prepare to reach cloud {}", self.inventory.name))
+                .because(&error)
+        })
+    }
+
+    /// Looks at the cloud.
+    pub async fn observe(&self, driver: &CloudDriver) -> Result<Observation> {
+        if !self.no_progress {
+            tracing::info!("observing {} hosts", self.inventory.hosts.len());
+        }
+        Ok(driver.observe().await)
+    }
+
+    /// Who is at the keyboard: the login name, and the one behind sudo.
+    pub fn actor() -> Actor {
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        Actor(variable("SUDO_USER").or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_else(|| "root".to_owned()))
+    }
+
+    /// Now. The command line is one of the few places that may ask.
+    pub fn now() -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+fn read_policy(path: &Path) -> Result<Policy> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::refused("no-policy", format!("could not read the policy {}", path.display())).because(&error)
+    })?;
+    Policy::parse(&text).map_err(|error| {
+        CliError::refused("malformed-policy", format!("{}: {error}", path.display()))
+            .hint("docs/operating/policy.md lists every key.")
+    })
+}

@@ -1,0 +1,136 @@
+//! Where a run stands, with the evidence of what failed and the choices that are open.
+
+use owo_colors::OwoColorize as _;
+use volutus_model::outcome::{Evidence, Failure, Outcome};
+use volutus_model::run::{RunState, RunStatus, StepStatus};
+use volutus_model::{Plan, RunId};
+
+use super::{duration, short};
+
+/// The state of a run in full.
+pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
+    let total = plan.steps().count();
+    let done = state.steps.values().filter(|s| matches!(s, StepStatus::Completed)).count();
+    let mut text = format!(
+        "run {} of plan {} ({} -> {}): {}\n{done} of {total} steps are complete",
+        short(run.as_str()),
+        short(plan.id.as_str()),
+        plan.from,
+        plan.to,
+        state.status.bold()
+    );
+    if let (Some(start), Some(last)) = (state.started_at, state.last_at) {
+        text += &format!(", {} so far", duration((last - start).get_seconds() as f64));
+    }
+    text += "\n";
+    for (id, status) in &state.steps {
+        match status {
+            StepStatus::Running { action, .. } => {
+                let summary = plan
+                    .step(id)
+                    .and_then(|(_, step)| step.actions.get(*action as usize))
+                    .map_or(String::new(), |action| action.summary());
+                text += &format!("  running  {id}: {summary}\n");
+            }
+            StepStatus::Failed { action } => {
+                let summary = plan
+                    .step(id)
+                    .and_then(|(_, step)| step.actions.get(*action as usize))
+                    .map_or(String::new(), |action| action.summary());
+                text += &format!("  {}   {id}: {summary}\n", "failed".red());
+            }
+            StepStatus::Pending | StepStatus::Completed => {}
+        }
+    }
+    if matches!(state.status, RunStatus::Halted | RunStatus::Aborting | RunStatus::Aborted)
+        && let Some(cause) = &state.halt_cause
+    {
+        text += &format!("\nhalted because: {cause}\n");
+    }
+    for failure in last_failures(state) {
+        text += &evidence(failure);
+    }
+    if let Some(breach) = &state.breach {
+        text += &format!("\n{} of {} probe requests failed; the last:\n", breach.failed, breach.total);
+        for line in &breach.last {
+            text += &format!("  {line}\n");
+        }
+    }
+    for left in &state.left {
+        text += &format!("not given back: {left}\n");
+    }
+    text += &choices(state.status);
+    text
+}
+
+/// The last failure of every step that stands failed.
+fn last_failures(state: &RunState) -> Vec<&Failure> {
+    let failed = |step| matches!(state.steps.get(step), Some(StepStatus::Failed { .. }));
+    let mut latest = std::collections::BTreeMap::new();
+    for attempt in state.attempts.values().filter(|attempt| failed(&attempt.step)) {
+        if let Some(Outcome::Failed(failure)) = &attempt.outcome {
+            let known = latest.entry(&attempt.step).or_insert((attempt.finished_at, failure));
+            if attempt.finished_at >= known.0 {
+                *known = (attempt.finished_at, failure);
+            }
+        }
+    }
+    latest.into_values().map(|(_, failure)| failure).collect()
+}
+
+/// A failure with its evidence.
+pub fn evidence(failure: &Failure) -> String {
+    let mut text = format!("\n{}\n", failure.message.red());
+    for piece in &failure.evidence {
+        let (title, body) = match piece {
+            Evidence::Command { host, command, exit_code, output } => {
+                let code = exit_code.map_or("no exit code".to_owned(), |c| format!("exit {c}"));
+                (format!("{host}$ {command}  ({code})"), output)
+            }
+            Evidence::Log { host, unit, lines } => (format!("log of {unit} on {host}"), lines),
+            Evidence::Http { request, status, body } => {
+                let status = status.map_or("no answer".to_owned(), |s| format!("HTTP {s}"));
+                (format!("{request}  ({status})"), body)
+            }
+            Evidence::State { what, value } => (what.clone(), value),
+        };
+        text += &format!("  {}\n", title.bold());
+        for line in body.lines() {
+            text += &format!("    {line}\n");
+        }
+    }
+    if !failure.hint.is_empty() {
+        text += &format!("  Hint: {}\n", failure.hint);
+    }
+    text
+}
+
+/// What can be done next.
+pub fn choices(status: RunStatus) -> String {
+    let lines: &[&str] = match status {
+        RunStatus::Running | RunStatus::Aborting => &[
+            "volutus watch    follow it",
+            "volutus pause    let running steps end and start no new ones",
+            "volutus resume   if the process that carried it out has died",
+        ],
+        RunStatus::Paused => &["volutus resume   go on", "volutus abort    give it up"],
+        RunStatus::Halted => &[
+            "mend the cause, then volutus resume: the failed step is tried again",
+            "volutus abort    give back what is drained or disabled, and give the run up",
+            "volutus observe  look at the cloud",
+        ],
+        RunStatus::AwaitingFinalize => &[
+            "volutus verdict   what users noticed so far",
+            "volutus finalize  unpin, migrate data, contract (takes the way back)",
+        ],
+        RunStatus::Aborted => {
+            &["volutus plan --to SERIES   a new plan from what the cloud is now"]
+        }
+        RunStatus::Succeeded => &["volutus verdict   what users noticed"],
+    };
+    let mut text = "\nWhat you can do now:\n".to_owned();
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    text
+}

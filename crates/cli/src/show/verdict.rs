@@ -1,0 +1,50 @@
+//! The verdict of a run.
+
+use owo_colors::OwoColorize as _;
+use volutus_model::verdict::{Level, Verdict};
+
+use super::{duration, short, table};
+
+/// The whole verdict; its last line is the one that counts.
+pub fn render(verdict: &Verdict) -> String {
+    let mut requests = table(&[
+        "service", "level", "requests", "failed", "p50", "p99", "baseline p99", "longest gap",
+    ]);
+    for (service, seen) in &verdict.requests {
+        requests.add_row([
+            service.to_string(),
+            seen.level.to_string(),
+            seen.total.to_string(),
+            seen.failed.to_string(),
+            format!("{:.0} ms", seen.p50_ms),
+            format!("{:.0} ms", seen.p99_ms),
+            seen.baseline_p99_ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms")),
+            format!("{:.1} s", seen.max_gap_ms / 1000.0),
+        ]);
+    }
+    let seen = verdict.versions_observed.values().flatten().count();
+    let mut text = format!(
+        "run {} ({}), {} -> {} in {}\n\n{requests}\n\n{} of {} requests failed; {} of {} daemons were observed running\n",
+        short(verdict.run.as_str()),
+        verdict.status,
+        verdict.from,
+        verdict.to,
+        duration(verdict.duration_s),
+        verdict.requests_failed,
+        verdict.requests_total,
+        seen,
+        verdict.versions_observed.len(),
+    );
+    text += &format!("latency test: {}\n", verdict.test);
+    for reason in &verdict.reasons {
+        text += &format!("not higher because: {reason}\n");
+    }
+    let level = verdict.level.to_string();
+    let level = if verdict.level >= Level::ZeroDowntime {
+        level.green().bold().to_string()
+    } else {
+        level.red().bold().to_string()
+    };
+    text += &format!("verdict: {level}\n");
+    text
+}

@@ -1,0 +1,132 @@
+//! Real upgrades: with computes that die, with a Volutus that is killed, of other shapes.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::bad_input::{make_plan, text_at};
+use crate::world::{Lab, World, wait_until};
+
+pub fn observe_sees_everything(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
+    let daemons = observation["daemons"].as_object().context("no daemons")?;
+    ensure!(daemons.len() >= 3 * 13 + 3, "only {} daemons", daemons.len());
+    for (daemon, fact) in daemons {
+        let version = &fact["observed"]["value"]["version"]["observed"]["value"];
+        ensure!(version.is_string(), "{daemon} was not seen: {fact}");
+    }
+    let instances = observation["instances"]["observed"]["value"].as_object().context("no instances")?;
+    let count: u64 = instances.values().filter_map(Value::as_u64).sum();
+    ensure!(count >= 20, "only {count} instances");
+    Ok(())
+}
+
+/// The file without which a nova-compute that starts again dies inside a living process.
+const IDENTITY: &str = "/var/lib/nova/compute_id";
+
+pub fn dead_computes_halt(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    let plan = make_plan(lab, "2026.1")?;
+    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    for host in ["cmp1", "cmp2", "cmp3"] {
+        lab.exec(host, &format!("mv {IDENTITY} {IDENTITY}.away"))?.expect(0, &[])?;
+    }
+    let ran = lab.volutus(&["run", &plan])?.expect(5, &["nova-compute@cmp", "volutus resume"])?;
+    ensure!(!ran.stdout.contains("verdict: zero"), "a dead compute was called a success");
+    let status = lab.volutus(&["status", "--output", "json"])?.expect(0, &[])?.json()?;
+    ensure!(text_at(&status, &["state", "status"])? == "halted", "{status}");
+    // Only the canary was touched: the other computes still run the old release.
+    let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
+    let old = ["cmp1", "cmp2", "cmp3"].iter().filter(|host| {
+        let fact = &observation["daemons"][format!("nova-compute@{host}")];
+        fact["observed"]["value"]["version"]["observed"]["value"].as_str().is_some_and(|v| v.starts_with("32."))
+    });
+    ensure!(old.count() == 2, "more than the canary was touched: {}", observation["daemons"]);
+    Ok(())
+}
+
+pub fn mended_run_resumes(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    for host in ["cmp1", "cmp2", "cmp3"] {
+        lab.exec(host, &format!("mv {IDENTITY}.away {IDENTITY}"))?.expect(0, &[])?;
+    }
+    lab.volutus(&["resume"])?.expect(0, &["verdict: zero-"])?;
+    all_on(lab, "2026.1", "33.")
+}
+
+pub fn finalize(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    lab.volutus(&["finalize"])?.expect(3, &["--yes"])?;
+    lab.volutus(&["finalize", "--yes"])?.expect(0, &[])?;
+    let status = lab.volutus(&["status", "--output", "json"])?.expect(0, &[])?.json()?;
+    ensure!(text_at(&status, &["state", "status"])? == "succeeded", "{status}");
+    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    Ok(())
+}
+
+pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    let plan = make_plan(lab, "2026.2")?;
+    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    let mut first = world
+        .volutus(&lab.cloud())
+        .args(["run", &plan])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let completed = |lab: &Lab| -> anyhow::Result<usize> {
+        let status = lab.volutus(&["status", "--output", "json"])?;
+        if status.code != 0 {
+            return Ok(0);
+        }
+        let status = status.json()?;
+        if text_at(&status, &["state", "plan"])? != plan {
+            return Ok(0);
+        }
+        let steps = status["state"]["steps"].as_object().context("no steps")?;
+        Ok(steps.values().filter(|step| step["status"] == "completed").count())
+    };
+    wait_until("25 steps are complete", 600, || Ok(completed(lab)? >= 25))?;
+    // While one runs, a second is refused and told who holds the cloud.
+    lab.volutus(&["run", &plan])?.expect(3, &["lease"])?;
+    first.kill()?;
+    first.wait()?;
+    lab.volutus(&["resume"])?.expect(0, &["verdict: "])?;
+    all_on(lab, "2026.2", "34.")?;
+    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    nothing_left_drained(lab)
+}
+
+pub fn slurp_upgrade(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    let plan = make_plan(lab, "2026.1")?;
+    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    lab.volutus(&["run", &plan])?.expect(0, &["verdict: zero-"])?;
+    all_on(lab, "2026.1", "33.")?;
+    nothing_left_drained(lab)
+}
+
+fn all_on(lab: &Lab, series: &str, nova: &str) -> anyhow::Result<()> {
+    let verdict = lab.volutus(&["verdict", "--output", "json"])?.expect(0, &[])?.json()?;
+    ensure!(text_at(&verdict, &["to"])? == series, "{verdict}");
+    ensure!(verdict["requests_failed"] == 0, "{verdict}");
+    let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
+    for (daemon, fact) in observation["daemons"].as_object().context("no daemons")? {
+        let version = fact["observed"]["value"]["version"]["observed"]["value"].as_str();
+        ensure!(version.is_some(), "{daemon} was not seen: {fact}");
+        if daemon.starts_with("nova-") {
+            ensure!(version.is_some_and(|v| v.starts_with(nova)), "{daemon} runs {version:?}");
+        }
+    }
+    Ok(())
+}
+
+fn nothing_left_drained(lab: &Lab) -> anyhow::Result<()> {
+    let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
+    for (backend, fact) in observation["backends"].as_object().context("no backends")? {
+        for server in fact["observed"]["value"].as_array().context("no servers")? {
+            ensure!(server["status"] == "UP", "{backend} has {server}");
+        }
+    }
+    for record in observation["records"]["nova"]["observed"]["value"].as_array().context("no records")? {
+        ensure!(record["disabled"].is_null(), "left disabled: {record}");
+    }
+    Ok(())
+}

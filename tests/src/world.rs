@@ -1,0 +1,161 @@
+//! The programs under test, and labs made with them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+/// The programs under test.
+pub struct World {
+    volutus: PathBuf,
+    lab: PathBuf,
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// What it printed as data.
+    pub stdout: String,
+    /// What it said.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Fails unless the exit code is `code` and stderr or stdout contains each of `texts`.
+    pub fn expect(self, code: i32, texts: &[&str]) -> anyhow::Result<Self> {
+        ensure!(self.code == code, "exit code {} instead of {code}:\n{}\n{}", self.code, self.stdout, self.stderr);
+        for text in texts {
+            ensure!(
+                self.stdout.contains(text) || self.stderr.contains(text),
+                "`{text}` is not in the output:\n{}\n{}",
+                self.stdout,
+                self.stderr
+            );
+        }
+        Ok(self)
+    }
+
+    /// The data as JSON.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON:\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> anyhow::Result<Ran> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;
+    Ok(Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Waits for something to become true; the bound is for a machine that is many times slower than
+/// any seen.
+pub fn wait_until(what: &str, limit_s: u64, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !holds()? {
+        if start.elapsed() > Duration::from_secs(limit_s) {
+            bail!("{what}: not so after {limit_s} s");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Ok(())
+}
+
+impl World {
+    /// The programs that `cargo xtask test` built.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let program = |name: &str| {
+            let path = std::env::var_os(name)
+                .with_context(|| format!("{name} is not set; run `cargo xtask test`"))?;
+            std::path::absolute(path).with_context(|| format!("{name} is not a path"))
+        };
+        Ok(Self { volutus: program("VOLUTUS")?, lab: program("VOLUTUS_LAB")? })
+    }
+
+    /// Brings a lab up, with what a crashed earlier run may have left of it removed first.
+    pub fn up<'a>(&'a self, name: &str, arguments: &[&str]) -> anyhow::Result<Lab<'a>> {
+        run(Command::new(&self.lab).args(["down", "--name", name]))?.expect(0, &[])?;
+        let up = run(Command::new(&self.lab).args(["up", "--name", name]).args(arguments))?;
+        let lab = Lab { world: self, name: name.to_owned() };
+        if up.code != 0 {
+            lab.down_and_gone()?;
+            bail!("volutus-lab up ended with exit code {}:\n{}", up.code, up.stderr);
+        }
+        Ok(lab)
+    }
+
+    /// `volutus` on a cloud description.
+    pub fn volutus(&self, cloud: &Path) -> Command {
+        let mut command = Command::new(&self.volutus);
+        command.arg("--cloud").arg(cloud).arg("--no-progress");
+        command
+    }
+}
+
+/// A lab that is up.
+pub struct Lab<'a> {
+    world: &'a World,
+    name: String,
+}
+
+impl Lab<'_> {
+    /// The folder that holds its cloud description and keys.
+    pub fn folder(&self) -> PathBuf {
+        let state = std::env::var_os("VOLUTUS_LAB_STATE").map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
+        state.join(&self.name)
+    }
+
+    /// Its cloud description.
+    pub fn cloud(&self) -> PathBuf {
+        self.folder().join("cloud.toml")
+    }
+
+    /// `volutus` on this lab.
+    pub fn volutus(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        run(self.world.volutus(&self.cloud()).args(arguments))
+    }
+
+    /// Runs a shell command on one of its hosts.
+    pub fn exec(&self, host: &str, shell: &str) -> anyhow::Result<Ran> {
+        run(Command::new(&self.world.lab).args(["exec", "--name", &self.name, host, "--", "sh", "-c", shell]))
+    }
+
+    /// Takes it down, and fails if anything of it is still there: a process, a mount, a bridge.
+    pub fn down_and_gone(&self) -> anyhow::Result<()> {
+        run(Command::new(&self.world.lab).args(["down", "--name", &self.name]))?.expect(0, &[])?;
+        let folder = self.folder();
+        let folder = folder.to_string_lossy();
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        ensure!(!mounts.contains(&format!("{folder}/")), "a mount of {folder} is left:\n{mounts}");
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path().join("cmdline");
+            let Ok(command) = std::fs::read(&path) else { continue };
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            ensure!(!command.contains(&format!("{folder}/")), "a process of the lab is left: {command}");
+        }
+        let list = run(Command::new(&self.world.lab).args(["list"]))?.expect(0, &[])?;
+        ensure!(!list.stdout.contains(&self.name), "the lab is still listed:\n{}", list.stdout);
+        Ok(())
+    }
+}
+
+/// A copy of a lab's cloud description, in a folder of its own, changed by `change`; its state is
+/// its own too, so that nothing of the lab's is touched.
+pub fn altered(lab: &Lab, change: impl FnOnce(String) -> anyhow::Result<String>) -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for file in ["clouds.yaml", "id_ed25519", "known_hosts"] {
+        std::fs::copy(lab.folder().join(file), folder.path().join(file))?;
+    }
+    let text = std::fs::read_to_string(lab.cloud())?;
+    let changed = change(text.clone())?;
+    ensure!(changed != text || text.is_empty(), "the change changed nothing");
+    std::fs::write(folder.path().join("cloud.toml"), changed)?;
+    Ok(folder)
+}

@@ -1,0 +1,54 @@
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `tidy`.
+//!
+//! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
+//! line, and exits non-zero where its goal is missed.
+
+mod bench_plan;
+mod bench_upgrade;
+mod demo;
+mod lab;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Commands for people who work on Volutus, and for those who want to see it work.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up the lab, upgrade it under load, print the verdict.
+    Demo(demo::Options),
+    /// Every test: format, lints, unit tests, and the real lab.
+    Test(test::Options),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Check the rules of the repository: layers, file lengths, words.
+    Tidy,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Volutus against the plain sequential procedure, on the same lab.
+    Upgrade(bench_upgrade::Options),
+    /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
+    Plan,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(Bench::Upgrade(options)) => bench_upgrade::run(&options),
+        Command::Bench(Bench::Plan) => bench_plan::run(),
+        Command::Tidy => tidy::run(),
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask test`: every test, the real lab included.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::lab::build;
+use crate::process::{cargo, must, privileged, shown};
+use crate::{bench_plan, setup, tidy};
+
+/// What can be chosen.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Leave the real lab out: a matter of seconds, for working on pure code.
+    #[arg(long)]
+    pub no_lab: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    fn check(&mut self, name: &str, result: anyhow::Result<()>) {
+        match result {
+            Ok(()) => {
+                println!("test {name} ... ok");
+                self.passed += 1;
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED\n{error:#}");
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+/// Runs everything, and ends with one line that counts.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let start = Instant::now();
+    setup::install_for_tests()?;
+    let mut tally = Tally::default();
+    tally.check("format", must(cargo().args(["fmt", "--all", "--check"])));
+    tally.check(
+        "lints",
+        must(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    );
+    tally.check("tidy", tidy::run());
+    count(&mut tally, cargo().args(["test", "--workspace", "--exclude", "volutus-e2e", "--no-fail-fast"]))?;
+    tally.check("plan and check 10,000 hosts within the goal", bench_plan::run());
+    if !options.no_lab {
+        let programs = build()?;
+        // The end-to-end tests make and remove their own labs; they run as root like the lab.
+        let binary = e2e_binary()?;
+        let mut command = privileged("env");
+        command
+            .arg(format!("VOLUTUS={}", programs.volutus.display()))
+            .arg(format!("VOLUTUS_LAB={}", programs.lab.display()))
+            .arg(binary);
+        count(&mut tally, &mut command)?;
+    }
+    println!("{} s in all", start.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    Ok(())
+}
+
+/// Builds the end-to-end tests and returns the program.
+fn e2e_binary() -> anyhow::Result<String> {
+    must(cargo().args(["build", "--quiet", "-p", "volutus-e2e"]))?;
+    let target = std::env::var("CARGO_TARGET_DIR")
+        .unwrap_or_else(|_| crate::process::root().join("target").display().to_string());
+    Ok(format!("{target}/debug/volutus-e2e"))
+}
+
+/// Runs a program of tests, shows what it prints, and adds up its `test result:` lines. A program
+/// that fails without having counted a failure (it did not build, it was killed) counts as one.
+fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
+    eprintln!("$ {}", shown(command));
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start `{}`", shown(command)))?;
+    let output = child.stdout.take().context("no output of the tests")?;
+    let failed_before = tally.failed;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let number = |word: &str| {
+                result
+                    .split([';', '.'])
+                    .find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok())
+                    .unwrap_or(0)
+            };
+            tally.passed += number("passed");
+            tally.failed += number("failed");
+        } else {
+            println!("{line}");
+        }
+    }
+    if !child.wait()?.success() && tally.failed == failed_before {
+        println!("`{}` failed", shown(command));
+        tally.failed += 1;
+    }
+    Ok(())
+}
