@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use volutus_model::Series;
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
@@ -268,9 +267,4 @@ pub struct JournalArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,
-}
-
-/// Parses a series, so that the error names what was given.
-pub fn parse_series(text: &str) -> Result<Series, volutus_model::name::InvalidName> {
-    text.parse()
 }

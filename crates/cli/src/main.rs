@@ -1,2 +1,3 @@
-//! The one binary.
+//! tmp
+mod ansible; mod args; mod error; mod show;
 fn main() {}

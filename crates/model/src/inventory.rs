@@ -207,12 +207,41 @@ pub struct DaemonDeclaration {
     /// The TCP port of an API replica on its host's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// The load balancer's backend that an API replica belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<BackendName>,
-    /// Its server name in that backend; the host's name where absent.
+    /// The load balancer's backends that an API replica belongs to: `backend = "nova"`, or a
+    /// list where the site has, say, an internal and an external one. A replica is drained in
+    /// all of them, one `DrainBackend` action each.
+    #[serde(
+        default,
+        rename = "backend",
+        deserialize_with = "one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub backends: Vec<BackendName>,
+    /// Its server name in those backends; the host's name where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+}
+
+/// Accepts a single name as well as a list of them.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<BackendName>, D::Error> {
+    struct OneOrMore;
+    impl<'de> serde::de::Visitor<'de> for OneOrMore {
+        type Value = Vec<BackendName>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the name of a backend, or a list of names")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![BackendName::new(text).map_err(E::custom)?])
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = seq.next_element()? {
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+    input.deserialize_any(OneOrMore)
 }
 
 /// A host.
@@ -375,5 +404,48 @@ impl Releases {
     #[must_use]
     pub fn stage_command(&self, series: crate::Series) -> Vec<String> {
         self.stage.iter().map(|word| word.replace("{series}", &series.to_string())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOUD: &str = r#"
+format = 1
+name = "c"
+credentials = { operator = "a", prober = "p" }
+ssh = { user = "root" }
+releases = { method = "venv", path = "/o/{series}", current = "/o/{daemon}", stage = ["true"] }
+prober = { image = "i", flavor = "f", network = "n" }
+[[role]]
+name = "api"
+daemons = [
+  { kind = "nova-api", unit = "nova-api.service", port = 8774, backend = ["internal", "external"] },
+  { kind = "glance-api", unit = "glance-api.service", port = 9292, backend = "glance" },
+]
+[[host]]
+name = "h1"
+address = "198.18.0.1"
+roles = ["api"]
+"#;
+
+    #[test]
+    fn one_backend_or_several() {
+        let inventory = Inventory::parse(CLOUD).unwrap();
+        let counts: Vec<usize> =
+            inventory.daemons().map(|(_, _, daemon)| daemon.backends.len()).collect();
+        assert_eq!(counts, [2, 1]);
+        let text = toml::to_string(&inventory).unwrap();
+        assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        let error = Inventory::parse(&CLOUD.replace("port = 8774", "prot = 8774")).unwrap_err();
+        assert!(matches!(error, Error::Syntax { line: 11, .. }), "{error}");
+        assert!(error.to_string().contains("prot"), "{error}");
+        let error = Inventory::parse(&CLOUD.replace("[\"api\"]", "[\"apo\"]"));
+        assert!(error.unwrap_err().to_string().contains("apo"));
     }
 }

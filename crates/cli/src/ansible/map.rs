@@ -63,25 +63,24 @@ impl Tool {
     }
 
     fn declaration(self, known: &Known) -> Option<DaemonDeclaration> {
-        let (unit, backend) = match self {
-            Self::Kolla => (
-                format!("kolla-{}-container.service", known.kolla_container),
-                format!("{}_back", known.service),
-            ),
-            Self::OpenStackAnsible => (
-                format!("{}.service", known.osa_unit),
-                format!("{}-back", known.service),
-            ),
+        let unit = match self {
+            Self::Kolla => format!("kolla-{}-container.service", known.kolla_container),
+            Self::OpenStackAnsible => format!("{}.service", known.osa_unit),
         };
-        let backend = match known.service {
-            "" => None,
-            _ => Some(backend.parse().ok()?),
+        let backends = match (known.service, self) {
+            ("", _) => Vec::new(),
+            // kolla-ansible has one backend for the internal and one for the external address.
+            (service, Self::Kolla) => [format!("{service}_back"), format!("{service}_external_back")]
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
+            (service, Self::OpenStackAnsible) => vec![format!("{service}-back").parse().ok()?],
         };
         Some(DaemonDeclaration {
             kind: DaemonKind::new(known.kind).ok()?,
             unit,
             port: known.port,
-            backend,
+            backends,
             server: None,
         })
     }

@@ -12,7 +12,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.iter().map(|title| title.to_uppercase()));
     table
