@@ -1,0 +1,437 @@
+//! Calls to nova.
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::catalog::ServiceType;
+use crate::client::{Client, Request};
+use crate::error::Error;
+
+/// The microversion of all calls here: the newest one whose answers have the shapes below
+/// (2.53: service ids are UUIDs; 2.74: `host` at creation), served since Train.
+pub const MICROVERSION: &str = "2.79";
+
+/// Servers per page; nova's own default limit is 1,000.
+const PAGE: usize = 500;
+/// Pages that are read of one list: 500,000 servers, beyond any cell of nova.
+const PAGES_MAX: usize = 1000;
+
+/// A record of nova's services.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Service {
+    /// Its UUID.
+    pub id: String,
+    /// For example `nova-compute`.
+    pub binary: String,
+    /// The host as nova calls it.
+    pub host: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// `enabled` or `disabled`.
+    pub status: String,
+    /// `up` or `down`.
+    pub state: String,
+    /// Why it is disabled.
+    #[serde(default)]
+    pub disabled_reason: Option<String>,
+    /// Whether somebody forced it down.
+    #[serde(default)]
+    pub forced_down: bool,
+    /// When its record changed last, in UTC.
+    #[serde(default)]
+    pub updated_at: Option<String>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Server {
+    /// Its UUID.
+    pub id: String,
+    /// Its name; empty in answers that have none.
+    #[serde(default)]
+    pub name: String,
+    /// `ACTIVE`, `BUILD`, `ERROR`, ...; empty in the answer to a creation.
+    #[serde(default)]
+    pub status: String,
+    /// Its project.
+    #[serde(default)]
+    pub tenant_id: String,
+    /// Its compute host; only administrators see it.
+    #[serde(default, rename = "OS-EXT-SRV-ATTR:host")]
+    pub host: Option<String>,
+    /// What is being done with it.
+    #[serde(default, rename = "OS-EXT-STS:task_state")]
+    pub task_state: Option<String>,
+    /// Its state as nova's cells see it: `active`, `building`, `error`, ...
+    #[serde(default, rename = "OS-EXT-STS:vm_state")]
+    pub vm_state: Option<String>,
+    /// Why it is in state ERROR.
+    #[serde(default)]
+    pub fault: Option<Fault>,
+    /// When it was created.
+    #[serde(default)]
+    pub created: String,
+}
+
+/// Why an instance is in state ERROR.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Fault {
+    /// A number like an HTTP status.
+    pub code: i64,
+    /// The short message.
+    pub message: String,
+    /// The traceback; only administrators see it.
+    #[serde(default)]
+    pub details: Option<String>,
+}
+
+/// A flavor.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Flavor {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Virtual processors.
+    pub vcpus: u64,
+    /// MiB of memory.
+    pub ram: u64,
+    /// GiB of root disk.
+    pub disk: u64,
+}
+
+/// What an instance is attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// A network by id; nova makes the port.
+    Network(String),
+    /// A port by id.
+    Port(String),
+}
+
+/// Where an instance is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Destination {
+    /// Where the scheduler puts it.
+    #[default]
+    Anywhere,
+    /// In this availability zone, or `ZONE:HOST`, which bypasses the scheduler's filters (not
+    /// placement, which knows no candidates on a disabled compute).
+    Zone(String),
+    /// On this host, if the scheduler's filters allow it; for administrators.
+    Host(String),
+}
+
+/// An instance to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewServer {
+    /// Its name.
+    pub name: String,
+    /// The image's id.
+    pub image: String,
+    /// The flavor's id.
+    pub flavor: String,
+    /// What it is attached to; nothing where empty.
+    pub attachments: Vec<Attachment>,
+    /// Where it is to be.
+    pub destination: Destination,
+}
+
+impl NewServer {
+    /// The body of the request that creates it.
+    #[must_use]
+    pub fn body(&self) -> Value {
+        let networks = match self.attachments.as_slice() {
+            [] => json!("none"),
+            some => some
+                .iter()
+                .map(|attachment| match attachment {
+                    Attachment::Network(id) => json!({"uuid": id}),
+                    Attachment::Port(id) => json!({"port": id}),
+                })
+                .collect(),
+        };
+        let mut server = json!({
+            "name": self.name,
+            "imageRef": self.image,
+            "flavorRef": self.flavor,
+            "networks": networks,
+        });
+        match &self.destination {
+            Destination::Anywhere => {}
+            Destination::Zone(zone) => server["availability_zone"] = json!(zone),
+            Destination::Host(host) => server["host"] = json!(host),
+        }
+        json!({"server": server})
+    }
+}
+
+/// Which instances of all projects.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerFilter {
+    /// On this compute host.
+    pub host: Option<String>,
+    /// In this status, for example `BUILD`.
+    pub status: Option<String>,
+    /// Whose name matches this pattern (a regular expression of the database, unanchored).
+    pub name: Option<String>,
+}
+
+/// The calls; see [`Client::compute`].
+#[derive(Debug, Clone, Copy)]
+pub struct Compute<'a>(&'a Client);
+
+impl Client {
+    /// Calls to nova.
+    #[must_use]
+    pub fn compute(&self) -> Compute<'_> {
+        Compute(self)
+    }
+}
+
+impl Compute<'_> {
+    fn build(method: Method, path: impl Into<String>) -> Request {
+        Request::new(method, ServiceType::Compute, path).microversion(MICROVERSION)
+    }
+
+    /// All service records, or those of one binary.
+    ///
+    /// # Errors
+    /// As for every call of this crate: see [`Error`].
+    pub async fn services(self, binary: Option<&str>) -> Result<Vec<Service>, Error> {
+        let path = match binary {
+            Some(binary) => format!("/os-services?binary={}", quote(binary)),
+            None => "/os-services".to_owned(),
+        };
+        let answer = self.0.request(&Self::build(Method::GET, path)).await?;
+        answer.expect_status(&[200])?.part("services")
+    }
+
+    /// Keeps new instances off a compute host, for this reason.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn disable_service(self, id: &str, reason: &str) -> Result<Service, Error> {
+        self.update_service(id, json!({"status": "disabled", "disabled_reason": reason}))
+            .await
+    }
+
+    /// Lets new instances onto a compute host again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn enable_service(self, id: &str) -> Result<Service, Error> {
+        self.update_service(id, json!({"status": "enabled"})).await
+    }
+
+    async fn update_service(self, id: &str, body: Value) -> Result<Service, Error> {
+        let request = Self::build(Method::PUT, format!("/os-services/{}", quote(id))).json(body);
+        self.0
+            .request(&request)
+            .await?
+            .expect_status(&[200])?
+            .part("service")
+    }
+
+    /// The instances of all projects that a filter lets through; for administrators.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::Body`] where there are more than can be read.
+    pub async fn servers_of_all(self, filter: &ServerFilter) -> Result<Vec<Server>, Error> {
+        self.list(true, filter).await
+    }
+
+    /// The own project's instances that a filter lets through.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn servers(self, filter: &ServerFilter) -> Result<Vec<Server>, Error> {
+        self.list(false, filter).await
+    }
+
+    async fn list(self, all: bool, filter: &ServerFilter) -> Result<Vec<Server>, Error> {
+        let mut servers: Vec<Server> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let mut path = format!("/servers/detail?limit={PAGE}");
+            if all {
+                path.push_str("&all_tenants=1");
+            }
+            let wanted = [
+                ("host", &filter.host),
+                ("status", &filter.status),
+                ("name", &filter.name),
+            ];
+            for (key, value) in wanted {
+                if let Some(value) = value {
+                    path.push_str(&format!("&{key}={}", quote(value)));
+                }
+            }
+            if let Some(last) = servers.last() {
+                path.push_str(&format!("&marker={}", quote(&last.id)));
+            }
+            let answer = self.0.request(&Self::build(Method::GET, path)).await?;
+            let page: Vec<Server> = answer.expect_status(&[200])?.part("servers")?;
+            // nova's own limit may be lower than ours: only an empty page is the end.
+            if page.is_empty() {
+                return Ok(servers);
+            }
+            servers.extend(page);
+        }
+        Err(Error::Body {
+            request: "GET /servers/detail".to_owned(),
+            why: format!("the list does not end after {PAGES_MAX} pages"),
+            beginning: "(left out)".to_owned(),
+        })
+    }
+
+    /// Asks for an instance; the answer has its id, and it is not ACTIVE yet.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_server(self, server: &NewServer) -> Result<Server, Error> {
+        let request = Self::build(Method::POST, "/servers").json(server.body());
+        self.0
+            .request(&request)
+            .await?
+            .expect_status(&[202])?
+            .part("server")
+    }
+
+    /// An instance; `None` where there is none of that id.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn server(self, id: &str) -> Result<Option<Server>, Error> {
+        let request = Self::build(Method::GET, format!("/servers/{}", quote(id)));
+        let answer = self.0.request(&request).await?.expect_status(&[200, 404])?;
+        if answer.status == 404 {
+            Ok(None)
+        } else {
+            answer.part("server").map(Some)
+        }
+    }
+
+    /// Asks for the deletion of an instance; `false` where there was none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_server(self, id: &str) -> Result<bool, Error> {
+        let request = Self::build(Method::DELETE, format!("/servers/{}", quote(id)));
+        Ok(self
+            .0
+            .request(&request)
+            .await?
+            .expect_status(&[204, 404])?
+            .status
+            == 204)
+    }
+
+    /// The flavor of that name.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where there is not exactly one; else see [`Error`].
+    pub async fn flavor(self, name: &str) -> Result<Flavor, Error> {
+        let answer = self
+            .0
+            .request(&Self::build(Method::GET, "/flavors/detail"))
+            .await?;
+        let mut flavors: Vec<Flavor> = answer.expect_status(&[200])?.part("flavors")?;
+        flavors.retain(|flavor| flavor.name == name);
+        self.0.only("flavor", name, flavors)
+    }
+
+    /// How many instances the own project may have; `None` where there is no limit.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn instances_max(self) -> Result<Option<u64>, Error> {
+        let answer = self.0.request(&Self::build(Method::GET, "/limits")).await?;
+        let limits: Value = answer.expect_status(&[200])?.part("limits")?;
+        // nova says -1 for no limit.
+        Ok(limits["absolute"]["maxTotalInstances"].as_u64())
+    }
+
+    /// The microversions that nova serves.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn versions(self) -> Result<crate::VersionDocument, Error> {
+        self.0.version_document(ServiceType::Compute).await
+    }
+}
+
+impl Client {
+    /// The one thing of that name.
+    pub(crate) fn only<T>(
+        &self,
+        what: &'static str,
+        name: &str,
+        mut found: Vec<T>,
+    ) -> Result<T, Error> {
+        match (found.pop(), found.len()) {
+            (Some(one), 0) => Ok(one),
+            (popped, rest) => Err(Error::Name {
+                what,
+                name: name.to_owned(),
+                count: rest + usize::from(popped.is_some()),
+                entry: self.config().entry.clone(),
+            }),
+        }
+    }
+}
+
+/// Text as a part of a path or query.
+#[must_use]
+pub(crate) fn quote(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_server_asks_for_what_was_given() {
+        let mut server = NewServer {
+            name: "volutus-canary-1".to_owned(),
+            image: "i".to_owned(),
+            flavor: "f".to_owned(),
+            attachments: vec![Attachment::Port("p".to_owned())],
+            destination: Destination::Zone("az1:cmp1".to_owned()),
+        };
+        insta::assert_snapshot!(server.body(), @r#"{"server":{"availability_zone":"az1:cmp1","flavorRef":"f","imageRef":"i","name":"volutus-canary-1","networks":[{"port":"p"}]}}"#);
+        server.attachments.clear();
+        server.destination = Destination::Host("cmp1".to_owned());
+        insta::assert_snapshot!(server.body(), @r#"{"server":{"flavorRef":"f","host":"cmp1","imageRef":"i","name":"volutus-canary-1","networks":"none"}}"#);
+    }
+
+    #[test]
+    fn servers_of_administrators_and_of_members_are_read() {
+        let server: Server = serde_json::from_str(
+            r#"{"id": "s", "name": "n", "status": "ERROR", "tenant_id": "t", "created": "2026-01-01T00:00:00Z",
+                "OS-EXT-SRV-ATTR:host": "cmp1", "OS-EXT-STS:task_state": null, "OS-EXT-STS:vm_state": "error",
+                "fault": {"code": 500, "message": "No valid host was found."}}"#,
+        )
+        .unwrap();
+        assert_eq!(server.host.as_deref(), Some("cmp1"));
+        assert_eq!(server.fault.unwrap().message, "No valid host was found.");
+        let created: Server = serde_json::from_str(r#"{"id": "s", "links": []}"#).unwrap();
+        assert_eq!((created.status.as_str(), created.host), ("", None));
+    }
+
+    #[test]
+    fn text_is_quoted_for_paths() {
+        assert_eq!(quote("a b/ü&c"), "a%20b%2F%C3%BC%26c");
+    }
+}
