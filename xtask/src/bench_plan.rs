@@ -27,16 +27,16 @@ pub fn run() -> anyhow::Result<()> {
     for hosts in SIZES {
         let (inventory, observation) = described::cloud(hosts);
         let policy = Policy::default();
-        let start = Instant::now();
         let input = PlanningInput {
-            inventory: &inventory,
-            observation: &observation,
+            inventory: inventory.clone(),
+            observation: observation.clone(),
             target: "2026.1".parse()?,
             versions: None,
-            policy: &policy,
+            policy: policy.clone(),
             now: observation.at,
             parent: None,
         };
+        let start = Instant::now();
         let (plan, _report) = volutus_planner::plan(&input, &catalog)?;
         let planned = start.elapsed().as_secs_f64();
         let findings =

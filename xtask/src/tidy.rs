@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-planner", &["volutus-model", "volutus-catalog"]),
     ("volutus-plancheck", &["volutus-model", "volutus-catalog"]),
     ("volutus-engine", &["volutus-model"]),
-    ("volutus-store", &["volutus-model"]),
+    ("volutus-store", &["volutus-model", "volutus-engine"]),
     ("volutus-openstack", &[]),
     ("volutus-prober", &["volutus-model", "volutus-openstack"]),
     ("volutus-drivers", &["volutus-model", "volutus-catalog", "volutus-engine", "volutus-openstack"]),

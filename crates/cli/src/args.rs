@@ -88,6 +88,8 @@ pub enum Command {
     Verdict(VerdictArgs),
     /// Show a run's journal, or verify its chain of hashes.
     Journal(JournalArgs),
+    /// Work through the endpoints as the synthetic user, without a run, and count.
+    Probe(ProbeArgs),
 }
 
 /// How to print data.
@@ -196,6 +198,10 @@ pub enum PlanCommand {
 pub struct ApproveArgs {
     /// The plan.
     pub plan: String,
+    /// The code of a `serious` finding that is consented to, for example `single-replica`; may
+    /// be given several times.
+    #[arg(long = "accept", value_name = "CODE")]
+    pub accepted: Vec<String>,
 }
 
 /// `volutus run`
@@ -207,9 +213,6 @@ pub struct ApproveArgs {
 pub struct RunArgs {
     /// The approved plan.
     pub plan: String,
-    /// Run although findings of severity `serious` say that users will notice.
-    #[arg(long)]
-    pub accept_serious: bool,
 }
 
 /// A run, the latest where absent.
@@ -264,6 +267,19 @@ pub struct JournalArgs {
     /// Verify the chain of hashes instead of showing the entries.
     #[arg(long)]
     pub verify: bool,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// `volutus probe`
+#[derive(Debug, Args)]
+#[command(after_help = "Ends by itself after --seconds, or with Ctrl-C; then removes what it made, and prints. \
+        Exit code 0 whatever it saw.")]
+pub struct ProbeArgs {
+    /// Seconds to work.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u32,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,

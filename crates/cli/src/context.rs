@@ -1,6 +1,7 @@
 //! What every command starts from: the cloud description, the policy, the catalog, the store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use volutus_catalog::Catalog;
@@ -18,11 +19,11 @@ pub struct Context {
     /// Where the cloud description is.
     pub cloud_file: PathBuf,
     /// The cloud description.
-    pub inventory: Inventory,
+    pub inventory: Arc<Inventory>,
     /// The limits.
     pub policy: Policy,
     /// What is known of OpenStack.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     /// Whether to print lines instead of a live display.
     pub no_progress: bool,
     state: PathBuf,
@@ -64,9 +65,9 @@ impl Context {
         let state = cli.state.clone().unwrap_or_else(|| base.join(".volutus"));
         Ok(Self {
             cloud_file: cli.cloud.clone(),
-            inventory,
+            inventory: Arc::new(inventory),
             policy,
-            catalog,
+            catalog: Arc::new(catalog),
             no_progress: cli.no_progress,
             state,
         })
@@ -92,7 +93,7 @@ impl Context {
 
     /// Connects nothing yet, but checks that everything that connecting needs is there.
     pub fn driver(&self) -> Result<CloudDriver> {
-        CloudDriver::connect(&self.inventory, self.base(), &self.catalog).map_err(|error| {
+        CloudDriver::connect(self.inventory.clone(), self.base(), self.catalog.clone()).map_err(|error| {
             CliError::new(Kind::Cloud, "cannot-connect", format!("could not prepare to reach cloud {}", self.inventory.name))
                 .because(&error)
         })

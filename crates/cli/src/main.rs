@@ -1,3 +1,74 @@
-//! tmp
-mod ansible; mod args; mod error; mod show;
-fn main() {}
+//! `volutus`: keeps an OpenStack cloud current while its users notice nothing.
+
+mod ansible;
+mod args;
+mod commands;
+mod context;
+mod error;
+mod progress;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::commands::{approve, check, control, init, journal, observe, plan, probe, run, verdict, watch};
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = CliError::new(Kind::Internal, "runtime", "could not start threads").because(&error);
+            anstream::eprint!("{error}");
+            return ExitCode::from(error.kind.exit_code());
+        }
+    };
+    match runtime.block_on(dispatch(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprint!("{error}");
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+async fn dispatch(cli: &Cli) -> Result<()> {
+    if let Command::Init(args) = &cli.command {
+        return init::run(args, &cli.cloud);
+    }
+    let context = Context::load(cli)?;
+    match &cli.command {
+        Command::Init(_) => Ok(()),
+        Command::Observe(args) => observe::run(&context, args).await,
+        Command::Check(args) => check::run(&context, args).await,
+        Command::Plan(args) => plan::run(&context, args).await,
+        Command::Approve(args) => approve::run(&context, args),
+        Command::Run(args) => run::run(&context, args).await,
+        Command::Watch(args) => watch::run(&context, args).await,
+        Command::Status(args) => control::status(&context, args),
+        Command::Pause(args) => control::pause(&context, args).await,
+        Command::Resume(args) => control::resume(&context, args).await,
+        Command::Abort(args) => control::abort(&context, args).await,
+        Command::Finalize(args) => control::finalize(&context, args).await,
+        Command::Verdict(args) => verdict::run(&context, args),
+        Command::Journal(args) => journal::run(&context, args),
+        Command::Probe(args) => probe::run(&context, args).await,
+    }
+}
+
+/// Logs go to stderr; RUST_LOG decides where it is set.
+fn log(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "volutus=info,warn",
+        _ => "volutus=debug,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -39,7 +39,7 @@ async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let observation = context.observe(&driver).await?;
     let (plan, report) = make(context, &observation, to, versions)?;
     let store = context.store()?;
-    store.put_plan(&plan, Context::now()).map_err(store_error)?;
+    store.put_plan(&plan).map_err(store_error)?;
     print(&plan, Some(&report), args.output)?;
     anstream::eprintln!(
         "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}",
@@ -56,32 +56,36 @@ pub fn make(
     versions: Option<BTreeMap<ServiceName, PackageVersion>>,
 ) -> Result<(Plan, PlanReport)> {
     let input = PlanningInput {
-        inventory: &context.inventory,
-        observation,
+        inventory: (*context.inventory).clone(),
+        observation: observation.clone(),
         target,
         versions,
-        policy: &context.policy,
+        policy: context.policy.clone(),
         now: Context::now(),
         parent: None,
     };
     volutus_planner::plan(&input, &context.catalog).map_err(|error| {
         let message = format!("could not plan an upgrade of {} to {target}", context.inventory.name);
-        CliError::refused(error.code(), message).because(&error).hint(error.hint())
+        CliError::refused(plan_error_code(&error), message).because(&error)
     })
+}
+
+/// The stable code of a planner's refusal.
+fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
+    use volutus_planner::Error;
+    match error {
+        Error::UnknownSeries { .. } => "unknown-series",
+        Error::ForbiddenPath { .. } => "forbidden-path",
+        Error::Older { .. } => "older-target",
+        Error::AlreadyOnTarget { .. } => "already-on-target",
+        _ => "cannot-plan",
+    }
 }
 
 /// The series that was named, if the catalog knows it.
 pub fn series(context: &Context, text: &str) -> Result<Series> {
-    let known: Vec<String> = context.catalog.series.keys().map(ToString::to_string).collect();
-    let hint = format!("Known series: {}.", known.join(", "));
-    let series: Series = text
-        .parse()
-        .map_err(|error| CliError::refused("unknown-series", format!("{error}")).hint(hint.clone()))?;
-    if context.catalog.series.contains_key(&series) {
-        Ok(series)
-    } else {
-        Err(CliError::refused("unknown-series", format!("the release series {series} is not known")).hint(hint))
-    }
+    volutus_planner::parse_target(text, &context.catalog)
+        .map_err(|error| CliError::refused("unknown-series", error.to_string()))
 }
 
 fn read_versions(path: &Path) -> Result<BTreeMap<ServiceName, PackageVersion>> {
@@ -96,16 +100,22 @@ fn read_versions(path: &Path) -> Result<BTreeMap<ServiceName, PackageVersion>> {
 
 /// The plan that a reference names.
 pub fn find(store: &Store, reference: &str) -> Result<Plan> {
-    let id = store.find_plan(reference).map_err(store_error)?;
-    store.plan(&id).map_err(store_error)
+    store.find_plan(reference).map_err(store_error)
 }
 
 /// A store's error as the operator sees it.
 pub fn store_error(error: volutus_store::Error) -> CliError {
-    let kind = if error.is_refusal() { Kind::Refused } else { Kind::Internal };
-    let hint = error.hint();
-    let error_ = CliError::new(kind, error.code(), error.to_string()).because(&error);
-    if hint.is_empty() { error_ } else { error_.hint(hint) }
+    use volutus_store::Error;
+    let (kind, code) = match &error {
+        Error::PlanAltered { .. } => (Kind::Refused, "plan-altered"),
+        Error::NotFound { .. } => (Kind::Refused, "not-found"),
+        Error::Ambiguous { .. } => (Kind::Refused, "ambiguous"),
+        Error::NotApproved { .. } => (Kind::Refused, "not-approved"),
+        Error::RunUnfinished { .. } => (Kind::Refused, "run-unfinished"),
+        Error::LeaseHeld { .. } => (Kind::Refused, "lease-held"),
+        _ => (Kind::Internal, "store"),
+    };
+    CliError::new(kind, code, error.to_string()).because(&error)
 }
 
 fn print(plan: &Plan, report: Option<&PlanReport>, format: PlanFormat) -> Result<()> {
@@ -120,7 +130,7 @@ fn print(plan: &Plan, report: Option<&PlanReport>, format: PlanFormat) -> Result
             Ok(())
         }
         PlanFormat::Table => {
-            anstream::print!("{}", show::plan::render(plan, volutus_planner::expected_s(plan)));
+            anstream::print!("{}", show::plan::render(plan, &volutus_planner::estimate(plan)));
             if let Some(report) = report {
                 anstream::print!("\n{report}");
             }
@@ -133,13 +143,12 @@ fn list(context: &Context) -> Result<()> {
     let store = context.store()?;
     let mut table = show::table(&["plan", "made at", "from", "to", "approved by"]);
     for plan in store.plans().map_err(store_error)? {
-        let approval = store.approval(&plan.id).map_err(store_error)?;
         table.add_row([
             show::short(plan.id.as_str()).to_owned(),
             plan.created_at.to_string(),
             plan.from.to_string(),
             plan.to.to_string(),
-            approval.map_or("-".to_owned(), |approval| approval.actor.to_string()),
+            plan.approval.map_or("-".to_owned(), |approval| approval.actor.to_string()),
         ]);
     }
     anstream::println!("{table}");

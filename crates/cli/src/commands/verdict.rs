@@ -54,6 +54,6 @@ pub fn make(
         samples: &samples,
         versions_observed,
     });
-    store.put_verdict(run, &verdict).map_err(store_error)?;
+    store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
 }

@@ -2,14 +2,15 @@
 
 use owo_colors::OwoColorize as _;
 use volutus_model::plan::{ImpactLevel, Plan, SchemaClass, Stage};
+use volutus_planner::Estimate;
 
 use super::{duration, table};
 
 /// Steps of a stage that are listed in full; of larger stages the first ones are, and a count.
 const STEPS_SHOWN_MAX: usize = 12;
 
-/// The whole plan. `expected_s` is the planner's estimate for the whole.
-pub fn render(plan: &Plan, expected_s: u32) -> String {
+/// The whole plan, with the planner's estimate.
+pub fn render(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = format!(
         "plan {}\ncloud {}, {} -> {}, made at {}\n",
         plan.id.to_string().bold(),
@@ -78,11 +79,8 @@ pub fn render(plan: &Plan, expected_s: u32) -> String {
     if let Some(stage) = &plan.point_of_no_return {
         text += &format!("point of no return: stage {}\n", stage.bold());
     }
-    text += &format!(
-        "expected: {} for {} steps, finalize excluded\n",
-        duration(f64::from(expected_s)).bold(),
-        plan.stages.iter().filter(|stage| !stage.held).map(|stage| stage.steps.len()).sum::<usize>()
-    );
+    let steps = plan.stages.iter().filter(|stage| !stage.held).map(|stage| stage.steps.len()).sum::<usize>();
+    text += &format!("expected: {estimate}; {steps} steps before finalize\n");
     text
 }
 

@@ -1,0 +1,173 @@
+//! `volutus status`, `pause`, `resume`, `abort`, `finalize`
+//!
+//! Where another process carries the run out, the command is left for it in the store; else this
+//! process takes the run up itself.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use volutus_engine::{Command, Machine, PlanIndex, waiting};
+use volutus_model::run::{RunState, RunStatus};
+use volutus_model::{Plan, RunId};
+use volutus_store::{RunRecord, Store};
+
+use crate::args::{FinalizeArgs, Format, RunRef, StatusArgs, TakeUpArgs};
+use crate::commands::plan::store_error;
+use crate::commands::{print_json, run};
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// Seconds that another process may take to answer a command: it looks twice a second.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The run that is named, or the latest one of the cloud.
+pub fn locate(context: &Context, store: &Store, reference: Option<&str>) -> Result<RunRecord> {
+    match reference {
+        Some(prefix) => store.find_run(prefix).map_err(store_error),
+        None => store.latest_run(&context.inventory.name).map_err(store_error)?.ok_or_else(|| {
+            CliError::refused("no-run", format!("there is no run of cloud {} yet", context.inventory.name))
+                .hint("`volutus plan --to SERIES`, `volutus approve PLAN`, `volutus run PLAN`")
+        }),
+    }
+}
+
+/// A run with its plan and its state.
+pub fn load(store: &Store, record: &RunRecord) -> Result<(Plan, RunState, Vec<String>)> {
+    let plan = store.plan(&record.plan).map_err(store_error)?;
+    let entries = store.journal(&record.id, 0).map_err(store_error)?;
+    let internal = |error: volutus_engine::Error| {
+        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id)).because(&error)
+    };
+    let index = Arc::new(PlanIndex::new(Arc::new(plan.clone())).map_err(internal)?);
+    let machine = Machine::load(record.id.clone(), index, &entries).map_err(internal)?;
+    let waits = waiting(machine.index(), machine.state())
+        .into_iter()
+        .map(|waiting| format!("stage {} waits {}", waiting.stage, waiting.why))
+        .collect();
+    Ok((plan, machine.into_state(), waits))
+}
+
+/// `volutus status`
+pub fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+    #[derive(Serialize)]
+    struct Status<'a> {
+        run: &'a RunId,
+        held_by: Option<String>,
+        waiting: &'a [String],
+        state: &'a RunState,
+    }
+    let store = context.store()?;
+    let record = locate(context, &store, args.run.as_deref())?;
+    let (plan, state, waits) = load(&store, &record)?;
+    let lease = store.lease(&record.cloud, Context::now()).map_err(store_error)?;
+    let held_by = lease.map(|lease| lease.holder.to_string());
+    match args.output {
+        Format::Json => print_json(&Status { run: &record.id, held_by, waiting: &waits, state: &state }),
+        Format::Table => {
+            anstream::print!("{}", show::run::render(&record.id, &plan, &state));
+            for wait in &waits {
+                anstream::println!("  {wait}");
+            }
+            match held_by {
+                Some(holder) => anstream::println!("carried out by {holder}"),
+                None if state.status == RunStatus::Running => {
+                    anstream::println!("No process carries it out: `volutus resume` goes on.");
+                }
+                None => {}
+            }
+            Ok(())
+        }
+    }
+}
+
+/// `volutus pause`
+pub async fn pause(context: &Context, args: &RunRef) -> Result<()> {
+    ask(context, args.run.as_deref(), Command::Pause).await
+}
+
+/// `volutus resume`
+pub async fn resume(context: &Context, args: &TakeUpArgs) -> Result<()> {
+    ask(context, args.run.as_deref(), Command::Resume).await
+}
+
+/// `volutus abort`
+pub async fn abort(context: &Context, args: &TakeUpArgs) -> Result<()> {
+    ask(context, args.run.as_deref(), Command::Abort).await
+}
+
+/// `volutus finalize`
+pub async fn finalize(context: &Context, args: &FinalizeArgs) -> Result<()> {
+    let store = context.store()?;
+    let record = locate(context, &store, args.run.as_deref())?;
+    let (plan, state, _) = load(&store, &record)?;
+    if state.status == RunStatus::AwaitingFinalize && !args.yes {
+        consent(&plan)?;
+    }
+    ask(context, args.run.as_deref(), Command::Finalize).await
+}
+
+/// Shows what will no longer be possible, and asks.
+fn consent(plan: &Plan) -> Result<()> {
+    anstream::eprintln!("Finalize does, in this order:");
+    for stage in plan.stages.iter().filter(|stage| stage.held) {
+        anstream::eprintln!("  {}: {}", stage.id, stage.title);
+    }
+    anstream::eprintln!("Afterwards, what the way back to {} needs may be gone:", plan.from);
+    for horizon in &plan.rollback {
+        let until = horizon.until.as_ref().map_or("stays open".to_owned(), |stage| format!("until {stage}"));
+        anstream::eprintln!("  {}: {until}: {}", horizon.service, horizon.why);
+    }
+    let refused = |message: &str| {
+        CliError::refused("no-consent", message).hint("`volutus finalize --yes` does not ask.")
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("finalize has to be consented to, and there is no terminal to ask at"));
+    }
+    anstream::eprint!("Type the cloud's name ({}) to go on: ", plan.cloud);
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| refused("the answer could not be read").because(&error))?;
+    if answer.trim() == plan.cloud.as_str() {
+        Ok(())
+    } else {
+        Err(refused("the answer was not the cloud's name; nothing was done"))
+    }
+}
+
+async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Result<()> {
+    let store = context.store()?;
+    let record = locate(context, &store, reference)?;
+    let holder = store.lease(&record.cloud, Context::now()).map_err(store_error)?;
+    let Some(holder) = holder else {
+        return run::take_up(context, &store, &record, command).await;
+    };
+    let id = store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
+    let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
+    loop {
+        match store.command_answer(id).map_err(store_error)? {
+            Some(Ok(())) => {
+                anstream::println!("{command}: accepted by {}", holder.holder);
+                anstream::eprintln!("`volutus watch` follows the run.");
+                return Ok(());
+            }
+            Some(Err(why)) => {
+                return Err(CliError::refused("not-now", format!("{command} was refused: {why}"))
+                    .hint("`volutus status` tells what can be done now."));
+            }
+            None if tokio::time::Instant::now() > deadline => {
+                return Err(CliError::new(
+                    Kind::Internal,
+                    "no-answer",
+                    format!("{} did not answer within {} s", holder.holder, ANSWER_LIMIT.as_secs()),
+                )
+                .hint("The command stays and is taken up when it does. If that process hangs, end it and `volutus resume`."));
+            }
+            None => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `volutus watch`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use volutus_engine::{Machine, PlanIndex};
+use volutus_model::run::RunStatus;
+
+use crate::args::RunRef;
+use crate::commands::control::locate;
+use crate::commands::plan::store_error;
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::{progress, show};
+
+/// How often the journal is looked at: twice the rate at which a person notices.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Follows a run that another process carries out, from its first entry on, until it rests.
+pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
+    let store = context.store()?;
+    let record = locate(context, &store, args.run.as_deref())?;
+    let plan = store.plan(&record.plan).map_err(store_error)?;
+    let internal = |error: volutus_engine::Error| {
+        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id)).because(&error)
+    };
+    let index = Arc::new(PlanIndex::new(Arc::new(plan.clone())).map_err(internal)?);
+    let mut machine = Machine::new(record.id.clone(), index);
+    let mut reporter = progress::reporter(&plan, context.no_progress);
+    let (mut seq, mut samples_seen) = (0, 0);
+    loop {
+        for entry in store.journal(&record.id, seq).map_err(store_error)? {
+            seq = entry.seq + 1;
+            machine.fold(&entry).map_err(internal)?;
+            reporter.entry(&entry, machine.state());
+        }
+        let samples = store.samples_from(&record.id, samples_seen).map_err(store_error)?;
+        samples_seen += samples.len() as u64;
+        reporter.samples(&samples);
+        reporter.tick(machine.state());
+        let held = store.lease(&record.cloud, Context::now()).map_err(store_error)?.is_some();
+        if !held {
+            break;
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+    drop(reporter);
+    let state = machine.state();
+    anstream::print!("{}", show::run::render(&record.id, &plan, state));
+    if matches!(state.status, RunStatus::Running | RunStatus::Aborting) {
+        anstream::println!("No process carries it out: `volutus resume` goes on.");
+    }
+    Ok(())
+}
