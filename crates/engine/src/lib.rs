@@ -20,6 +20,9 @@ mod progress;
 mod schedule;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 pub use fold::{event_name, fold, retry_action};
 pub use index::PlanIndex;

@@ -111,7 +111,7 @@ pub struct Decision {
 /// A machine moves with its own decisions, at once: its state is that of a journal to which the
 /// decision's events have been appended. Whoever fails to append them drops the machine and
 /// loads another one from the journal, which alone is the truth.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     run: RunId,
     index: Arc<PlanIndex>,

@@ -13,7 +13,7 @@ use crate::index::PlanIndex;
 use crate::machine::TAKE_UPS_MAX;
 
 /// How far a stage is.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct StageProgress {
     /// Stages before it that are not complete.
     pub before_left: usize,
@@ -28,7 +28,7 @@ pub(crate) struct StageProgress {
 }
 
 /// How far the giving back of one step is.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct GiveBack {
     /// The action that is next, from 0.
     pub next: u32,
@@ -41,7 +41,7 @@ pub(crate) struct GiveBack {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     pub stages: Vec<StageProgress>,
     /// Stages that may start; held ones too, once `finalize` is allowed.

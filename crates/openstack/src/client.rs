@@ -162,6 +162,11 @@ impl Client {
         Ok(token)
     }
 
+    /// The token that the client holds, stale or not; asks for none.
+    pub async fn held_token(&self) -> Option<Arc<Token>> {
+        self.shared.token.lock().await.clone()
+    }
+
     /// Asks keystone for a token, once, and hands back its raw answer; neither uses nor changes
     /// the token that the client holds. See [`Token::from_answer`] and [`Client::adopt`].
     ///

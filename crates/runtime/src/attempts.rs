@@ -58,6 +58,12 @@ impl Attempts {
         self.ids.insert(running.id(), attempt);
     }
 
+    /// Stops all attempts where they are, and waits until they have.
+    pub async fn stop(&mut self) {
+        self.set.shutdown().await;
+        self.ids.clear();
+    }
+
     /// Waits for the next attempt to end; `None` where none is under way. May be cancelled.
     pub async fn next(&mut self) -> Option<(AttemptId, Outcome)> {
         let ended = self.set.join_next_with_id().await?;

@@ -115,6 +115,8 @@ pub(crate) async fn execute(
         reporter,
     };
     let result = session.carry_out(interrupts, sayings).await;
+    // Nothing of this session is at work any more when the lease goes back.
+    session.attempts.stop().await;
     // What was seen is kept whatever ended the session; its own error matters more than one here.
     match (result, session.flush().await) {
         (Ok(status), flushed) => flushed.map(|()| status),

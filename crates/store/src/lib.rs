@@ -92,3 +92,74 @@ impl Store {
         Error::from(source).at(&self.path, what)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use volutus_model::Observation;
+
+    /// SQLite's limit on pages stands in for the end of the disk: the error is the same.
+    #[test]
+    fn a_full_disk_is_explained_and_undoes_the_whole_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let pages: i64 =
+            store.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        store
+            .connection()
+            .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
+            .unwrap();
+        let cloud = "cloud".parse().unwrap();
+        let observation = Observation {
+            at: Timestamp::UNIX_EPOCH,
+            inventory: "x".repeat(100_000),
+            hosts: Default::default(),
+            daemons: Default::default(),
+            schemas: Default::default(),
+            backends: Default::default(),
+            records: Default::default(),
+            instances: volutus_model::Fact::unobserved("not asked"),
+            vif_types: volutus_model::Fact::unobserved("not asked"),
+            pending_migrations: Default::default(),
+            endpoints: Default::default(),
+        };
+        let error = store.put_observation(&cloud, &observation).unwrap_err().to_string();
+        assert!(error.contains("the disk is full; make room"), "{error}");
+        assert!(error.contains(FILE) && error.contains("keep an observation"), "{error}");
+        assert_eq!(store.latest_observation(&cloud).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_may_only_be_read_is_explained() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.connection().pragma_update(None, "query_only", true).unwrap();
+        let holder = Holder::this_process().unwrap();
+        let taken = store.acquire_lease(
+            &"cloud".parse().unwrap(),
+            &holder,
+            Timestamp::UNIX_EPOCH,
+            std::time::Duration::from_secs(1),
+        );
+        let error = taken.unwrap_err().to_string();
+        assert!(error.contains("may only be read"), "{error}");
+    }
+
+    /// What a write has begun in another process is waited for only so long.
+    #[test]
+    fn a_store_that_another_process_keeps_locked_is_explained() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.connection().busy_timeout(std::time::Duration::ZERO).unwrap();
+        let other = Connection::open(directory.path().join(FILE)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let holder = Holder::this_process().unwrap();
+        let ttl = std::time::Duration::from_secs(1);
+        let cloud = "cloud".parse().unwrap();
+        let error = store.acquire_lease(&cloud, &holder, Timestamp::UNIX_EPOCH, ttl).unwrap_err().to_string();
+        assert!(error.contains("another process has been writing"), "{error}");
+        other.execute_batch("COMMIT").unwrap();
+        store.acquire_lease(&cloud, &holder, Timestamp::UNIX_EPOCH, ttl).unwrap();
+    }
+}

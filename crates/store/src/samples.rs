@@ -42,6 +42,26 @@ impl Store {
         })
     }
 
+    /// Samples of a run that were kept after the position `after`, and the position of the last
+    /// one: for somebody who follows a run. Positions start above 0.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for a sample that is none.
+    pub fn samples_after(&self, run: &RunId, after: i64) -> Result<(Vec<Sample>, i64), Error> {
+        self.read("follow samples", |transaction| {
+            let mut statement = transaction
+                .prepare_cached("SELECT id, body FROM sample WHERE run = ?1 AND id > ?2 ORDER BY id")?;
+            let mut rows = statement.query(params![run.as_str(), after])?;
+            let (mut samples, mut last) = (Vec::new(), after);
+            while let Some(row) = rows.next()? {
+                last = row.get(0)?;
+                let body = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+                samples.push(records::decode("a sample", body)?);
+            }
+            Ok((samples, last))
+        })
+    }
+
     /// How many samples of a run that were due from `since_us` on (microseconds since the Unix
     /// epoch) failed, and how many there are.
     ///

@@ -59,8 +59,7 @@ fn judge_without_plan(context: &Context, observation: &Observation, to: Series) 
             // What keeps a plan from being made is a finding beside all the others, so that one
             // check tells everything at once.
             let versions = context.catalog.series.get(&to).map(|s| s.versions.clone()).unwrap_or_default();
-            let from = volutus_planner::running_series(&context.inventory, observation, &context.catalog)
-                .unwrap_or(to);
+            let from = oldest_running(context, observation).unwrap_or(to);
             let mut findings = preflight(context, observation, from, to, &versions);
             findings.push(Finding::new(
                 Severity::Blocking,
@@ -72,6 +71,16 @@ fn judge_without_plan(context: &Context, observation: &Observation, to: Series) 
             findings
         }
     }
+}
+
+/// The oldest series that anything was seen to run.
+fn oldest_running(context: &Context, observation: &Observation) -> Option<Series> {
+    let services = context.catalog.daemons();
+    let series = observation.daemons.keys().filter_map(|daemon| {
+        let (service, _) = services.get(&daemon.kind)?;
+        context.catalog.series_of(&service.name, observation.running_version(daemon)?)
+    });
+    series.min()
 }
 
 fn preflight(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use volutus_model::ServiceName;
 use volutus_model::probe::Sample;
+use volutus_prober::statistics::percentile;
 use volutus_runtime::new_run_id;
 
 use crate::args::{Format, ProbeArgs};
@@ -98,8 +99,8 @@ fn count(samples: Vec<Sample>) -> Counted {
     }
     for seen in services.values_mut() {
         seen.latencies_ms.sort_by(f64::total_cmp);
-        seen.p50_ms = volutus_prober::verdict::percentile(&seen.latencies_ms, 50.0);
-        seen.p99_ms = volutus_prober::verdict::percentile(&seen.latencies_ms, 99.0);
+        seen.p50_ms = percentile(&seen.latencies_ms, 0.50).unwrap_or_default();
+        seen.p99_ms = percentile(&seen.latencies_ms, 0.99).unwrap_or_default();
     }
     let total = samples.len() as u64;
     let failures: Vec<Sample> = samples.into_iter().filter(Sample::failed).collect();

@@ -141,8 +141,8 @@ pub async fn report_stop(handle: ProberHandle) {
     for left in &report.left {
         tracing::warn!("the synthetic user could not remove {left}");
     }
-    if !report.finished {
-        tracing::warn!("the synthetic user had requests under way when it was stopped");
+    if report.abandoned > 0 {
+        tracing::warn!("{} requests of the synthetic user were never answered", report.abandoned);
     }
 }
 
@@ -225,7 +225,7 @@ async fn conclude(
     match status {
         RunStatus::AwaitingFinalize | RunStatus::Succeeded => {
             let observation = context.observe(driver).await?;
-            let verdict = verdict::make(store, run, &plan, &state, &observation)?;
+            let verdict = verdict::make(context, store, run, &plan, &state, &observation)?;
             anstream::print!("{}", show::run::render(run, &plan, &state));
             anstream::println!();
             anstream::print!("{}", show::verdict::render(&verdict));

@@ -1,9 +1,11 @@
 //! `volutus verdict`
 
-use volutus_model::name::{DaemonId, PackageVersion};
+use std::collections::BTreeMap;
+
+use volutus_model::DaemonId;
 use volutus_model::verdict::Verdict;
 use volutus_model::{Observation, Plan, RunId, RunState};
-use volutus_prober::verdict::{VerdictInput, assess};
+use volutus_prober::verdict::{DaemonSeen, VerdictInput, assess};
 use volutus_store::Store;
 
 use crate::args::{Format, VerdictArgs};
@@ -33,6 +35,7 @@ pub fn run(context: &Context, args: &VerdictArgs) -> Result<()> {
 
 /// Makes the verdict of a run from what the prober saw and what runs now, and keeps it.
 pub fn make(
+    context: &Context,
     store: &Store,
     run: &RunId,
     plan: &Plan,
@@ -40,19 +43,23 @@ pub fn make(
     observation: &Observation,
 ) -> Result<Verdict> {
     let samples = store.samples(run).map_err(store_error)?;
-    let entries = store.journal(run, 0).map_err(store_error)?;
-    let versions_observed = observation
+    let services = context.catalog.daemons();
+    let daemons: BTreeMap<DaemonId, DaemonSeen> = observation
         .daemons
         .keys()
-        .map(|daemon| (daemon.clone(), observation.running_version(daemon).cloned()))
-        .collect::<std::collections::BTreeMap<DaemonId, Option<PackageVersion>>>();
-    let verdict = assess(&VerdictInput {
+        .filter_map(|daemon| {
+            let (service, _) = services.get(&daemon.kind)?;
+            let version = observation.running_version(daemon).cloned();
+            Some((daemon.clone(), DaemonSeen { service: service.name.clone(), version, expected: None }))
+        })
+        .collect();
+    let verdict = assess(VerdictInput {
         run,
         plan,
         state,
-        entries: &entries,
         samples: &samples,
-        versions_observed,
+        daemons: &daemons,
+        lost: &[],
     });
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)

@@ -34,8 +34,8 @@ pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
             machine.fold(&entry).map_err(internal)?;
             reporter.entry(&entry, machine.state());
         }
-        let samples = store.samples_from(&record.id, samples_seen).map_err(store_error)?;
-        samples_seen += samples.len() as u64;
+        let (samples, last) = store.samples_after(&record.id, samples_seen).map_err(store_error)?;
+        samples_seen = last;
         reporter.samples(&samples);
         reporter.tick(machine.state());
         let held = store.lease(&record.cloud, Context::now()).map_err(store_error)?.is_some();

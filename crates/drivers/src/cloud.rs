@@ -1,0 +1,237 @@
+//! The driver of a real cloud: which file carries out which action.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use volutus_catalog::{Catalog, Service};
+use volutus_engine::ports::{Driver, Order, OutcomeFuture, Say};
+use volutus_model::Inventory;
+use volutus_model::name::{AttemptId, HostName, RunId, ServiceName, StepId};
+use volutus_model::outcome::Outcome;
+use volutus_model::plan::{Action, Refresh};
+use volutus_openstack::{Client, CloudConfig};
+
+use crate::attempt::{Attempt, Attempted, permanent};
+use crate::channel::{Channel, Trouble};
+use crate::ssh::Hosts;
+use crate::{Error, canary, compute, haproxy, prove, refresh, release, schema, snapshot, work};
+
+/// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
+/// that compute, which nova gives 60 s (`rpc_response_timeout`).
+const API_TIMEOUT: Duration = Duration::from_secs(65);
+/// Bound of one health request to a replica: a replica that needs longer does not serve.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the driver adds to an attempt's time before it cuts it off: the drivers keep their own
+/// deadline, and are given time to collect evidence after it.
+const EVIDENCE_TIME: Duration = Duration::from_secs(60);
+
+/// Carries out actions on a real cloud, and observes it.
+pub struct CloudDriver {
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) operator: Client,
+    pub(crate) http: reqwest::Client,
+    left: Mutex<Left>,
+}
+
+/// What attempts have left on hosts, to be removed once their outcomes are safe in the journal.
+#[derive(Default)]
+struct Left {
+    /// Host, run, step and attempt of results.
+    results: BTreeSet<(HostName, RunId, StepId, AttemptId)>,
+    /// Hosts that were freed of what earlier runs left.
+    swept: BTreeSet<HostName>,
+}
+
+impl CloudDriver {
+    /// Makes a driver for the cloud that `inventory` describes. `base_dir` is the directory in
+    /// which relative paths of the description start: that of `cloud.toml`. Nothing is connected
+    /// yet: that happens when it is first needed.
+    ///
+    /// # Errors
+    /// Where files that the description names are missing, or its credentials cannot be read.
+    pub fn connect(inventory: Arc<Inventory>, base_dir: &Path, catalog: Arc<Catalog>) -> Result<Self, Error> {
+        let credentials = &inventory.credentials;
+        let path = credentials.clouds_yaml.as_ref().map(|name| base_dir.join(name));
+        let config = CloudConfig::load(path.as_deref(), &credentials.operator).map_err(Error::Credentials)?;
+        let operator = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
+        let http = reqwest::Client::builder()
+            .timeout(HEALTH_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(Error::Http)?;
+        let hosts = Arc::new(Hosts::new(&inventory, base_dir)?);
+        Ok(Self { inventory, catalog, hosts, operator, http, left: Mutex::default() })
+    }
+
+    /// Removes what attempts have left on hosts (results of remote work) and closes all
+    /// connections. To be called when every outcome is durable; results on hosts that cannot be
+    /// reached stay until they reboot, or until the next run comes by.
+    pub async fn close(&self) {
+        let results = std::mem::take(&mut self.left().results);
+        let mut by_host: BTreeMap<(HostName, RunId), Vec<AttemptId>> = BTreeMap::new();
+        for (host, run, _, attempt) in results {
+            by_host.entry((host, run)).or_default().push(attempt);
+        }
+        let removals = by_host.iter().map(|((host, run), attempts)| async move {
+            let removed = match Channel::to_host(&self.hosts, host).await {
+                Ok(mut channel) => work::forget(&mut channel, run, attempts).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = removed {
+                tracing::warn!(%host, %error, "results of remote work stay in /run/volutus");
+            }
+        });
+        futures::future::join_all(removals).await;
+        self.hosts.close_all().await;
+    }
+
+    /// What the catalog knows of a service.
+    pub(crate) fn service(&self, name: &ServiceName) -> Result<&Service, Outcome> {
+        self.catalog.services.get(name).ok_or_else(|| {
+            permanent(
+                format!("the catalog does not know service `{name}`, which the plan names"),
+                "use the catalog that the plan was made with",
+                vec![],
+            )
+        })
+    }
+
+    /// Configuration files of a service, as this cloud declares them, else the catalog.
+    pub(crate) fn config_files(&self, service: &Service) -> Vec<String> {
+        self.inventory
+            .services
+            .get(&service.name)
+            .map(|declared| declared.config_files.clone())
+            .filter(|files| !files.is_empty())
+            .unwrap_or_else(|| service.config_files.clone())
+    }
+
+    /// The release directories that a service may run from: all series that are known.
+    pub(crate) fn releases_of(&self, service: &ServiceName) -> Vec<String> {
+        self.catalog
+            .series
+            .keys()
+            .map(|series| self.inventory.releases.path_of(*series, service))
+            .collect()
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Left> {
+        // The set is whole between any two statements that change it.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes results from the host whose outcomes are durable: those of earlier attempts of the
+    /// same step, since the engine orders an action only after the outcome of the one before is
+    /// written, and what other runs left there.
+    pub(crate) async fn forget_reported(
+        &self,
+        channel: &mut Channel,
+        host: &HostName,
+        order: &Order,
+    ) -> Result<(), Trouble> {
+        let (attempts, first) = {
+            let mut left = self.left();
+            let mine = |entry: &&(HostName, RunId, StepId, AttemptId)| {
+                entry.0 == *host && entry.2 == order.step && entry.3 != order.attempt
+            };
+            let found: Vec<_> = left.results.iter().filter(mine).cloned().collect();
+            for entry in &found {
+                left.results.remove(entry);
+            }
+            let first = left.swept.insert(host.clone());
+            (found.into_iter().map(|entry| entry.3).collect::<Vec<_>>(), first)
+        };
+        if attempts.is_empty() && !first {
+            return Ok(());
+        }
+        work::forget(channel, &order.run, &attempts).await
+    }
+
+    async fn carry_out(&self, attempt: &Attempt<'_>) -> Attempted {
+        match &attempt.order.action {
+            Action::Watch { seconds } => {
+                attempt.say(format!("watching for {seconds} s"));
+                tokio::time::sleep(Duration::from_secs(u64::from(*seconds))).await;
+                Ok(Outcome::done(format!("{seconds} s went by")))
+            }
+            Action::StageRelease { host, series, versions } => {
+                release::stage(attempt, host, *series, versions).await
+            }
+            Action::CheckUpgrade { service, host, argv } => {
+                schema::check_upgrade(attempt, service, host, argv).await
+            }
+            Action::SnapshotDatabase { service, host, databases, directory } => {
+                snapshot::take(attempt, service, host, databases, directory).await
+            }
+            Action::MigrateSchema { service, host, phase, argv, success, rerun } => {
+                let command = schema::Command { service, phase: *phase, argv, success, rerun };
+                schema::migrate(attempt, host, &command).await
+            }
+            Action::DrainBackend { backend, server, others_up_min, .. } => {
+                haproxy::drain(attempt, backend, server, *others_up_min).await
+            }
+            Action::UndrainBackend { backend, server, .. } => haproxy::undrain(attempt, backend, server).await,
+            Action::DisableCompute { host } => compute::disable(attempt, host).await,
+            Action::EnableCompute { host } => compute::enable(attempt, host).await,
+            Action::SwitchDaemon { daemon, service, unit, link, from, to } => {
+                let switch = release::Switch { daemon, service, unit, link, from, to };
+                release::switch(attempt, &switch).await
+            }
+            Action::ProveDaemon { daemon, service, unit, version, proofs } => {
+                let claim = prove::Claim { daemon, service, unit, version: Some(version), proofs };
+                prove::prove(attempt, &claim).await
+            }
+            Action::BootCanary { host } => canary::boot(attempt, host).await,
+            Action::RefreshDaemon { daemon, service, unit, how } => {
+                refresh::refresh(attempt, daemon, service, unit, *how).await
+            }
+        }
+    }
+}
+
+impl Driver for CloudDriver {
+    fn perform<'a>(&'a self, order: &'a Order, say: Say<'a>) -> OutcomeFuture<'a> {
+        Box::pin(async move {
+            let limit = Duration::from_secs(u64::from(order.timeout_s));
+            let attempt = Attempt { cloud: self, order, say, deadline: Instant::now() + limit };
+            let outcome = match tokio::time::timeout(limit + EVIDENCE_TIME, self.carry_out(&attempt)).await {
+                Ok(Ok(outcome) | Err(outcome)) => outcome,
+                Err(_) => Outcome::Unknown {
+                    why: format!(
+                        "{} came to no end within {} s",
+                        order.action.summary(),
+                        (limit + EVIDENCE_TIME).as_secs()
+                    ),
+                },
+            };
+            // An attempt that nobody knows the end of is looked for again by its result.
+            if leaves_result(&order.action)
+                && !matches!(outcome, Outcome::Unknown { .. })
+                && let Some(host) = order.action.host()
+            {
+                let entry = (host.clone(), order.run.clone(), order.step.clone(), order.attempt.clone());
+                self.left().results.insert(entry);
+            }
+            outcome
+        })
+    }
+}
+
+/// Whether an action runs as a unit on its host, and leaves a result there.
+fn leaves_result(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::StageRelease { .. }
+            | Action::CheckUpgrade { .. }
+            | Action::SnapshotDatabase { .. }
+            | Action::MigrateSchema { .. }
+            | Action::SwitchDaemon { .. }
+            | Action::RefreshDaemon { how: Refresh::Restart, .. }
+    )
+}

@@ -1,0 +1,260 @@
+# What Volutus asks of a host. Joined behind serve.py and process.py.
+import configparser
+import shlex
+import shutil
+import socket
+import time
+
+WORK = '/run/volutus'
+DRAINED = '/run/volutus-drained'
+LAST_CHECK = {}
+OUTPUT_BYTES_MAX = 16384
+
+
+@operation
+def unit(wanted, known):
+    """One unit, as it is now."""
+    return unit_report(wanted, units([wanted['unit']])[wanted['unit']], known, children())
+
+
+@operation
+def journal(unit, lines):
+    """The last lines of a unit's log."""
+    code, output = run(['journalctl', '--no-pager', '-o', 'short-iso', '-n', str(lines), '-u', unit])
+    return output if code == 0 else 'journalctl: exit %d: %s' % (code, output)
+
+
+@operation
+def hangup(unit):
+    """SIGHUP to the unit's main process. (`--kill-who` is read by old and new systemd alike.)"""
+    code, output = run(['systemctl', 'kill', '-s', 'HUP', '--kill-who=main', unit])
+    return {'code': code, 'output': output}
+
+
+@operation
+def haproxy(path, command):
+    """One command of HAProxy's runtime API."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise Refusal('HAProxy does not answer on %s: %s' % (path, error))
+        connection.sendall(command.encode('utf-8') + b'\n')
+        parts = []
+        while True:
+            part = connection.recv(65536)
+            if not part:
+                return b''.join(parts).decode('utf-8', 'replace')
+            parts.append(part)
+
+
+def drain_mark(backend, server):
+    # HAProxy keeps no reason with a drained server, so the reason is kept beside it. A reboot
+    # takes both away.
+    return os.path.join(DRAINED, '%s@%s' % (backend.replace('/', '_'), server.replace('/', '_')))
+
+
+@operation
+def drain_note(backend, server, owner):
+    """Notes on behalf of whom a server is drained; without an owner the note is removed."""
+    path = drain_mark(backend, server)
+    if owner is not None:
+        os.makedirs(DRAINED, mode=0o700, exist_ok=True)
+        with open(path, 'w') as file:
+            file.write(owner)
+        return None
+    for remove, name in ((os.unlink, path), (os.rmdir, DRAINED)):
+        try:
+            remove(name)
+        except OSError:
+            pass
+    return None
+
+
+@operation
+def drain_owner(backend, server):
+    """On behalf of whom Volutus drained a server; nothing where it did not."""
+    try:
+        with open(drain_mark(backend, server)) as file:
+            return file.read()
+    except (OSError, IOError):
+        return None
+
+
+@operation
+def packages(releases):
+    """Versions in release directories: {path: distribution} pairs in, versions out."""
+    found = []
+    for path, distribution in releases:
+        directory = release_packages(path)
+        there = installed(directory, distribution) if directory else None
+        found.append(there[0] if there else None)
+    return found
+
+
+@operation
+def interpreter(release):
+    """Whether the Python of a release runs on this host."""
+    code, output = run([os.path.join(release, 'bin', 'python3'), '-I', '-c',
+                        'import sys, sqlite3, ssl; print(sys.version.split()[0])'])
+    return {'code': code, 'output': output.strip()[-2000:]}
+
+
+def option_values(path, names):
+    """Options of a configuration file, as `section/option`. Absent ones are left out."""
+    parser = configparser.RawConfigParser(strict=False, default_section='\0', allow_no_value=True,
+                                          interpolation=None)
+    parser.optionxform = str
+    with open(path, errors='replace') as file:
+        # oslo.config takes options before the first section for those of [DEFAULT].
+        parser.read_string('[DEFAULT]\n' + file.read())
+    found = {}
+    for name in names:
+        section, _, option = name.partition('/')
+        if parser.has_option(section, option):
+            found[name] = parser.get(section, option) or ''
+    return found
+
+
+def free_bytes(path):
+    """Free space where a path is, or would be."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize
+
+
+@operation
+def look(daemons, releases, root, known, options):
+    """Everything that the host says of itself."""
+    begun, clock = time.monotonic(), time.time()
+    family = children()
+    names = sorted({wanted['unit'] for wanted in daemons})
+    properties = units(names)
+    staged = {}
+    for series, services in releases.items():
+        there = {}
+        for service, (path, distribution) in services.items():
+            directory = release_packages(path)
+            version = installed(directory, distribution) if directory else None
+            if version:
+                there[service] = version[0]
+        if there:
+            staged[series] = there
+    values = {}
+    for path, wanted in options.items():
+        if os.path.exists(path):
+            values[path] = option_values(path, wanted)
+    with open('/proc/sys/kernel/random/boot_id') as file:
+        boot_id = file.read().strip()
+    report = {
+        'boot_id': boot_id, 'kernel': os.uname().release,
+        'python': '.'.join(str(part) for part in sys.version_info[:3]),
+        'release_free_bytes': free_bytes(root), 'root_free_bytes': free_bytes('/'),
+        'staged': staged, 'options': values, 'clock_s': clock,
+        'daemons': [unit_report(wanted, properties.get(wanted['unit'], {}), known, family)
+                    for wanted in daemons],
+    }
+    report['took_s'] = time.monotonic() - begun
+    return report
+
+
+def unit_of(attempt):
+    return 'volutus-%s.service' % attempt
+
+
+def is_active(unit):
+    return run(['systemctl', 'is-active', '-q', unit])[0] == 0
+
+
+def output_of(directory):
+    try:
+        with open(os.path.join(directory, 'output'), 'rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - OUTPUT_BYTES_MAX))
+            return file.read().decode('utf-8', 'replace')
+    except (OSError, IOError):
+        return ''
+
+
+@operation
+def work_state(run_id, attempt):
+    """How far remote work is: absent, running, finished (with exit code), or died."""
+    directory = os.path.join(WORK, run_id, attempt)
+    result = os.path.join(directory, 'exit')
+    # systemd is asked at most once a second: that only finds work which was killed, while
+    # ordinary ends are seen at once by the file.
+    active = True
+    if not os.path.exists(result) and time.monotonic() - LAST_CHECK.get(attempt, -9.0) > 1:
+        active = is_active(unit_of(attempt))
+        LAST_CHECK[attempt] = time.monotonic()
+    # The file is looked for after systemd was asked, since work may end in between.
+    if os.path.exists(result):
+        with open(result) as file:
+            return {'state': 'finished', 'exit_code': int(file.read()), 'output': output_of(directory)}
+    if active:
+        return {'state': 'running', 'output': output_of(directory)}
+    if os.path.isdir(directory):
+        return {'state': 'died', 'output': output_of(directory)}
+    return {'state': 'absent', 'output': ''}
+
+
+@operation
+def work_rival(attempt, description):
+    """Another attempt at the same thing that still runs on this host."""
+    code, output = run(['systemctl', 'list-units', '--plain', '--no-legend', '--no-pager',
+                        '--state=active,activating,deactivating', 'volutus-*.service'])
+    for line in output.split('\n') if code == 0 else []:
+        name = line.split(' ', 1)[0]
+        if name and name != unit_of(attempt):
+            said = run(['systemctl', 'show', '-p', 'Description', '--value', '--', name])[1].strip()
+            if said == description:
+                return name
+    return None
+
+
+@operation
+def work_begin(run_id, attempt, description, argv, program):
+    """Begins work in a transient unit of its own, which outlives this connection."""
+    directory = os.path.join(WORK, run_id, attempt)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory, mode=0o700)
+    if program is not None:
+        path = os.path.join(directory, 'program.py')
+        with open(path, 'w') as file:
+            file.write(program)
+        argv = [sys.executable, '-I', '-B', path]
+    wrapper = os.path.join(directory, 'wrapper')
+    with open(wrapper, 'w') as file:
+        file.write('cd /\n%s >%s 2>&1 </dev/null\necho $? >%s\nmv %s %s\n' % tuple(
+            [' '.join(shlex.quote(word) for word in argv)]
+            + [shlex.quote(os.path.join(directory, name))
+               for name in ('output', 'exit.tmp', 'exit.tmp', 'exit')]))
+    code, output = run(['systemd-run', '--quiet', '--collect', '--unit=' + unit_of(attempt),
+                        '--description=' + description, '--setenv=HOME=/root',
+                        '--setenv=LC_ALL=C.UTF-8', '/bin/sh', wrapper])
+    if code != 0:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise Refusal('systemd-run: exit %d: %s' % (code, output.strip()[-1000:]))
+    LAST_CHECK[attempt] = time.monotonic()
+    return None
+
+
+@operation
+def work_forget(run_id, attempts):
+    """Removes results: of the attempts named, and of other runs whose units are gone."""
+    for other in os.listdir(WORK) if os.path.isdir(WORK) else []:
+        base = os.path.join(WORK, other)
+        for attempt in os.listdir(base):
+            if (other != run_id or attempt in attempts) and not is_active(unit_of(attempt)):
+                shutil.rmtree(os.path.join(base, attempt), ignore_errors=True)
+        for directory in (base, WORK):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass
+    return None
+
+
+serve()

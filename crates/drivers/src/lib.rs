@@ -1,0 +1,37 @@
+//! The only code that touches a cloud: ssh, systemd, virtual environments, HAProxy, MariaDB, and
+//! OpenStack's APIs.
+//!
+//! [`CloudDriver`] carries out one [`Action`] at a time: it looks, does, and sees that it is done.
+//! It decides nothing: what it finds otherwise than the plan says ends the attempt with evidence.
+//! [`CloudDriver::observe`] looks at everything and changes nothing.
+//!
+//! Hosts need an OpenSSH server, systemd and a Python 3, and nothing of Volutus: small programs
+//! (`src/host`) are sent over the connection. Work that must outlive the connection runs as a
+//! transient unit named by its attempt (`work`).
+
+mod attempt;
+mod canary;
+mod channel;
+mod cloud;
+mod compute;
+mod database;
+mod error;
+mod haproxy;
+mod observe;
+mod prove;
+mod refresh;
+mod release;
+mod schema;
+mod snapshot;
+mod ssh;
+mod ssh_failure;
+mod work;
+
+pub use channel::Trouble;
+pub use cloud::CloudDriver;
+pub use error::Error;
+pub use ssh::{Error as SshError, Hosts};
+pub use ssh_failure::Kind as SshFailureKind;
+
+#[cfg(doc)]
+use volutus_model::Action;

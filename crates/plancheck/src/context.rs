@@ -1,0 +1,78 @@
+//! What the rules look at: the plan's graph, and the declared daemons with what is known of them.
+
+use std::collections::BTreeMap;
+
+use volutus_catalog::{Catalog, Daemon, Service};
+use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, ServiceName};
+use volutus_model::plan::{Action, Plan};
+use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
+
+use crate::graph::{At, Graph};
+
+/// One declared daemon that the catalog knows.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    pub host: &'a HostDeclaration,
+    pub declaration: &'a DaemonDeclaration,
+    pub service: &'a Service,
+    pub facts: &'a Daemon,
+}
+
+pub(crate) struct Context<'a> {
+    pub plan: &'a Plan,
+    pub inventory: &'a Inventory,
+    pub observation: &'a Observation,
+    pub catalog: &'a Catalog,
+    pub policy: &'a Policy,
+    pub graph: Graph<'a>,
+    pub members: BTreeMap<DaemonId, Member<'a>>,
+    /// Where each daemon is switched.
+    pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        inventory: &'a Inventory,
+        observation: &'a Observation,
+        catalog: &'a Catalog,
+        policy: &'a Policy,
+    ) -> Self {
+        let known = catalog.daemons();
+        let members = inventory
+            .daemons()
+            .filter_map(|(id, host, declaration)| {
+                let (service, facts) = known.get(&declaration.kind).copied()?;
+                Some((id, Member { host, declaration, service, facts }))
+            })
+            .collect();
+        let graph = Graph::new(plan);
+        let mut switches: BTreeMap<&DaemonId, Vec<At>> = BTreeMap::new();
+        for (at, action) in graph.actions() {
+            if let Action::SwitchDaemon { daemon, .. } = action {
+                switches.entry(daemon).or_default().push(at);
+            }
+        }
+        Self { plan, inventory, observation, catalog, policy, graph, members, switches }
+    }
+
+    /// Whether a daemon was seen to run the version that the plan wants.
+    pub fn on_target(&self, id: &DaemonId, service: &ServiceName) -> bool {
+        let wanted = self.plan.versions.get(service);
+        wanted.is_some() && self.observation.running_version(id) == wanted
+    }
+
+    /// What a daemon was seen to run.
+    pub fn runs(&self, id: &DaemonId) -> Option<&'a PackageVersion> {
+        self.observation.running_version(id)
+    }
+
+    /// Where daemons of a kind are switched.
+    pub fn switches_of(&self, kind: &DaemonKind) -> Vec<At> {
+        self.switches
+            .iter()
+            .filter(|(daemon, _)| daemon.kind == *kind)
+            .flat_map(|(_, places)| places.iter().copied())
+            .collect()
+    }
+}

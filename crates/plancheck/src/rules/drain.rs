@@ -1,0 +1,102 @@
+//! A replica of an API stops only while it is drained in every backend that it serves in, and is
+//! given back in the same step.
+
+use std::collections::BTreeSet;
+
+use volutus_catalog::DaemonRole;
+use volutus_model::Finding;
+use volutus_model::name::BackendName;
+use volutus_model::plan::{Action, Refresh, Step};
+
+use crate::context::{Context, Member};
+use crate::{PLAN_AGAIN, blocking};
+
+pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    for (at, action) in context.graph.actions() {
+        let daemon = match action {
+            Action::SwitchDaemon { daemon, .. }
+            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => daemon,
+            _ => continue,
+        };
+        let Some(member) = context.members.get(daemon) else { continue };
+        if member.facts.role != DaemonRole::Api {
+            continue;
+        }
+        let step = context.graph.steps[at.step].1;
+        for backend in &member.declaration.backends {
+            let server = member.declaration.server_name(&member.host.name);
+            check_backend(step, at.action, backend, &server, findings);
+        }
+    }
+    for (_, step) in &context.graph.steps {
+        check_others(context, step, findings);
+    }
+}
+
+fn check_backend(
+    step: &Step,
+    stop: usize,
+    wanted: &BackendName,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let is_undrain = |action: &Action| {
+        matches!(action, Action::UndrainBackend { backend, server, .. }
+            if backend == wanted && server == name)
+    };
+    let drained = step.actions[..stop].iter().any(|action| {
+        matches!(action, Action::DrainBackend { backend, server, .. }
+            if backend == wanted && server == name)
+    });
+    if !drained {
+        findings.push(blocking(
+            "not-drained",
+            &step.id,
+            format!("the daemon stops while {wanted} still sends requests to {name}"),
+            PLAN_AGAIN,
+        ));
+    }
+    let proof = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
+    let undrain = step.actions.iter().rposition(is_undrain);
+    let in_order = undrain.is_some() && undrain > proof && undrain > Some(stop);
+    if !in_order || !step.give_back.iter().any(is_undrain) {
+        findings.push(blocking(
+            "not-undrained",
+            &step.id,
+            format!(
+                "{name} is not given back to {wanted} after its proof in the same step, or not \
+                 given back when the run is aborted in the middle of it"
+            ),
+            PLAN_AGAIN,
+        ));
+    }
+}
+
+/// The driver is the last one that can refuse a drain: it must be told the right limit.
+fn check_others(context: &Context<'_>, step: &Step, findings: &mut Vec<Finding>) {
+    for action in &step.actions {
+        let Action::DrainBackend { backend, others_up_min, daemon, .. } = action else { continue };
+        let Some(Member { facts, .. }) = context.members.get(daemon) else { continue };
+        let replicas: BTreeSet<_> = context
+            .members
+            .iter()
+            .filter(|(id, member)| {
+                id.kind == facts.kind && member.declaration.backends.contains(backend)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        let others = u32::try_from(replicas.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let wanted = context.policy.serving_replicas_min.min(others);
+        if *others_up_min < wanted {
+            findings.push(blocking(
+                "drain-unguarded",
+                &step.id,
+                format!(
+                    "it would drain {backend} with only {others_up_min} other servers up; the \
+                     policy wants {wanted}"
+                ),
+                PLAN_AGAIN,
+            ));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One rule per file.
+
+pub(crate) mod budget;
+pub(crate) mod canary;
+pub(crate) mod commands;
+pub(crate) mod coverage;
+pub(crate) mod drain;
+pub(crate) mod finalize;
+pub(crate) mod identity;
+pub(crate) mod order;
+pub(crate) mod shape;
+pub(crate) mod skew;

@@ -1,0 +1,174 @@
+//! What must come before what: staging before switching, the upgrade check before expanding,
+//! expanding before rolling, and services and daemons in the catalog's order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use volutus_catalog::{DaemonRole, Service};
+use volutus_model::name::{HostName, ServiceName};
+use volutus_model::plan::{Action, SchemaPhase};
+use volutus_model::Finding;
+
+use crate::context::Context;
+use crate::graph::At;
+use crate::{PLAN_AGAIN, blocking};
+
+/// Pairs of actions within one stage that are compared one by one.
+const PAIRS_MAX: usize = 100_000;
+
+pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let mut staged: BTreeMap<&HostName, Vec<At>> = BTreeMap::new();
+    let mut checks: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
+    let mut expands: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
+    for (at, action) in context.graph.actions() {
+        match action {
+            Action::StageRelease { host, series, .. } if *series == context.plan.to => {
+                staged.entry(host).or_default().push(at);
+            }
+            Action::CheckUpgrade { service, .. } => checks.entry(service).or_default().push(at),
+            Action::MigrateSchema { service, phase: SchemaPhase::Expand, .. } => {
+                expands.entry(service).or_default().push(at);
+            }
+            _ => {}
+        }
+    }
+    check_staged(context, &staged, findings);
+    let services: BTreeMap<&ServiceName, &Service> =
+        context.members.values().map(|member| (&member.service.name, member.service)).collect();
+    let none = Vec::new();
+    for (name, service) in &services {
+        let expands = expands.get(name).unwrap_or(&none);
+        let checks = checks.get(name).unwrap_or(&none);
+        let rolls: Vec<At> = service
+            .daemons
+            .iter()
+            .flat_map(|daemon| context.switches_of(&daemon.kind))
+            .collect();
+        if rolls.is_empty() {
+            continue;
+        }
+        if expands.len() < service.expand.len() {
+            findings.push(blocking(
+                "expand-missing",
+                name,
+                format!(
+                    "its new code needs {} schema commands, and the plan runs {}",
+                    service.expand.len(),
+                    expands.len()
+                ),
+                PLAN_AGAIN,
+            ));
+        }
+        let first_touch = if expands.is_empty() { &rolls } else { expands };
+        if checks.is_empty() || !all_before(context, checks, first_touch) {
+            findings.push(blocking(
+                "check-not-first",
+                name,
+                "its schema or daemons are touched before its upgrade check is complete",
+                PLAN_AGAIN,
+            ));
+        }
+        if !all_before(context, expands, &rolls) {
+            findings.push(blocking(
+                "roll-before-expand",
+                name,
+                "a daemon of it is replaced before its schema is widened",
+                PLAN_AGAIN,
+            ));
+        }
+        check_kinds(context, service, findings);
+        for other in service.after.iter().filter_map(|name| services.get(name)) {
+            check_services(context, service, other, findings);
+        }
+    }
+}
+
+fn check_staged(
+    context: &Context<'_>,
+    staged: &BTreeMap<&HostName, Vec<At>>,
+    findings: &mut Vec<Finding>,
+) {
+    // Commands of the new release need it on their host just as daemons do.
+    let mut needs: BTreeSet<(&HostName, At)> = BTreeSet::new();
+    for (at, action) in context.graph.actions() {
+        match action {
+            Action::SwitchDaemon { daemon, .. } => needs.insert((&daemon.host, at)),
+            Action::CheckUpgrade { host, .. } | Action::MigrateSchema { host, .. } => {
+                needs.insert((host, at))
+            }
+            _ => false,
+        };
+    }
+    for (host, at) in needs {
+        let before = staged
+            .get(host)
+            .is_some_and(|places| places.iter().any(|place| context.graph.before(*place, at)));
+        if !before {
+            findings.push(blocking(
+                "not-staged",
+                &context.graph.steps[at.step].1.id,
+                format!("it needs the new release on {host} before it is certain to be there"),
+                PLAN_AGAIN,
+            ));
+        }
+    }
+}
+
+fn check_kinds(context: &Context<'_>, service: &Service, findings: &mut Vec<Finding>) {
+    for daemon in &service.daemons {
+        let rolls = context.switches_of(&daemon.kind);
+        for before in &daemon.after {
+            if !all_before(context, &context.switches_of(before), &rolls) {
+                findings.push(blocking(
+                    "daemon-order",
+                    &daemon.kind,
+                    format!("one of them may be replaced before every {before} is"),
+                    PLAN_AGAIN,
+                ));
+            }
+        }
+    }
+}
+
+fn check_services(
+    context: &Context<'_>,
+    service: &Service,
+    first: &Service,
+    findings: &mut Vec<Finding>,
+) {
+    let control = |service: &Service| -> Vec<At> {
+        let kinds = service.daemons.iter().filter(|d| d.role != DaemonRole::Compute);
+        kinds.flat_map(|daemon| context.switches_of(&daemon.kind)).collect()
+    };
+    let all: Vec<At> =
+        service.daemons.iter().flat_map(|daemon| context.switches_of(&daemon.kind)).collect();
+    if !all_before(context, &control(first), &all) {
+        findings.push(blocking(
+            "service-order",
+            &service.name,
+            format!("a daemon of it may be replaced before all of {} is", first.name),
+            PLAN_AGAIN,
+        ));
+    }
+}
+
+/// Whether every action of `first` is complete before any of `then` starts. Actions are compared
+/// by their stages as far as that decides, so that thousands of computes cost nothing.
+pub(crate) fn all_before(context: &Context<'_>, first: &[At], then: &[At]) -> bool {
+    let stages = |places: &[At]| -> BTreeMap<usize, Vec<At>> {
+        let mut by_stage: BTreeMap<usize, Vec<At>> = BTreeMap::new();
+        for at in places {
+            by_stage.entry(context.graph.steps[at.step].0).or_default().push(*at);
+        }
+        by_stage
+    };
+    let (first, then) = (stages(first), stages(then));
+    first.iter().all(|(a, places_a)| {
+        then.iter().all(|(b, places_b)| {
+            if a != b {
+                return context.graph.stage_before(*a, *b);
+            }
+            places_a.len() * places_b.len() <= PAIRS_MAX
+                && places_a.iter().all(|x| places_b.iter().all(|y| context.graph.before(*x, *y)))
+        })
+    })
+}

@@ -1,0 +1,230 @@
+//! Why no plan can be made. All of these are refusals: somebody can mend them.
+
+use volutus_model::inventory::Inventory;
+use volutus_model::name::{DaemonId, DaemonKind, InvalidName, PackageVersion, Series, ServiceName};
+
+/// Why no plan can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The target is no series that the catalog knows.
+    #[error("unknown series `{given}`: known are {}{}", join(.known), did_you_mean(.nearest.as_ref()))]
+    UnknownSeries {
+        /// What was asked for.
+        given: String,
+        /// The series of the catalog.
+        known: Vec<Series>,
+        /// The one that was perhaps meant.
+        nearest: Option<Series>,
+    },
+    /// Upstream does not test the path.
+    #[error(
+        "no upgrade leads from {from} to {to} in one run: OpenStack supports going to the next \
+         series, and from one SLURP series (the first of a year) to the next SLURP series. {}",
+        other_way(.way)
+    )]
+    ForbiddenPath {
+        /// The series that the cloud runs.
+        from: Series,
+        /// The series that was asked for.
+        to: Series,
+        /// The series over which the allowed way leads, `to` included; empty where none does.
+        way: Vec<Series>,
+    },
+    /// The target is older than what runs.
+    #[error(
+        "the cloud runs {from}, and {to} is older: a plan never leads to an older series. The \
+         way back of a run is a rollback of that run"
+    )]
+    Older {
+        /// The series that the cloud runs.
+        from: Series,
+        /// The series that was asked for.
+        to: Series,
+    },
+    /// Everything runs the target already.
+    #[error("all {daemons} daemons run {to} in the wanted versions already: nothing is to be done")]
+    AlreadyOnTarget {
+        /// The target.
+        to: Series,
+        /// How many daemons.
+        daemons: usize,
+    },
+    /// A daemon runs the target series in another version than is to be installed.
+    #[error(
+        "{count} daemons run {to} already, but in another version than the plan would install \
+         ({first} runs {runs}, wanted is {wanted}): releases of one series share a directory, so \
+         this cannot be planned as an upgrade. Give the running version with the plan's versions"
+    )]
+    OtherVersionOfTarget {
+        /// The target.
+        to: Series,
+        /// How many daemons.
+        count: usize,
+        /// One of them.
+        first: DaemonId,
+        /// What it runs.
+        runs: PackageVersion,
+        /// What it should run.
+        wanted: PackageVersion,
+    },
+    /// Daemons run more than one series besides the target.
+    #[error(
+        "the cloud runs more than one series besides the target {to}: {}. Finish or take back \
+         the run that left it so, then plan again",
+        .seen.iter().map(|(series, example, count)| format!("{series} on {count} daemons (for \
+         example {example})")).collect::<Vec<_>>().join(", ")
+    )]
+    MixedSeries {
+        /// The target.
+        to: Series,
+        /// Series, one daemon that runs it, and how many do.
+        seen: Vec<(Series, DaemonId, usize)>,
+    },
+    /// What runs was not seen.
+    #[error(
+        "what {} of the declared daemons run was not seen, and a plan is never made on a guess:\n{}",
+        .unseen.len(),
+        list_some(.unseen)
+    )]
+    Unseen {
+        /// The daemons with the reason.
+        unseen: Vec<(DaemonId, String)>,
+    },
+    /// A running version belongs to no series of the catalog.
+    #[error(
+        "{daemon} runs {service} {version}, which belongs to no series of the catalog (known are \
+         {})", join(.known)
+    )]
+    UnknownVersion {
+        /// The daemon.
+        daemon: DaemonId,
+        /// Its service.
+        service: ServiceName,
+        /// What it runs.
+        version: PackageVersion,
+        /// The known series.
+        known: Vec<Series>,
+    },
+    /// The description has daemons that no catalog file knows.
+    #[error(
+        "the catalog knows no daemon {}{}; a daemon that nobody plans for would be left behind. \
+         Add its service to the catalog as a data file, or take it out of the cloud description",
+        .kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", "),
+        did_you_mean(.nearest.as_ref())
+    )]
+    UnknownDaemons {
+        /// The kinds.
+        kinds: Vec<DaemonKind>,
+        /// A known kind that looks like the first of them.
+        nearest: Option<DaemonKind>,
+    },
+    /// The description has no daemon at all.
+    #[error("cloud `{cloud}` declares no daemon: there is nothing to upgrade")]
+    NoDaemons {
+        /// The cloud.
+        cloud: String,
+    },
+    /// A wanted version is not of the target series, or of no service here.
+    #[error("version {version} of `{service}` cannot be installed by a run to {to}: {why}")]
+    WrongVersion {
+        /// The service.
+        service: ServiceName,
+        /// What was given.
+        version: PackageVersion,
+        /// The target.
+        to: Series,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The catalog knows the service, but not in the target series.
+    #[error(
+        "the catalog knows no version of `{service}` for {to}; add it to [versions] of \
+         services/{service}.toml, or give it with the plan's versions"
+    )]
+    NoVersion {
+        /// The service.
+        service: ServiceName,
+        /// The target.
+        to: Series,
+    },
+    /// The observation was made with another description.
+    #[error(
+        "the observation of {observed_at} was made with another description of the cloud than \
+         `{}`; observe again", .cloud
+    )]
+    OtherInventory {
+        /// The cloud.
+        cloud: String,
+        /// When the observation was made.
+        observed_at: jiff::Timestamp,
+    },
+    /// Names that are made of the description's names do not make valid ids.
+    #[error("a name of the cloud description does not make an id of the plan")]
+    Name(#[from] InvalidName),
+    /// Bug in the catalog or the planner: the stages wait for each other.
+    #[error("the stages {} wait for each other in a circle", join(.stages))]
+    Circle {
+        /// Stages of the circle, or behind it.
+        stages: Vec<String>,
+    },
+}
+
+impl Error {
+    pub(crate) fn other_inventory(inventory: &Inventory, observed_at: jiff::Timestamp) -> Self {
+        Self::OtherInventory { cloud: inventory.name.to_string(), observed_at }
+    }
+}
+
+fn join<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn did_you_mean<T: ToString>(nearest: Option<&T>) -> String {
+    nearest.map_or(String::new(), |name| format!(". Did you mean {}?", name.to_string()))
+}
+
+fn other_way(way: &[Series]) -> String {
+    if way.is_empty() {
+        "The catalog knows no way there".to_owned()
+    } else {
+        format!("The allowed way is by one run each to {}", join(way))
+    }
+}
+
+/// Ten lines are enough to see what is wrong; ten thousand would hide it.
+fn list_some(unseen: &[(DaemonId, String)]) -> String {
+    let mut lines: Vec<String> =
+        unseen.iter().take(10).map(|(daemon, why)| format!("  {daemon}: {why}")).collect();
+    if unseen.len() > lines.len() {
+        lines.push(format!("  and {} more", unseen.len() - lines.len()));
+    }
+    lines.join("\n")
+}
+
+/// The candidate that a mistyped word was perhaps meant to be: at most a third of its
+/// characters differ.
+pub(crate) fn nearest<'a, T: ToString>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a T>,
+) -> Option<&'a T> {
+    candidates
+        .map(|candidate| (edit_distance(word, &candidate.to_string()), candidate))
+        .filter(|(distance, _)| *distance * 3 <= word.chars().count().max(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,114 @@
+//! Pure: makes an immutable [`Plan`] of what is declared, what was seen, and what is wanted,
+//! and a [`PlanReport`] that says what waits for what, and why.
+//!
+//! It must never look at a cloud, a clock or a file, and the same input always makes the same
+//! plan. Start at [`plan`]; every planning rule has a file of its own in `rules`, and
+//! `volutus-plancheck` judges the result without knowing any of them.
+
+pub mod described;
+mod diff;
+mod draft;
+mod error;
+mod estimate;
+mod order;
+mod render;
+mod report;
+mod rules;
+mod state;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use volutus_catalog::Catalog;
+use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName};
+use volutus_model::plan::{FORMAT, Plan};
+use volutus_model::{Inventory, Observation, Policy};
+
+pub use diff::{PlanDiff, diff};
+pub use error::Error;
+pub use estimate::{Estimate, estimate};
+pub use render::{render_dot, render_markdown};
+pub use report::{Note, PlanReport, Wait};
+
+/// Everything that a plan is made of.
+#[derive(Debug, Clone)]
+pub struct PlanningInput {
+    /// What is declared.
+    pub inventory: Inventory,
+    /// What was seen.
+    pub observation: Observation,
+    /// The series that is wanted.
+    pub target: Series,
+    /// Versions that differ from the catalog's latest ones, by service.
+    pub versions: Option<BTreeMap<ServiceName, PackageVersion>>,
+    /// The limits to keep.
+    pub policy: Policy,
+    /// When the plan is made; it becomes part of the plan.
+    pub now: Timestamp,
+    /// The plan that this one goes on from.
+    pub parent: Option<PlanId>,
+}
+
+/// Reads a target as an operator writes it: `2026.1`, or the series' code name.
+///
+/// # Errors
+/// [`Error::UnknownSeries`] with the known ones and, where one looks like it, the one that was
+/// perhaps meant.
+pub fn parse_target(text: &str, catalog: &Catalog) -> Result<Series, Error> {
+    let by_name = catalog.series.iter().find(|(_, facts)| facts.name.eq_ignore_ascii_case(text));
+    let parsed = text.parse().ok().filter(|series| catalog.series.contains_key(series));
+    if let Some(series) = parsed.or(by_name.map(|(series, _)| *series)) {
+        return Ok(series);
+    }
+    let named = error::nearest(text, catalog.series.values().map(|facts| &facts.name))
+        .and_then(|name| catalog.series.iter().find(|(_, facts)| facts.name == *name))
+        .map(|(series, _)| *series);
+    Err(Error::UnknownSeries {
+        given: text.to_owned(),
+        known: catalog.series.keys().copied().collect(),
+        // Among equally near numbers the newest is the likeliest to be wanted.
+        nearest: error::nearest(text, catalog.series.keys().rev()).copied().or(named),
+    })
+}
+
+/// Makes a plan.
+///
+/// # Errors
+/// [`Error`]: the target is unknown, forbidden or reached already, or what runs was not seen or
+/// does not fit together. Nothing of that is guessed.
+pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
+    let state = state::read_state(input, catalog)?;
+    let mut draft = draft::Draft::new(input, catalog, &state);
+    rules::baseline::plan_baseline(&mut draft)?;
+    rules::stage_release::plan_stage_release(&mut draft)?;
+    rules::upgrade_check::plan_upgrade_check(&mut draft)?;
+    rules::expand::plan_expand(&mut draft)?;
+    rules::roll::plan_roll(&mut draft)?;
+    rules::canary::plan_canary(&mut draft)?;
+    rules::waves::plan_waves(&mut draft)?;
+    rules::soak::plan_soak(&mut draft)?;
+    rules::finalize::plan_finalize(&mut draft)?;
+    let (rollback, closing) = rules::horizon::plan_horizon(&draft);
+    let draft::Parts { stages, mut report } = draft.finish();
+    let stages = order::order_stages(stages)?;
+    let mut plan = Plan {
+        id: PlanId::new("unfinished")?,
+        format: FORMAT,
+        cloud: input.inventory.name.clone(),
+        parent: input.parent.clone(),
+        created_at: input.now,
+        inventory: input.inventory.digest(),
+        basis: Plan::basis_of(&input.observation),
+        from: state.from,
+        to: input.target,
+        versions: state.versions.clone(),
+        policy: input.policy.clone(),
+        point_of_no_return: rules::horizon::point_of_no_return(&stages, &closing),
+        stages,
+        rollback,
+    };
+    plan.id = plan.compute_id();
+    report.plan = Some(plan.id.clone());
+    report.estimate = estimate(&plan);
+    Ok((plan, report))
+}

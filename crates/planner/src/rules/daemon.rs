@@ -1,0 +1,97 @@
+//! The actions that replace one daemon, and the time that they may take.
+
+use std::net::IpAddr;
+
+use volutus_model::Severity;
+use volutus_model::plan::{Action, Proof};
+
+use crate::draft::Draft;
+use crate::state::Member;
+
+/// Seconds that a daemon of an API needs for nothing but its start and its answers.
+const START_SLACK_S: u32 = 120;
+/// A stop that takes longer than this is not graceful but stuck.
+const STOP_MAX_S: u64 = 900;
+
+/// Stop gracefully, switch, start.
+pub(crate) fn switch(draft: &Draft<'_>, member: &Member<'_>) -> Action {
+    let service = member.service;
+    Action::SwitchDaemon {
+        daemon: member.id.clone(),
+        service: service.name.clone(),
+        unit: member.declaration.unit.clone(),
+        link: draft.releases().current_of(&service.name, &member.id.kind),
+        from: draft.release(draft.state.from, service),
+        to: draft.release(draft.input.target, service),
+    }
+}
+
+/// See that it serves, in the new version.
+pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
+    let service = member.service;
+    let mut proofs = Vec::new();
+    if let Some(health) = &member.facts.health {
+        match member.declaration.port {
+            Some(port) => proofs.push(Proof::Http {
+                url: format!("http://{}:{port}{}", host_part(member.host.address), health.path),
+                statuses: health.statuses.clone(),
+            }),
+            None => draft.find(
+                Severity::Serious,
+                "api-without-port",
+                &member.id.kind,
+                "the cloud description gives no port for it, so a replica cannot be asked \
+                 whether it serves; only its process is looked at",
+                "Give `port` in the daemon's declaration.",
+            ),
+        }
+    }
+    if let Some(record) = &member.facts.record {
+        let version = record
+            .versioned
+            .then(|| service.record_versions.get(&draft.input.target).copied())
+            .flatten();
+        proofs.push(Proof::ServiceRecord {
+            service: service.name.clone(),
+            binary: record.binary.clone(),
+            version,
+        });
+    }
+    if let Some(seconds) = member.facts.steady_s {
+        proofs.push(Proof::Steady { seconds });
+    }
+    if proofs.is_empty() {
+        // Without any other proof, a process that stays up for a while is the least to ask for.
+        proofs.push(Proof::Steady { seconds: 10 });
+    }
+    Action::ProveDaemon {
+        daemon: member.id.clone(),
+        service: service.name.clone(),
+        unit: member.declaration.unit.clone(),
+        version: draft.state.versions[&service.name].clone(),
+        proofs,
+    }
+}
+
+/// Seconds after which one action on this daemon is given up: its graceful stop and its start,
+/// the drain before them, or the proof after them, whichever is longest.
+pub(crate) fn action_timeout_s(draft: &Draft<'_>, member: &Member<'_>) -> u32 {
+    let graceful = [draft.state.from, draft.input.target]
+        .into_iter()
+        .filter_map(|series| member.service.graceful_shutdown_in(series))
+        .chain(member.seen.timeout_stop_s)
+        .max()
+        .unwrap_or(90)
+        .min(STOP_MAX_S);
+    let stop = u32::try_from(graceful).unwrap_or(u32::MAX).saturating_add(START_SLACK_S);
+    let policy = draft.policy();
+    stop.max(policy.drain_timeout_s.saturating_add(START_SLACK_S))
+        .max(policy.prove_timeout_s)
+}
+
+fn host_part(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}

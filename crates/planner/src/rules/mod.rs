@@ -1,0 +1,16 @@
+//! One planning rule per file. Each adds stages to the draft, and says why they wait.
+
+pub(crate) mod baseline;
+pub(crate) mod canary;
+pub(crate) mod daemon;
+pub(crate) mod expand;
+pub(crate) mod finalize;
+pub(crate) mod horizon;
+pub(crate) mod links;
+pub(crate) mod roll;
+pub(crate) mod roll_api;
+pub(crate) mod roll_workers;
+pub(crate) mod soak;
+pub(crate) mod stage_release;
+pub(crate) mod upgrade_check;
+pub(crate) mod waves;

@@ -1,0 +1,85 @@
+//! New code is put beside the old on every host. It has no effect on what runs.
+//!
+//! Hosts of the control plane are a stage of their own: their rolls need not wait until
+//! thousands of computes have the code, only the first compute does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use volutus_catalog::DaemonRole;
+use volutus_model::name::{HostName, PackageVersion, ServiceName};
+use volutus_model::plan::{Action, Phase};
+
+use crate::Error;
+use crate::draft::{Draft, NewStage, no_impact, step};
+
+/// Building an environment of six services from packages takes minutes on a slow mirror.
+const STAGE_TIMEOUT_S: u32 = 3_600;
+/// Staging is expected to fetch what a mirror or cache has ready.
+const STAGE_EXPECTED_S: u32 = 5;
+/// Looking that everything is there already.
+const STAGED_EXPECTED_S: u32 = 1;
+
+pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
+    let mut services: BTreeMap<&HostName, BTreeSet<&ServiceName>> = BTreeMap::new();
+    let mut control: BTreeSet<&HostName> = BTreeSet::new();
+    for member in draft.state.members.values().flatten() {
+        services.entry(&member.host.name).or_default().insert(&member.service.name);
+        if member.facts.role != DaemonRole::Compute {
+            control.insert(&member.host.name);
+        }
+    }
+    let (mut control_steps, mut compute_steps) = (Vec::new(), Vec::new());
+    // In the order of the description, so that a plan reads like it.
+    for host in &draft.input.inventory.hosts {
+        let Some(here) = services.get(&host.name) else { continue };
+        let versions: BTreeMap<ServiceName, PackageVersion> = draft
+            .state
+            .versions
+            .iter()
+            .filter(|(service, _)| here.contains(service))
+            .map(|(service, version)| (service.clone(), version.clone()))
+            .collect();
+        let expected_s = if is_staged(draft, &host.name, &versions) {
+            STAGED_EXPECTED_S
+        } else {
+            STAGE_EXPECTED_S
+        };
+        let series = draft.input.target;
+        let new = step(
+            format!("stage/{}", host.name),
+            format!("put {series} beside the running release on {}", host.name),
+            vec![Action::StageRelease { host: host.name.clone(), series, versions }],
+            no_impact("what runs is not touched"),
+            expected_s,
+            STAGE_TIMEOUT_S,
+        )?;
+        if control.contains(&host.name) { &mut control_steps } else { &mut compute_steps }.push(new);
+    }
+    let parallel_max = draft.policy().stage_parallel_max;
+    for (id, title, steps) in [
+        ("stage-control", "put the new release on the control plane's hosts", control_steps),
+        ("stage-computes", "put the new release on the compute hosts", compute_steps),
+    ] {
+        let why = "the baseline is of a cloud that nothing is done to";
+        let after = draft.edge("baseline", why).into_iter().collect();
+        draft.add(NewStage {
+            id: id.to_owned(),
+            phase: Phase::Stage,
+            title: title.to_owned(),
+            parallel_max,
+            after,
+            steps,
+        })?;
+    }
+    Ok(())
+}
+
+fn is_staged(
+    draft: &Draft<'_>,
+    host: &HostName,
+    versions: &BTreeMap<ServiceName, PackageVersion>,
+) -> bool {
+    let seen = draft.input.observation.hosts.get(host).and_then(|fact| fact.value());
+    seen.and_then(|seen| seen.staged.get(&draft.input.target))
+        .is_some_and(|there| versions.iter().all(|(service, v)| there.get(service) == Some(v)))
+}

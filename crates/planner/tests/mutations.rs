@@ -1,0 +1,251 @@
+//! Every rule of plancheck must be able to fail: a good plan is spoilt in one way each, and the
+//! rule that forbids it must say so.
+
+mod support;
+
+use support::{catalog, input};
+use volutus_model::plan::{Action, Plan, SchemaPhase, Stage, Step};
+use volutus_model::{Finding, Severity};
+use volutus_plancheck::check_plan;
+use volutus_planner::{PlanningInput, plan};
+
+fn stage<'p>(plan: &'p mut Plan, id: &str) -> &'p mut Stage {
+    plan.stages.iter_mut().find(|stage| stage.id.as_str() == id).unwrap()
+}
+
+fn step<'p>(plan: &'p mut Plan, id: &str) -> &'p mut Step {
+    let steps = plan.stages.iter_mut().flat_map(|stage| &mut stage.steps);
+    steps.into_iter().find(|step| step.id.as_str() == id).unwrap()
+}
+
+/// Spoils a plan, gives it a fitting id, and returns what the check says.
+fn spoilt(input: &PlanningInput, spoil: impl Fn(&mut Plan)) -> Vec<Finding> {
+    let (mut made, _) = plan(input, &catalog()).unwrap();
+    let before = made.clone();
+    spoil(&mut made);
+    assert_ne!(made, before, "nothing was spoilt");
+    made.id = made.compute_id();
+    check_plan(&made, &input.inventory, &input.observation, &catalog(), &input.policy)
+}
+
+#[track_caller]
+fn expect(code: &str, spoil: impl Fn(&mut Plan)) {
+    let findings = spoilt(&input(3, 3, "2025.2", "2026.1"), spoil);
+    let found = findings.iter().any(|f| f.code == code && f.severity == Severity::Blocking);
+    assert!(found, "`{code}` is not among {findings:#?}");
+}
+
+#[test]
+fn identity() {
+    let input = input(3, 3, "2025.2", "2026.1");
+    let (mut made, _) = plan(&input, &catalog()).unwrap();
+    made.policy.soak_s += 1;
+    let findings =
+        check_plan(&made, &input.inventory, &input.observation, &catalog(), &input.policy);
+    let codes: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert_eq!(codes, ["plan-altered", "plan-other-policy"]);
+    expect("plan-stale", |plan| plan.basis.push('x'));
+    expect("plan-other-cloud", |plan| plan.inventory.push('x'));
+    expect("plan-format", |plan| plan.format = 2);
+}
+
+#[test]
+fn shape() {
+    expect("plan-malformed", |plan| plan.stages.reverse());
+    expect("plan-malformed", |plan| {
+        let copy = plan.stages[0].clone();
+        plan.stages.push(copy);
+    });
+    expect("plan-malformed", |plan| stage(plan, "soak").after.push("nowhere".parse().unwrap()));
+    expect("plan-malformed", |plan| stage(plan, "soak").parallel_max = 0);
+    expect("plan-malformed", |plan| {
+        let last = "roll/nova-api@ctl3".parse().unwrap();
+        step(plan, "roll/nova-api@ctl1").requires.push(last);
+    });
+    expect("plan-malformed", |plan| {
+        step(plan, "roll/nova-api@ctl1").requires.push("roll/nowhere".parse().unwrap());
+    });
+    expect("plan-malformed", |plan| step(plan, "check/nova").action_timeout_s = 0);
+}
+
+#[test]
+fn coverage() {
+    expect("daemon-left-out", |plan| {
+        stage(plan, "roll-glance-api").steps.pop();
+    });
+    expect("daemon-replaced-twice", |plan| {
+        let mut again = step(plan, "roll/glance-api@ctl1").clone();
+        again.id = "roll/again".parse().unwrap();
+        stage(plan, "roll-glance-api").steps.push(again);
+    });
+    expect("daemon-unproved", |plan| {
+        let actions = &mut step(plan, "roll/nova-conductor@ctl2").actions;
+        actions.retain(|action| !matches!(action, Action::ProveDaemon { .. }));
+    });
+    expect("daemon-unproved", |plan| step(plan, "roll/nova-conductor@ctl2").actions.reverse());
+}
+
+#[test]
+fn skew() {
+    expect("path-forbidden", |plan| plan.from = "2024.2".parse().unwrap());
+    expect("skew-refused", |plan| plan.from = "2024.2".parse().unwrap());
+    expect("skew-too-wide", |plan| plan.from = "2025.1".parse().unwrap());
+    expect("version-of-other-series", |plan| {
+        let version = volutus_model::PackageVersion::new("34.0.0");
+        plan.versions.insert("nova".parse().unwrap(), version);
+    });
+    expect("version-missing", |plan| {
+        plan.versions.remove("nova");
+    });
+}
+
+#[test]
+fn commands() {
+    expect("command-of-other-release", |plan| {
+        if let Action::MigrateSchema { argv, .. } = &mut step(plan, "expand/glance").actions[0] {
+            argv[0] = argv[0].replace("2026.1", "2025.2");
+        }
+    });
+    expect("command-of-other-release", |plan| {
+        if let Action::CheckUpgrade { argv, .. } = &mut step(plan, "check/glance").actions[0] {
+            argv[0] = "glance-status".to_owned();
+        }
+    });
+    expect("switch-of-other-release", |plan| {
+        for action in &mut step(plan, "roll/glance-api@ctl2").actions {
+            if let Action::SwitchDaemon { to, .. } = action {
+                *to = to.replace("2026.1", "2026.2");
+            }
+        }
+    });
+    expect("proof-of-other-version", |plan| {
+        for action in &mut step(plan, "roll/glance-api@ctl2").actions {
+            if let Action::ProveDaemon { version, .. } = action {
+                *version = volutus_model::PackageVersion::new("31.1.0");
+            }
+        }
+    });
+    expect("proof-too-weak", |plan| {
+        for action in &mut step(plan, "canary/nova-compute@cmp1").actions {
+            if let Action::ProveDaemon { proofs, .. } = action {
+                *proofs = vec![volutus_model::plan::Proof::Steady { seconds: 60 }];
+            }
+        }
+    });
+}
+
+fn drop_edge(plan: &mut Plan, from: &str, before: &str) {
+    stage(plan, from).after.retain(|id| id.as_str() != before);
+}
+
+#[test]
+fn order() {
+    expect("not-staged", |plan| stage(plan, "check-upgrades").after.clear());
+    expect("not-staged", |plan| drop_edge(plan, "canary-nova-compute", "stage-computes"));
+    expect("check-not-first", |plan| stage(plan, "expand-keystone").after.clear());
+    expect("roll-before-expand", |plan| {
+        stage(plan, "roll-glance-api").after = vec!["check-upgrades".parse().unwrap()];
+    });
+    expect("expand-missing", |plan| {
+        step(plan, "expand/nova").actions.pop();
+    });
+    expect("daemon-order", |plan| {
+        drop_edge(plan, "roll-nova-api", "roll-nova-conductor");
+        drop_edge(plan, "roll-nova-api", "roll-nova-scheduler");
+    });
+    expect("service-order", |plan| drop_edge(plan, "roll-nova-conductor", "roll-placement-api"));
+}
+
+#[test]
+fn canary() {
+    expect("no-canary", |plan| {
+        step(plan, "canary/nova-compute@cmp1").actions.pop();
+    });
+    expect("no-canary", |plan| {
+        let edges = stage(plan, "canary-nova-compute").after.clone();
+        stage(plan, "waves-nova-compute").after = edges;
+    });
+    expect("no-canary", |plan| step(plan, "canary/nova-compute@cmp1").actions.rotate_right(1));
+    expect("compute-not-disabled", |plan| {
+        step(plan, "roll/nova-compute@cmp2").actions.remove(0);
+    });
+    expect("compute-not-given-back", |plan| {
+        step(plan, "roll/nova-compute@cmp2").actions.pop();
+    });
+    expect("compute-not-given-back", |plan| {
+        step(plan, "roll/nova-compute@cmp2").give_back.clear();
+    });
+}
+
+#[test]
+fn drain() {
+    expect("not-drained", |plan| {
+        step(plan, "roll/nova-api@ctl1").actions.remove(0);
+    });
+    expect("not-drained", |plan| {
+        step(plan, "unpin/nova-api@ctl1").actions.remove(0);
+    });
+    expect("not-undrained", |plan| {
+        step(plan, "roll/nova-api@ctl1").actions.pop();
+    });
+    expect("not-undrained", |plan| step(plan, "roll/nova-api@ctl1").give_back.clear());
+    expect("drain-unguarded", |plan| {
+        if let Action::DrainBackend { others_up_min, .. } =
+            &mut step(plan, "roll/nova-api@ctl1").actions[0]
+        {
+            *others_up_min = 0;
+        }
+    });
+}
+
+#[test]
+fn budget() {
+    expect("budget-exceeded", |plan| {
+        let stage = stage(plan, "roll-glance-api");
+        stage.parallel_max = 3;
+        stage.steps.iter_mut().for_each(|step| step.requires.clear());
+    });
+    expect("budget-exceeded", |plan| stage(plan, "roll-nova-conductor").parallel_max = 3);
+    // The same replicas, spread over stages that have no order between them.
+    expect("budget-exceeded", |plan| {
+        let first = stage(plan, "roll-keystone-api").clone();
+        let at = plan.stages.iter().position(|s| s.id == first.id).unwrap();
+        for (i, step) in first.steps.iter().enumerate().skip(1) {
+            let mut alone = first.clone();
+            alone.id = format!("roll-keystone-{i}").parse().unwrap();
+            alone.steps = vec![step.clone()];
+            alone.steps[0].requires.clear();
+            plan.stages.insert(at + i, alone);
+        }
+        plan.stages[at].steps.truncate(1);
+    });
+    // All computes of the zone at once.
+    expect("budget-exceeded", |plan| {
+        let canary = step(plan, "canary/nova-compute@cmp1").clone();
+        let waves = stage(plan, "waves-nova-compute");
+        waves.steps.push(canary);
+        waves.parallel_max = 3;
+        plan.stages.retain(|stage| stage.id.as_str() != "canary-nova-compute");
+    });
+    // A server that is down already counts.
+    let mut down = input(2, 3, "2025.2", "2026.1");
+    let servers = down.observation.backends.get_mut("glance").unwrap();
+    if let volutus_model::Fact::Observed { value, .. } = servers {
+        value[0].status = "DOWN".to_owned();
+    }
+    let (made, _) = plan(&down, &catalog()).unwrap();
+    let findings = check_plan(&made, &down.inventory, &down.observation, &catalog(), &down.policy);
+    assert!(findings.iter().any(|f| f.code == "budget-exceeded" && f.subject == "glance"));
+}
+
+#[test]
+fn finalize() {
+    expect("finalize-not-held", |plan| stage(plan, "contract-keystone").held = false);
+    expect("finalize-not-held", |plan| {
+        if let Action::MigrateSchema { phase, .. } = &mut step(plan, "expand/glance").actions[0] {
+            *phase = SchemaPhase::Contract;
+        }
+    });
+    expect("roll-held", |plan| stage(plan, "roll-glance-api").held = true);
+    expect("finalize-too-early", |plan| stage(plan, "contract-keystone").after.clear());
+}

@@ -1,0 +1,526 @@
+//! The verdict of a run, from its journal and its samples. Pure.
+//!
+//! The levels are those of OpenStack's former governance tags, which projects asserted and
+//! which are here measured ([`volutus_model::verdict::Level`]); each includes the ones before:
+//!
+//! - *upgrade*: the run got to its end, every daemon was seen on its target, and nothing that
+//!   was there before is lost;
+//! - *accessible*: reads of the service were never without success for longer than
+//!   [`ACCESSIBLE_GAP_MAX`];
+//! - *rolling*: the service answered while old and new daemons of it ran side by side;
+//! - *zero-downtime*: no request failed, and requests were made without a break;
+//! - *zero-impact*: latencies are not significantly above those of the run's own baseline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use volutus_model::event::ActionList;
+use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName};
+use volutus_model::plan::{Action, Phase, Plan};
+use volutus_model::probe::{Sample, SampleResult};
+use volutus_model::run::{RunState, RunStatus};
+use volutus_model::verdict::{Level, ServiceRequests, Verdict};
+
+use crate::operation::OperationKind;
+use crate::statistics::{exceedance_p_value, percentile};
+
+/// The longest time without a successful read that does not yet count as loss of access: as
+/// long as a load balancer of common settings takes to find out that a server is gone, with
+/// some margin.
+pub const ACCESSIBLE_GAP_MAX: Duration = Duration::from_secs(15);
+
+/// The longest time without any request that does not yet count as a break of the measurement.
+/// The slowest timetable asks every service several times in it.
+pub const UNMEASURED_MAX: Duration = Duration::from_secs(15);
+
+/// Probability of an error of the first kind, over all services together.
+pub const ALPHA: f64 = 0.01;
+
+/// The share of the baseline that the threshold of outliers is at.
+const OUTLIER_SHARE: f64 = 0.99;
+
+/// Fewest baseline samples of a group that can be judged. The test is exact with any number,
+/// but with fewer it would hardly ever see anything, and silence is not evidence.
+const GROUP_BASELINE_MIN: usize = 5;
+
+/// Fewest baseline samples of a service that can be judged.
+const SERVICE_BASELINE_MIN: usize = 30;
+
+/// The test, in a sentence, for the verdict.
+pub const TEST: &str = "one-sided exact exceedance test (Gumbel and von Schelling 1950) of the \
+    number of samples above the baseline's 99th percentile, per service for reads, writes and \
+    waits apart, Bonferroni-corrected over these groups and over the services, alpha 0.01; a \
+    service with under 30 baseline samples, or a group with under 5, is not judged and not \
+    zero-impact";
+
+/// A stretch of time; without an end it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its first moment.
+    pub start: Timestamp,
+    /// The first moment after it.
+    pub end: Option<Timestamp>,
+}
+
+impl Window {
+    fn holds(&self, due_us: i64) -> bool {
+        due_us >= self.start.as_microsecond()
+            && self.end.is_none_or(|end| due_us < end.as_microsecond())
+    }
+}
+
+/// When the cloud was only watched, and when it was worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// From the start of the first watch of a baseline stage to the end of the last; `None`
+    /// where the plan has none or none ended.
+    pub baseline: Option<Window>,
+    /// From the first attempt of any other stage on, soak included; without an end, so that
+    /// whatever the prober saw until it was stopped counts. `None` where nothing was begun.
+    pub work: Option<Window>,
+    /// Start of the first attempt, and end of the last, of what changes the cloud: staging to
+    /// the last wave.
+    pub changes: Option<(Timestamp, Timestamp)>,
+}
+
+/// What one daemon of the cloud was seen to run at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSeen {
+    /// The service that it belongs to.
+    pub service: ServiceName,
+    /// The version that its process ran; `None` where it was not seen.
+    pub version: Option<PackageVersion>,
+    /// The version that it must run by now, where that is not the plan's target for the service:
+    /// an anchor stays old until finalize.
+    pub expected: Option<PackageVersion>,
+}
+
+/// Everything that a verdict is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct VerdictInput<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The fold of its journal.
+    pub state: &'a RunState,
+    /// Everything that the synthetic user saw, in any order.
+    pub samples: &'a [Sample],
+    /// Every declared daemon, as it was seen at the end.
+    pub daemons: &'a BTreeMap<DaemonId, DaemonSeen>,
+    /// What was there before the run and is no longer there or no longer well (instances, for
+    /// example), one line each.
+    pub lost: &'a [String],
+}
+
+/// Derives the windows of a run from its journal.
+#[must_use]
+pub fn windows(plan: &Plan, state: &RunState) -> Windows {
+    let mut baseline: Option<(Timestamp, Timestamp)> = None;
+    let mut work: Option<Timestamp> = None;
+    let mut changes: Option<(Timestamp, Timestamp)> = None;
+    for attempt in state.attempts.values() {
+        let Some((stage, _)) = plan.step(&attempt.step) else { continue };
+        let started = attempt.started_at;
+        if stage.phase == Phase::Baseline {
+            if let Some(finished) = attempt.finished_at {
+                widen(&mut baseline, started, finished);
+            }
+            continue;
+        }
+        work = Some(work.map_or(started, |first| first.min(started)));
+        if !matches!(stage.phase, Phase::Soak | Phase::Finalize) {
+            widen(&mut changes, started, attempt.finished_at.or(state.last_at).unwrap_or(started));
+        }
+    }
+    let baseline = baseline.map(|(start, end)| {
+        // A baseline that overlaps work would compare the work with itself.
+        let end = work.map_or(end, |work| end.min(work));
+        Window { start, end: Some(end) }
+    });
+    Windows { baseline, work: work.map(|start| Window { start, end: None }), changes }
+}
+
+fn widen(range: &mut Option<(Timestamp, Timestamp)>, start: Timestamp, end: Timestamp) {
+    *range = Some(match *range {
+        None => (start, end),
+        Some((first, last)) => (first.min(start), last.max(end)),
+    });
+}
+
+/// Judges a run.
+#[must_use]
+pub fn assess(input: VerdictInput<'_>) -> Verdict {
+    let windows = windows(input.plan, input.state);
+    let base = base_level(&input);
+    let mut reasons = base.reasons.clone();
+    let mut requests: BTreeMap<ServiceName, ServiceRequests> = BTreeMap::new();
+    let services = judged_services(&input);
+    for service in &services {
+        let view = ServiceView::new(&input, &windows, service);
+        let floor = base.level_of(service);
+        let (seen, mut why) = view.judge(floor, services.len());
+        reasons.append(&mut why);
+        requests.insert(service.clone(), seen);
+    }
+    if services.is_empty() {
+        reasons.push("no service was probed, and the plan has none".to_owned());
+    }
+    let lowest = requests.values().map(|seen| seen.level).min().unwrap_or(Level::None);
+    let level = lowest.min(base.whole);
+    let (changed_at, ended_at) = windows.changes.unzip();
+    let duration_s = windows.changes.map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
+    let started_at = input.state.started_at.or(changed_at).or(ended_at);
+    Verdict {
+        format: 1,
+        run: input.run.clone(),
+        plan: input.plan.id.clone(),
+        status: input.state.status,
+        from: input.plan.from,
+        to: input.plan.to,
+        level,
+        reasons,
+        started_at: started_at.unwrap_or(input.plan.created_at),
+        duration_s,
+        requests_total: requests.values().map(|seen| seen.total).sum(),
+        requests_failed: requests.values().map(|seen| seen.failed).sum(),
+        requests,
+        versions_observed: input
+            .daemons
+            .iter()
+            .map(|(daemon, seen)| (daemon.clone(), seen.version.clone()))
+            .collect(),
+        test: TEST.to_owned(),
+    }
+}
+
+/// The plan's services and those that were probed.
+fn judged_services(input: &VerdictInput<'_>) -> BTreeSet<ServiceName> {
+    let probed = input.samples.iter().map(|sample| &sample.service);
+    input.plan.versions.keys().chain(probed).cloned().collect()
+}
+
+/// What is known without any sample.
+struct Base {
+    /// The highest level that the whole can have.
+    whole: Level,
+    /// Services that cannot have any level.
+    none: BTreeSet<ServiceName>,
+    reasons: Vec<String>,
+}
+
+impl Base {
+    fn level_of(&self, service: &ServiceName) -> Level {
+        if self.none.contains(service) { Level::None } else { self.whole }
+    }
+}
+
+fn base_level(input: &VerdictInput<'_>) -> Base {
+    let mut base = Base { whole: Level::ZeroImpact, none: BTreeSet::new(), reasons: Vec::new() };
+    let status = input.state.status;
+    if !matches!(status, RunStatus::AwaitingFinalize | RunStatus::Succeeded) {
+        let cause = input.state.halt_cause.as_ref().map(|cause| format!(" ({cause})"));
+        base.reasons.push(format!("the run is {status}{}", cause.unwrap_or_default()));
+        base.whole = Level::None;
+    }
+    if input.daemons.is_empty() {
+        base.reasons.push("no daemon was observed at the end".to_owned());
+        base.whole = Level::None;
+    }
+    for (daemon, seen) in input.daemons {
+        let target = seen.expected.as_ref().or_else(|| input.plan.versions.get(&seen.service));
+        let Some(target) = target else { continue };
+        if seen.version.as_ref() == Some(target) {
+            continue;
+        }
+        let found = seen.version.as_ref().map_or("nothing that could be seen", PackageVersion::as_str);
+        base.reasons.push(format!("{daemon} runs {found} instead of {target}"));
+        base.none.insert(seen.service.clone());
+    }
+    for service in input.plan.versions.keys() {
+        if !input.daemons.is_empty() && !input.daemons.values().any(|seen| seen.service == *service) {
+            base.reasons.push(format!("no daemon of {service} was observed at the end"));
+            base.none.insert(service.clone());
+        }
+    }
+    if !input.lost.is_empty() {
+        let first: Vec<&str> = input.lost.iter().take(3).map(String::as_str).collect();
+        base.reasons.push(format!(
+            "{} resources that were there before are not there or not well: {}",
+            input.lost.len(),
+            first.join("; ")
+        ));
+        base.whole = Level::None;
+    }
+    base
+}
+
+/// One service's samples, and what the journal says of its daemons.
+struct ServiceView<'a> {
+    service: &'a ServiceName,
+    baseline: Vec<&'a Sample>,
+    work: Vec<&'a Sample>,
+    /// The stretches that have to be measured, in microseconds since the epoch.
+    stretches: Vec<(i64, i64)>,
+    /// Start and end of the switch of every daemon of the service.
+    switches: Vec<(Timestamp, Timestamp)>,
+}
+
+impl<'a> ServiceView<'a> {
+    fn new(input: &VerdictInput<'a>, windows: &Windows, service: &'a ServiceName) -> Self {
+        let within = |window: Option<Window>| {
+            let mut found: Vec<&Sample> = input
+                .samples
+                .iter()
+                .filter(|sample| sample.service == *service)
+                .filter(|sample| window.is_some_and(|window| window.holds(sample.due_us)))
+                .collect();
+            found.sort_by_key(|sample| sample.due_us);
+            found
+        };
+        Self {
+            service,
+            baseline: within(windows.baseline),
+            work: within(windows.work),
+            stretches: stretches(input, windows),
+            switches: switches(input, service),
+        }
+    }
+
+    /// The service's record and why its level is not higher.
+    fn judge(&self, floor: Level, services: usize) -> (ServiceRequests, Vec<String>) {
+        let p_value = self.p_value();
+        let mut latencies = request_latencies(&self.work);
+        latencies.sort_by(f64::total_cmp);
+        let mut before = request_latencies(&self.baseline);
+        before.sort_by(f64::total_cmp);
+        let (level, reasons) = match floor {
+            Level::None => (Level::None, Vec::new()),
+            floor => {
+                let (level, reasons) = self.level(p_value, services);
+                (level.min(floor), reasons)
+            }
+        };
+        let seen = ServiceRequests {
+            level,
+            total: self.work.len() as u64,
+            failed: self.failed().count() as u64,
+            p50_ms: percentile(&latencies, 0.5).unwrap_or(0.0),
+            p99_ms: percentile(&latencies, 0.99).unwrap_or(0.0),
+            baseline_p99_ms: percentile(&before, 0.99),
+            baseline_total: self.baseline.len() as u64,
+            max_gap_ms: self.longest_gap_ms(|_| true),
+            p_value,
+        };
+        (seen, reasons)
+    }
+
+    /// From the lowest level up, the first that is not reached decides.
+    fn level(&self, p_value: Option<f64>, services: usize) -> (Level, Vec<String>) {
+        let service = self.service;
+        let failures = self.failure_reason();
+        if self.work.is_empty() {
+            return (Level::Upgrade, vec![format!("no request was made to {service}")]);
+        }
+        let gap_ms =
+            self.longest_gap_ms(|sample| OperationKind::of(&sample.operation) == OperationKind::Read);
+        if gap_ms > ACCESSIBLE_GAP_MAX.as_secs_f64() * 1000.0 {
+            let why = format!("{service}: no read succeeded for {:.1} s", gap_ms / 1000.0);
+            return (Level::Upgrade, std::iter::once(why).chain(failures).collect());
+        }
+        if let Some(why) = self.not_rolling() {
+            return (Level::Accessible, std::iter::once(why).chain(failures).collect());
+        }
+        if let Some(why) = failures {
+            return (Level::Rolling, vec![why]);
+        }
+        let unmeasured_ms = self.longest_break_ms();
+        if unmeasured_ms > UNMEASURED_MAX.as_secs_f64() * 1000.0 {
+            let why = format!(
+                "{service}: nobody made a request for {:.1} s, so that it is not known whether one \
+                 would have failed",
+                unmeasured_ms / 1000.0
+            );
+            return (Level::Rolling, vec![why]);
+        }
+        let bound = ALPHA / services as f64;
+        match p_value {
+            None => {
+                let why = format!(
+                    "{service}: latencies are not judged, the baseline of {} samples is too small",
+                    self.baseline.len()
+                );
+                (Level::ZeroDowntime, vec![why])
+            }
+            Some(p) if p < bound => {
+                let why = format!(
+                    "{service}: latencies above the baseline's 99th percentile are more frequent than \
+                     chance explains (p = {p:.2e}, bound {bound:.2e})"
+                );
+                (Level::ZeroDowntime, vec![why])
+            }
+            Some(_) => (Level::ZeroImpact, Vec::new()),
+        }
+    }
+
+    fn failed(&self) -> impl Iterator<Item = &&'a Sample> {
+        self.work.iter().filter(|sample| sample.failed())
+    }
+
+    fn failure_reason(&self) -> Option<String> {
+        let count = self.failed().count();
+        let first = self.failed().next()?;
+        let SampleResult::Failed { why } = &first.result else { return None };
+        let at = Timestamp::from_microsecond(first.due_us)
+            .map_or_else(|_| "an unknown time".to_owned(), |at| at.strftime("%H:%M:%S UTC").to_string());
+        let steps: Vec<&str> = first.steps.iter().map(|step| step.as_str()).collect();
+        let during = if steps.is_empty() { String::new() } else { format!(", during {}", steps.join(", ")) };
+        let status = first.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let before = self.baseline.iter().filter(|sample| sample.failed()).count();
+        let before = if before == 0 {
+            String::new()
+        } else {
+            format!("; in the baseline {before} of {} failed as well", self.baseline.len())
+        };
+        Some(format!(
+            "{}: {count} of {} requests failed, the first at {at} ({}, {status}{during}): {why}{before}",
+            self.service,
+            self.work.len(),
+            first.operation
+        ))
+    }
+
+    /// Why the service was not rolled, if it was not: it has to have answered between the end
+    /// of the first switch and the start of the last, while old and new ran side by side.
+    fn not_rolling(&self) -> Option<String> {
+        let service = self.service;
+        // A service of which nothing was replaced has nothing to roll.
+        let first_end = self.switches.iter().map(|(_, end)| *end).min()?;
+        let last_start = self.switches.iter().map(|(start, _)| *start).max()?;
+        if self.switches.len() == 1 {
+            return Some(format!("{service}: its only daemon was replaced at once"));
+        }
+        if last_start < first_end {
+            return Some(format!("{service}: all its daemons were replaced at the same time"));
+        }
+        let mixed = first_end.as_microsecond()..=last_start.as_microsecond();
+        let answered =
+            self.work.iter().any(|sample| !sample.failed() && mixed.contains(&sample.due_us));
+        (!answered).then(|| {
+            format!("{service}: no request succeeded while old and new daemons ran side by side")
+        })
+    }
+
+    /// The longest time between two successful answers of those samples.
+    fn longest_gap_ms(&self, counts: impl Fn(&Sample) -> bool) -> f64 {
+        let answers = self.work.iter().filter(|sample| !sample.failed() && counts(sample));
+        self.longest_between(answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64))
+    }
+
+    /// The longest time in which no request was due.
+    fn longest_break_ms(&self) -> f64 {
+        self.longest_between(self.work.iter().map(|sample| sample.due_us))
+    }
+
+    fn longest_between(&self, moments: impl Iterator<Item = i64>) -> f64 {
+        let mut moments: Vec<i64> = moments.collect();
+        moments.sort_unstable();
+        let mut longest = 0;
+        for &(start, end) in &self.stretches {
+            let mut last = start;
+            for &moment in moments.iter().filter(|moment| (start..=end).contains(*moment)) {
+                longest = longest.max(moment - last);
+                last = moment;
+            }
+            longest = longest.max(end - last);
+        }
+        longest as f64 / 1000.0
+    }
+
+    /// The smallest p-value over reads, writes and waits, corrected for their number; `None`
+    /// where the baseline is too small.
+    fn p_value(&self) -> Option<f64> {
+        if self.baseline.len() < SERVICE_BASELINE_MIN || self.work.is_empty() {
+            return None;
+        }
+        let groups = [OperationKind::Read, OperationKind::Write, OperationKind::Wait];
+        let mut p_values: Vec<f64> = Vec::new();
+        for kind in groups {
+            let of = |samples: &[&Sample]| {
+                let mut latencies: Vec<f64> = samples
+                    .iter()
+                    .filter(|sample| OperationKind::of(&sample.operation) == kind)
+                    // A failure is an answer that never comes.
+                    .map(|sample| if sample.failed() { f64::INFINITY } else { sample.latency_ms })
+                    .collect();
+                latencies.sort_by(f64::total_cmp);
+                latencies
+            };
+            let (before, after) = (of(&self.baseline), of(&self.work));
+            if after.is_empty() {
+                continue;
+            }
+            if before.len() < GROUP_BASELINE_MIN {
+                return None;
+            }
+            p_values.push(exceedance_p_value(&before, &after, OUTLIER_SHARE)?);
+        }
+        let count = p_values.len() as f64;
+        let smallest = p_values.into_iter().min_by(f64::total_cmp)?;
+        Some((smallest * count).min(1.0))
+    }
+}
+
+/// Latencies of the requests that were answered as they should be; waits are no requests.
+fn request_latencies(samples: &[&Sample]) -> Vec<f64> {
+    samples
+        .iter()
+        .filter(|sample| !sample.failed())
+        .filter(|sample| OperationKind::of(&sample.operation) != OperationKind::Wait)
+        .map(|sample| sample.latency_ms)
+        .collect()
+}
+
+/// The stretches of the work that have to be measured: from the first attempt to the last before
+/// finalize, and from the first to the last of finalize. Between the two a run may wait for days,
+/// in one and the same state, and nobody has to measure then. A pause in the midst is measured:
+/// the cloud is then half old and half new.
+fn stretches(input: &VerdictInput<'_>, windows: &Windows) -> Vec<(i64, i64)> {
+    let Some(work) = windows.work else { return Vec::new() };
+    let last = input.state.last_at.unwrap_or(work.start);
+    let mut before: Option<(Timestamp, Timestamp)> = None;
+    let mut finalize: Option<(Timestamp, Timestamp)> = None;
+    for attempt in input.state.attempts.values().filter(|attempt| attempt.started_at >= work.start) {
+        let Some((stage, _)) = input.plan.step(&attempt.step) else { continue };
+        let held = stage.held || stage.phase == Phase::Finalize;
+        let range = if held { &mut finalize } else { &mut before };
+        widen(range, attempt.started_at, attempt.finished_at.unwrap_or(last).max(attempt.started_at));
+    }
+    [before, finalize]
+        .into_iter()
+        .flatten()
+        .map(|(start, end)| (start.as_microsecond(), end.as_microsecond()))
+        .collect()
+}
+
+/// Start of the first and end of the last attempt that switched each daemon of a service.
+fn switches(input: &VerdictInput<'_>, service: &ServiceName) -> Vec<(Timestamp, Timestamp)> {
+    let mut found: BTreeMap<&DaemonId, Option<(Timestamp, Timestamp)>> = BTreeMap::new();
+    for attempt in input.state.attempts.values() {
+        let Some((_, step)) = input.plan.step(&attempt.step) else { continue };
+        let index = usize::try_from(attempt.action).unwrap_or(usize::MAX);
+        if let Some(Action::SwitchDaemon { service: of, daemon, .. }) = step.actions.get(index)
+            && attempt.list == ActionList::Actions
+            && of == service
+        {
+            let end = attempt.finished_at.unwrap_or(attempt.started_at);
+            widen(found.entry(daemon).or_default(), attempt.started_at, end);
+        }
+    }
+    found.into_values().flatten().collect()
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -1,0 +1,383 @@
+use volutus_model::event::ActionList;
+use volutus_model::name::{AttemptId, HostName, PlanId, StageId, StepId};
+use volutus_model::plan::{FORMAT, Impact, ImpactLevel, Stage, Step};
+use volutus_model::policy::Policy;
+use volutus_model::run::AttemptState;
+
+use super::*;
+
+/// The second at which the run begins: 30 s of baseline, work from 1030 to 1100, soak to 1120.
+const BASE_S: i64 = 1_000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+fn version(text: &str) -> PackageVersion {
+    PackageVersion::new(text)
+}
+
+fn step(id: &str, actions: Vec<Action>) -> Step {
+    Step {
+        id: name(id),
+        title: id.to_owned(),
+        requires: Vec::new(),
+        actions,
+        give_back: Vec::new(),
+        impact: Impact { level: ImpactLevel::None, service: None, why: String::new() },
+        expected_s: 10,
+        action_timeout_s: 60,
+    }
+}
+
+fn switch(daemon: &str) -> Action {
+    Action::SwitchDaemon {
+        daemon: name(daemon),
+        service: name("nova"),
+        unit: "nova-api.service".to_owned(),
+        link: "/opt/openstack/current/nova-api".to_owned(),
+        from: "/opt/openstack/2025.2".to_owned(),
+        to: "/opt/openstack/2026.1".to_owned(),
+    }
+}
+
+fn stage(id: &str, phase: Phase, steps: Vec<Step>) -> Stage {
+    Stage {
+        id: StageId::new(id).unwrap(),
+        phase,
+        title: id.to_owned(),
+        after: Vec::new(),
+        parallel_max: 1,
+        held: false,
+        steps,
+    }
+}
+
+fn plan() -> Plan {
+    let mut plan = Plan {
+        id: PlanId::new("none").unwrap(),
+        format: FORMAT,
+        cloud: HostName::new("lab").unwrap(),
+        parent: None,
+        created_at: at(0),
+        inventory: String::new(),
+        basis: String::new(),
+        from: name("2025.2"),
+        to: name("2026.1"),
+        versions: BTreeMap::from([(name("nova"), version("33.0.2"))]),
+        policy: Policy::default(),
+        stages: vec![
+            stage("baseline", Phase::Baseline, vec![step("baseline/watch", vec![Action::Watch { seconds: 30 }])]),
+            stage(
+                "roll",
+                Phase::Roll,
+                vec![
+                    step("roll/nova-api@ctl1", vec![switch("nova-api@ctl1")]),
+                    step("roll/nova-api@ctl2", vec![switch("nova-api@ctl2")]),
+                ],
+            ),
+            stage("soak", Phase::Soak, vec![step("soak/watch", vec![Action::Watch { seconds: 20 }])]),
+        ],
+        rollback: Vec::new(),
+        point_of_no_return: None,
+    };
+    plan.id = plan.compute_id();
+    plan
+}
+
+fn state(plan: &Plan) -> RunState {
+    let mut state = RunState::new(plan.id.clone());
+    state.status = RunStatus::AwaitingFinalize;
+    state.started_at = Some(at(BASE_S));
+    state.last_at = Some(at(BASE_S + 120));
+    for (number, (step, start, end)) in [
+        ("baseline/watch", 0, 30),
+        ("roll/nova-api@ctl1", 30, 50),
+        ("roll/nova-api@ctl2", 70, 100),
+        ("soak/watch", 100, 120),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let attempt = AttemptState {
+            step: StepId::new(step).unwrap(),
+            action: 0,
+            list: ActionList::Actions,
+            number: 1,
+            started_at: at(BASE_S + start),
+            finished_at: Some(at(BASE_S + end)),
+            outcome: None,
+        };
+        state.attempts.insert(AttemptId::new(format!("a{number}")).unwrap(), attempt);
+    }
+    state
+}
+
+fn daemons() -> BTreeMap<DaemonId, DaemonSeen> {
+    ["nova-api@ctl1", "nova-api@ctl2"]
+        .into_iter()
+        .map(|id| {
+            let seen =
+                DaemonSeen { service: name("nova"), version: Some(version("33.0.2")), expected: None };
+            (name::<DaemonId>(id), seen)
+        })
+        .collect()
+}
+
+fn sample(ms: i64, operation: &str, latency_ms: f64) -> Sample {
+    Sample {
+        due_us: BASE_S * 1_000_000 + ms * 1_000,
+        latency_ms,
+        service: name("nova"),
+        operation: operation.to_owned(),
+        status: Some(200),
+        result: SampleResult::Ok,
+        steps: Vec::new(),
+    }
+}
+
+/// Five samples a second over the whole run, of all kinds, with latencies that vary a little.
+fn quiet() -> Vec<Sample> {
+    (0..600)
+        .map(|n: i64| {
+            let (operation, usual) = match n % 5 {
+                0 => ("create server", 80.0),
+                1 => ("boot to active", 2_000.0),
+                _ => ("list servers", 20.0),
+            };
+            // A full period of a multiplicative generator: every slice looks like every other.
+            let noise = f64::from(u32::try_from((n * 7_919) % 101).unwrap()) / 101.0;
+            sample(n * 200, operation, usual * (1.0 + noise / 4.0))
+        })
+        .collect()
+}
+
+fn fail(sample: &mut Sample, status: Option<u16>, why: &str) {
+    sample.status = status;
+    sample.result = SampleResult::Failed { why: why.to_owned() };
+}
+
+fn judge(
+    plan: &Plan,
+    state: &RunState,
+    samples: &[Sample],
+    daemons: &BTreeMap<DaemonId, DaemonSeen>,
+    lost: &[String],
+) -> Verdict {
+    let run = RunId::new("run-1").unwrap();
+    assess(VerdictInput { run: &run, plan, state, samples, daemons, lost })
+}
+
+fn judge_samples(samples: &[Sample]) -> Verdict {
+    let plan = plan();
+    judge(&plan, &state(&plan), samples, &daemons(), &[])
+}
+
+#[test]
+fn a_quiet_run_has_zero_impact() {
+    let verdict = judge_samples(&quiet());
+    assert_eq!(verdict.level, Level::ZeroImpact, "{:?}", verdict.reasons);
+    assert!(verdict.reasons.is_empty());
+    let nova = &verdict.requests["nova"];
+    assert_eq!((nova.total, nova.failed, nova.baseline_total), (450, 0, 150));
+    assert_eq!(verdict.requests_total, 450);
+    assert!((verdict.duration_s - 70.0).abs() < 1e-9, "{}", verdict.duration_s);
+    assert!(nova.p50_ms < 30.0, "waits are not in the percentiles: {}", nova.p50_ms);
+    assert!(nova.max_gap_ms < 5_000.0);
+    assert_eq!(verdict.started_at, at(BASE_S));
+}
+
+#[test]
+fn slower_answers_are_zero_downtime_with_the_reason() {
+    let mut samples = quiet();
+    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 40) * 1_000_000) {
+        if sample.operation == "list servers" {
+            sample.latency_ms *= 3.0;
+        }
+    }
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::ZeroDowntime);
+    assert!(verdict.reasons[0].contains("more frequent than chance explains"), "{:?}", verdict.reasons);
+    assert!(verdict.requests["nova"].p_value.unwrap() < 1e-3);
+}
+
+#[test]
+fn without_a_baseline_nothing_is_said_of_impact() {
+    let samples: Vec<Sample> = quiet()
+        .into_iter()
+        .filter(|sample| sample.due_us >= (BASE_S + 30) * 1_000_000)
+        .collect();
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::ZeroDowntime);
+    assert_eq!(verdict.requests["nova"].p_value, None);
+    assert_eq!(verdict.requests["nova"].baseline_p99_ms, None);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"nova: latencies are not judged, the baseline of 0 samples is too small");
+}
+
+#[test]
+fn one_failure_is_no_zero_downtime() {
+    let mut samples = quiet();
+    samples[400].steps = vec![name("roll/nova-api@ctl2")];
+    fail(&mut samples[400], Some(503), "Service Unavailable");
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::Rolling);
+    assert_eq!(verdict.requests_failed, 1);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"nova: 1 of 450 requests failed, the first at 00:18:00 UTC (create server, 503, during roll/nova-api@ctl2): Service Unavailable");
+}
+
+#[test]
+fn a_failure_of_the_baseline_is_not_the_runs() {
+    let mut samples = quiet();
+    fail(&mut samples[10], Some(500), "before anything was touched");
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.requests_failed, 0);
+    assert!(verdict.level >= Level::ZeroDowntime);
+}
+
+#[test]
+fn dead_computes_are_seen_by_boots_that_never_end() {
+    let mut samples = quiet();
+    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 90) * 1_000_000) {
+        if sample.operation == "boot to active" {
+            sample.latency_ms = 90_000.0;
+            fail(sample, Some(200), "not after 90 s: status BUILD");
+        }
+    }
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::Rolling, "every API answered, and yet users got nothing");
+    assert!(verdict.reasons[0].contains("boot to active"), "{:?}", verdict.reasons);
+}
+
+#[test]
+fn an_outage_of_reads_is_no_accessible_upgrade() {
+    let mut samples = quiet();
+    let outage = (BASE_S + 60) * 1_000_000..(BASE_S + 80) * 1_000_000;
+    for sample in samples.iter_mut().filter(|sample| outage.contains(&sample.due_us)) {
+        fail(sample, None, "connection refused");
+    }
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::Upgrade);
+    assert!(verdict.reasons[0].starts_with("nova: no read succeeded for 20."), "{:?}", verdict.reasons);
+    assert!(verdict.requests["nova"].max_gap_ms > 19_000.0);
+}
+
+#[test]
+fn replacing_all_at_once_is_not_rolling() {
+    let plan = plan();
+    let mut together = state(&plan);
+    for attempt in together.attempts.values_mut().filter(|a| a.step.as_str().starts_with("roll/")) {
+        attempt.started_at = at(BASE_S + 40);
+        attempt.finished_at = Some(at(BASE_S + 60));
+    }
+    let verdict = judge(&plan, &together, &quiet(), &daemons(), &[]);
+    assert_eq!(verdict.level, Level::Accessible);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"nova: all its daemons were replaced at the same time");
+}
+
+#[test]
+fn one_daemon_replaced_twice_is_still_one_daemon() {
+    let mut plan = plan();
+    plan.stages[1].steps[1].actions = vec![switch("nova-api@ctl1")];
+    let state = state(&plan);
+    let verdict = judge(&plan, &state, &quiet(), &daemons(), &[]);
+    assert_eq!(verdict.level, Level::Accessible);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"nova: its only daemon was replaced at once");
+}
+
+#[test]
+fn time_that_nobody_measured_is_not_zero_downtime() {
+    let mut samples = quiet();
+    let dark = (BASE_S + 52) * 1_000_000..(BASE_S + 66) * 1_000_000;
+    samples.retain(|sample| !dark.contains(&sample.due_us));
+    assert!(judge_samples(&samples).level >= Level::ZeroDowntime, "14 s are within the bound");
+    let dark = (BASE_S + 50) * 1_000_000..(BASE_S + 70) * 1_000_000;
+    samples.retain(|sample| !dark.contains(&sample.due_us));
+    assert!(judge_samples(&samples).level < Level::ZeroDowntime);
+}
+
+#[test]
+fn waiting_for_finalize_need_not_be_measured() {
+    let mut plan = plan();
+    plan.stages.push(stage("finalize", Phase::Finalize, vec![step("finalize/watch", vec![])]));
+    let mut state = state(&plan);
+    let mut later = state.attempts[&AttemptId::new("a3").unwrap()].clone();
+    later.step = name("finalize/watch");
+    later.started_at = at(BASE_S + 86_400);
+    later.finished_at = Some(at(BASE_S + 86_401));
+    state.attempts.insert(AttemptId::new("a4").unwrap(), later);
+    state.last_at = Some(at(BASE_S + 86_401));
+    let verdict = judge(&plan, &state, &quiet(), &daemons(), &[]);
+    assert_eq!(verdict.level, Level::ZeroImpact, "{:?}", verdict.reasons);
+}
+
+#[test]
+fn no_requests_are_no_evidence() {
+    let verdict = judge_samples(&[]);
+    assert_eq!(verdict.level, Level::Upgrade);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"no request was made to nova");
+}
+
+#[test]
+fn daemons_that_were_not_seen_on_the_target_are_no_upgrade() {
+    let plan = plan();
+    let mut seen = daemons();
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap().version = Some(version("32.2.1"));
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = None;
+    let verdict = judge(&plan, &state(&plan), &quiet(), &seen, &[]);
+    assert_eq!(verdict.level, Level::None);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @r"
+    nova-api@ctl1 runs 32.2.1 instead of 33.0.2
+    nova-api@ctl2 runs nothing that could be seen instead of 33.0.2
+    ");
+    // An anchor that has to stay old until finalize is where it has to be.
+    let anchor = seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap();
+    anchor.expected = Some(version("32.2.1"));
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = Some(version("33.0.2"));
+    assert_eq!(judge(&plan, &state(&plan), &quiet(), &seen, &[]).level, Level::ZeroImpact);
+    assert_eq!(judge(&plan, &state(&plan), &quiet(), &BTreeMap::new(), &[]).level, Level::None);
+}
+
+#[test]
+fn a_run_that_halted_or_lost_something_is_no_upgrade() {
+    let plan = plan();
+    let mut halted = state(&plan);
+    halted.status = RunStatus::Halted;
+    halted.halt_cause = Some("nova-compute@cmp1 did not prove itself".to_owned());
+    let verdict = judge(&plan, &halted, &quiet(), &daemons(), &[]);
+    assert_eq!((verdict.level, verdict.requests["nova"].level), (Level::None, Level::None));
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"the run is halted (nova-compute@cmp1 did not prove itself)");
+    let lost = ["instance web-1 is in status ERROR".to_owned()];
+    let verdict = judge(&plan, &state(&plan), &quiet(), &daemons(), &lost);
+    assert_eq!(verdict.level, Level::None);
+    insta::assert_snapshot!(verdict.reasons.join("\n"), @"1 resources that were there before are not there or not well: instance web-1 is in status ERROR");
+}
+
+#[test]
+fn the_whole_is_the_lowest_of_its_services() {
+    let mut samples = quiet();
+    let mut glance = quiet();
+    for sample in &mut glance {
+        sample.service = name("glance");
+    }
+    fail(&mut glance[300], Some(502), "Bad Gateway");
+    samples.append(&mut glance);
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.requests["nova"].level, Level::ZeroImpact);
+    assert_eq!(verdict.requests["glance"].level, Level::Rolling);
+    assert_eq!(verdict.level, Level::Rolling);
+}
+
+#[test]
+fn windows_follow_from_the_journal() {
+    let plan = plan();
+    let found = windows(&plan, &state(&plan));
+    assert_eq!(found.baseline, Some(Window { start: at(BASE_S), end: Some(at(BASE_S + 30)) }));
+    assert_eq!(found.work, Some(Window { start: at(BASE_S + 30), end: None }));
+    assert_eq!(found.changes, Some((at(BASE_S + 30), at(BASE_S + 100))));
+    let none = windows(&plan, &RunState::new(plan.id.clone()));
+    assert_eq!(none, Windows { baseline: None, work: None, changes: None });
+}

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fills a lab through its APIs. Reads one JSON object on standard input:
+
+    {"stage": "catalog" | "resources" | "instances", "endpoint": "198.18.1.10",
+     "password": "...", "instances": 20}
+
+Every stage can be repeated: what exists already is left as it is. Lines on
+standard output tell what was done.
+"""
+
+import json
+import sys
+import time
+
+import openstack
+
+REGION = 'RegionOne'
+SERVICES = (
+    # user, name, type, port, path
+    ('glance', 'glance', 'image', 9292, ''),
+    ('placement', 'placement', 'placement', 8778, ''),
+    ('nova', 'nova', 'compute', 8774, '/v2.1'),
+    ('neutron', 'neutron', 'network', 9696, ''),
+    ('cinder', 'cinder', 'block-storage', 8776, '/v3'),
+)
+PROBER_PROJECT = 'volutus-probe'
+TENANTS = ('alpha', 'beta')
+IMAGE_BYTES = 65536
+# TEST-NET-2 and TEST-NET-3 (RFC 5737), so that no real network is meant.
+TENANT_CIDR = '198.51.100.0/24'
+PROBE_CIDR = '203.0.113.0/24'
+# Twenty instances take about ten seconds on two free cores; a machine shared
+# with other work may need many times that.
+INSTANCES_LIMIT_S = 300
+
+
+def connect(spec, user, project):
+    return openstack.connect(
+        auth_url='http://%s:5000/v3' % spec['endpoint'], username=user,
+        password=spec['password'], project_name=project,
+        user_domain_name='Default', project_domain_name='Default',
+        region_name=REGION, compute_default_microversion='2.79')
+
+
+def grant(cloud, project, user, *roles):
+    for name in roles:
+        role = (cloud.identity.find_role(name)
+                or cloud.identity.create_role(name=name))
+        cloud.identity.assign_project_role_to_user(project, user, role)
+
+
+def ensure_project(cloud, name):
+    return (cloud.identity.find_project(name)
+            or cloud.identity.create_project(name=name, domain_id='default'))
+
+
+def ensure_user(cloud, name, password):
+    return (cloud.identity.find_user(name)
+            or cloud.identity.create_user(
+                name=name, password=password, domain_id='default'))
+
+
+def catalog(spec):
+    cloud = connect(spec, 'admin', 'admin')
+    project = ensure_project(cloud, 'service')
+    existing = {service.type for service in cloud.identity.services()}
+    for username, name, kind, port, path in SERVICES:
+        user = ensure_user(cloud, username, spec['password'])
+        # Since 2026.1 nova takes external events from the service role only.
+        grant(cloud, project, user, 'admin', 'service')
+        if kind in existing:
+            continue
+        service = cloud.identity.create_service(name=name, type=kind)
+        url = 'http://%s:%d%s' % (spec['endpoint'], port, path)
+        for interface in ('public', 'internal', 'admin'):
+            cloud.identity.create_endpoint(
+                service_id=service.id, interface=interface, url=url,
+                region_id=REGION)
+    print('catalog of %d services' % (len(SERVICES) + 1))
+
+
+def ensure_network(cloud, name, cidr):
+    network = (cloud.network.find_network(name)
+               or cloud.network.create_network(name=name))
+    if not cloud.network.find_subnet(name + '-subnet'):
+        cloud.network.create_subnet(
+            name=name + '-subnet', network_id=network.id, ip_version=4,
+            cidr=cidr, enable_dhcp=False)
+    return network
+
+
+def ensure_image(cloud, name):
+    return (cloud.image.find_image(name)
+            or cloud.create_image(
+                name, data=b'\0' * IMAGE_BYTES, disk_format='raw',
+                container_format='bare', visibility='public', wait=True,
+                allow_duplicates=True))
+
+
+def ensure_flavor(cloud, name):
+    return (cloud.compute.find_flavor(name)
+            or cloud.compute.create_flavor(
+                name=name, ram=64, vcpus=1, disk=1, is_public=True))
+
+
+def resources(spec):
+    cloud = connect(spec, 'admin', 'admin')
+    for name in ('guest-image', 'guest-image-old', 'probe-image'):
+        ensure_image(cloud, name)
+    for name in ('lab.small', 'probe.nano'):
+        ensure_flavor(cloud, name)
+    if not cloud.block_storage.find_type('lab'):
+        cloud.block_storage.create_type(name='lab', is_public=True)
+    for tenant in TENANTS + (PROBER_PROJECT,):
+        project = ensure_project(cloud, tenant)
+        name = 'prober' if tenant == PROBER_PROJECT else tenant
+        user = ensure_user(cloud, name, spec['password'])
+        grant(cloud, project, user, 'member')
+    for tenant in TENANTS:
+        mine = connect(spec, tenant, tenant)
+        ensure_network(mine, tenant + '-net', TENANT_CIDR)
+        for number in (1, 2):
+            name = '%s-volume-%d' % (tenant, number)
+            if not mine.block_storage.find_volume(name):
+                mine.block_storage.create_volume(name=name, size=1)
+    ensure_network(
+        connect(spec, 'prober', PROBER_PROJECT), 'probe-net', PROBE_CIDR)
+    print('projects, users, networks, images, flavors and volumes')
+
+
+def wait_active(cloud, expected):
+    deadline = time.monotonic() + INSTANCES_LIMIT_S
+    while True:
+        servers = list(cloud.compute.servers())
+        for server in servers:
+            if server.status == 'ERROR':
+                sys.exit('instance %s went into ERROR: %s' % (
+                    server.name, (server.fault or {}).get('message')))
+        active = sum(server.status == 'ACTIVE' for server in servers)
+        if active >= expected:
+            return servers
+        if time.monotonic() > deadline:
+            sys.exit('only %d of %d instances are ACTIVE after %d s' % (
+                active, expected, INSTANCES_LIMIT_S))
+        time.sleep(0.5)
+
+
+def instances(spec):
+    shares = {}
+    for number, tenant in enumerate(TENANTS):
+        share = spec['instances'] // len(TENANTS)
+        if number < spec['instances'] % len(TENANTS):
+            share += 1
+        cloud = connect(spec, tenant, tenant)
+        present = len(list(cloud.compute.servers()))
+        missing = share - present
+        if missing > 0:
+            cloud.compute.create_server(
+                name=tenant + '-vm', min_count=missing, max_count=missing,
+                image_id=cloud.image.find_image('guest-image').id,
+                flavor_id=cloud.compute.find_flavor('lab.small').id,
+                networks=[{
+                    'uuid': cloud.network.find_network(tenant + '-net').id}])
+        shares[tenant] = (cloud, share)
+    for tenant, (cloud, share) in shares.items():
+        servers = wait_active(cloud, share)
+        volume = cloud.block_storage.find_volume(tenant + '-volume-1')
+        volume = cloud.block_storage.wait_for_status(
+            cloud.block_storage.get_volume(volume), 'available',
+            failures=['error'], interval=0.5, wait=60) \
+            if volume.status != 'in-use' else volume
+        if servers and volume.status == 'available':
+            cloud.compute.create_volume_attachment(
+                servers[0], volume_id=volume.id)
+    print('%d instances ACTIVE' % spec['instances'])
+
+
+def main():
+    spec = json.load(sys.stdin)
+    {'catalog': catalog, 'resources': resources,
+     'instances': instances}[spec['stage']](spec)
+
+
+main()

@@ -1,0 +1,197 @@
+//! Faults: real ones, done to a running lab, each with its opposite.
+
+use std::time::Duration;
+
+use crate::daemon::SERVICES;
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::network;
+use crate::topology::Role;
+
+/// What is done to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Stops a daemon. Undone by starting it.
+    StopDaemon {
+        /// Kind of the daemon, or the name of any unit.
+        daemon: String,
+    },
+    /// Freezes a daemon: its unit stays active, its ports stay open, nothing answers. Undone by
+    /// letting it go on.
+    HangDaemon {
+        /// Kind of the daemon, or the name of any unit.
+        daemon: String,
+    },
+    /// Kills a daemon at once, without any grace. systemd may start it again by itself. Undone
+    /// by starting it.
+    KillDaemon {
+        /// Kind of the daemon, or the name of any unit.
+        daemon: String,
+    },
+    /// Pulls the host's network cable. Undone by plugging it in.
+    CutNetwork,
+    /// Reboots the host in an orderly way, and waits until it is back. Needs no undoing.
+    Reboot,
+    /// Takes the power from the host at once. Undone by booting it.
+    PowerOff,
+    /// Fills the host's disk to the last byte. Undone by removing the filling.
+    FillDisk,
+    /// Makes the configuration of a service unreadable, so that its daemons cannot start again;
+    /// those that run go on. Undone by putting the file back.
+    BreakConfig {
+        /// The service, such as `nova`.
+        service: String,
+    },
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+const FILLING: &str = "/var/lib/volutus-lab-filling";
+
+impl Fault {
+    /// Does it.
+    pub(crate) fn apply(&self, machine: Machine<'_>) -> Result<()> {
+        match self {
+            Self::StopDaemon { daemon } => unit(machine, daemon, "stop"),
+            Self::HangDaemon { daemon } => signal(machine, daemon, "STOP"),
+            Self::KillDaemon { daemon } => signal(machine, daemon, "KILL"),
+            Self::CutNetwork => network::set_cable(machine.record.subnet, machine.host, false),
+            Self::Reboot => reboot(machine),
+            Self::PowerOff => power_off(machine),
+            Self::FillDisk => machine.script("filling the disk", &filling(), LIMIT).map(drop),
+            Self::BreakConfig { service } => {
+                let file = config_file(machine, service)?;
+                // The copy is made once, so that breaking twice does not lose the original. The
+                // file keeps owner and permissions.
+                let script = format!(
+                    "test -e {file}.lab-original || cp -p {file} {file}.lab-original\n\
+                     printf '[broken by the lab\\n' > {file}"
+                );
+                machine.script("breaking a configuration", &script, LIMIT).map(drop)
+            }
+        }
+    }
+
+    /// Undoes it. Undoing what was not done is fine.
+    pub(crate) fn undo(&self, machine: Machine<'_>) -> Result<()> {
+        match self {
+            Self::StopDaemon { daemon } | Self::KillDaemon { daemon } => {
+                unit(machine, daemon, "start")
+            }
+            Self::HangDaemon { daemon } => signal(machine, daemon, "CONT"),
+            Self::CutNetwork => network::set_cable(machine.record.subnet, machine.host, true),
+            Self::Reboot => machine.wait_booted(),
+            Self::PowerOff => {
+                if machine.leader().is_none() {
+                    machine.restart()?;
+                }
+                machine.wait_booted()
+            }
+            Self::FillDisk => machine
+                .script("emptying the disk", &format!("rm -f {FILLING}"), LIMIT)
+                .map(drop),
+            Self::BreakConfig { service } => {
+                let file = config_file(machine, service)?;
+                let script = format!(
+                    "test ! -e {file}.lab-original || mv {file}.lab-original {file}"
+                );
+                machine.script("mending a configuration", &script, LIMIT).map(drop)
+            }
+        }
+    }
+}
+
+/// The disk is full when a last single byte does not fit any more.
+fn filling() -> String {
+    format!(
+        "free=$(df --output=avail --block-size=1K / | tail -n 1)\n\
+         fallocate --length $((free * 1024)) {FILLING}\n\
+         ! dd if=/dev/zero of={FILLING}.rest bs=4096 count=1024 2>/dev/null\n\
+         rm -f {FILLING}.rest\n\
+         dd if=/dev/zero of={FILLING} bs=4096 seek=$((free / 4)) 2>/dev/null || true"
+    )
+}
+
+fn known_unit(machine: Machine<'_>, daemon: &str) -> Result<String> {
+    let known: Vec<&str> = machine.host.role.daemons().iter().map(|known| known.kind).collect();
+    if known.contains(&daemon) {
+        return Ok(format!("{daemon}.service"));
+    }
+    // The distribution's own daemons (mariadb, haproxy, ssh) are worth stopping, too.
+    let loaded = machine
+        .command("looking for a daemon", ["systemctl", "cat", "--no-pager", daemon])?
+        .succeeds()?;
+    if loaded {
+        return Ok(daemon.to_owned());
+    }
+    let has = if known.is_empty() { "no OpenStack daemon".to_owned() } else { known.join(", ") };
+    Err(Error::refused(
+        format!("the host {} has no daemon {daemon}", machine.host.name),
+        format!("it has {has}; any unit of systemd can be named as well"),
+    ))
+}
+
+fn unit(machine: Machine<'_>, daemon: &str, verb: &str) -> Result<()> {
+    let unit = known_unit(machine, daemon)?;
+    machine
+        .script(&format!("{verb} of {daemon}"), &format!("systemctl {verb} '{unit}'"), LIMIT)
+        .map(drop)
+}
+
+fn signal(machine: Machine<'_>, daemon: &str, signal: &str) -> Result<()> {
+    let unit = known_unit(machine, daemon)?;
+    let script = format!("systemctl kill --kill-whom=all --signal={signal} '{unit}'");
+    machine.script(&format!("signal {signal} to {daemon}"), &script, LIMIT).map(drop)
+}
+
+fn config_file(machine: Machine<'_>, service: &str) -> Result<&'static str> {
+    let wanted = SERVICES.iter().find(|(name, _)| *name == service);
+    let runs = machine.host.role.daemons().iter().any(|daemon| daemon.service == service);
+    match wanted {
+        Some((_, files)) if runs => Ok(files[0]),
+        _ => Err(Error::refused(
+            format!("the host {} has no configuration of {service}", machine.host.name),
+            match machine.host.role {
+                Role::Infra => "choose a controller or a compute".to_owned(),
+                Role::Compute => "choose nova".to_owned(),
+                Role::Controller => {
+                    let names: Vec<&str> = SERVICES.iter().map(|(name, _)| *name).collect();
+                    format!("choose one of {}", names.join(", "))
+                }
+            },
+        )),
+    }
+}
+
+fn reboot(machine: Machine<'_>) -> Result<()> {
+    let before = boot_id(machine)?;
+    machine.script("rebooting", "systemctl --no-block reboot", LIMIT)?;
+    crate::command::wait_for(
+        &format!("rebooting the host {}", machine.host.name),
+        crate::machine::BOOT_LIMIT,
+        Duration::from_millis(200),
+        || {
+            // While the host is away there is nobody to ask; only a new boot counts.
+            let now = machine.leader().and_then(|_| boot_id(machine).ok());
+            Ok(if now.as_ref().is_some_and(|now| *now != before) {
+                Ok(())
+            } else {
+                Err("the host has not come back".to_owned())
+            })
+        },
+    )?;
+    machine.wait_booted()
+}
+
+/// When the host's first process started, in the machine's own ticks. The kernel's boot
+/// identifier would be the machine's, because containers share the kernel.
+fn boot_id(machine: Machine<'_>) -> Result<String> {
+    let leader = machine.leader().map(|leader| leader.to_string()).unwrap_or_default();
+    let path = std::path::PathBuf::from(format!("/proc/{leader}/stat"));
+    let stat = crate::paths::read(&path)?;
+    let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
+    Ok(format!("{leader}-{}", started.unwrap_or_default()))
+}
+
+fn power_off(machine: Machine<'_>) -> Result<()> {
+    machine.kill()
+}

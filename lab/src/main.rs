@@ -1,0 +1,310 @@
+//! `volutus-lab`: the command line of the lab.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use volutus_lab::{
+    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, for_stderr, is_root,
+};
+
+/// A real OpenStack in miniature on this machine: real hosts with systemd and sshd, real
+/// services, real upgrades.
+#[derive(Debug, Parser)]
+#[command(name = "volutus-lab", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  volutus-lab up                                  3 controllers, 3 computes, series 2025.2
+  volutus-lab up --name small --controllers 2 --computes 5 --series 2026.1
+  volutus-lab status
+  volutus-lab exec ctl1 journalctl -u nova-api -n 20 --no-pager
+  volutus-lab fault hang-daemon cmp1 nova-compute   and with --undo it goes on
+  eval \"$(volutus-lab env)\"                       OS_* and VOLUTUS_CLOUD for your shell
+  volutus-lab down
+
+A first `up` on a machine downloads and builds for some minutes; the result is kept in
+/var/cache/volutus-lab (VOLUTUS_LAB_CACHE moves it), and later ones take two to three minutes.
+State of the labs is in /var/lib/volutus-lab (VOLUTUS_LAB_STATE moves it).";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Brings a lab up and fills it with projects, networks, images, volumes and instances.
+    Up(Up),
+    /// Removes a lab and everything it has on this machine.
+    Down {
+        #[command(flatten)]
+        lab: LabName,
+        /// Removes all labs.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Shows hosts, daemons and releases of a lab.
+    Status {
+        #[command(flatten)]
+        lab: LabName,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Lists the labs of this machine.
+    List,
+    /// Runs a command on a host, with your terminal, and ends with its exit status.
+    #[command(after_help = "Example: volutus-lab exec cmp1 systemctl status nova-compute")]
+    Exec {
+        #[command(flatten)]
+        lab: LabName,
+        /// The host.
+        host: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Does something bad to a host, or undoes it.
+    Fault(FaultArgs),
+    /// Prints shell lines that point the OpenStack client and Volutus at a lab.
+    Env {
+        #[command(flatten)]
+        lab: LabName,
+    },
+    /// Builds and caches the hosts' file system and releases, without making a lab.
+    Build {
+        /// Series to build; all, if none is given.
+        #[arg(long = "series", value_name = "SERIES")]
+        series: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct LabName {
+    /// Name of the lab.
+    #[arg(long, default_value = "lab")]
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A table for people.
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    #[command(flatten)]
+    lab: LabName,
+    /// OpenStack series to start with.
+    #[arg(long, default_value = "2025.2")]
+    series: String,
+    /// Series that the hosts can be upgraded to; repeatable. [default: the next one]
+    #[arg(long = "offer", value_name = "SERIES")]
+    offered: Vec<String>,
+    /// Number of controllers.
+    #[arg(long, default_value_t = 3)]
+    controllers: u8,
+    /// Number of computes.
+    #[arg(long, default_value_t = 3)]
+    computes: u8,
+    /// Availability zones that the hosts are spread over.
+    #[arg(long, default_value_t = 1)]
+    zones: u8,
+    /// Instances to boot.
+    #[arg(long, default_value_t = 20)]
+    instances: u32,
+    /// Names of the controllers; {n} becomes 1, 2, ...
+    #[arg(long, default_value = "ctl{n}")]
+    controller_name: String,
+    /// Names of the computes; {n} becomes 1, 2, ...
+    #[arg(long, default_value = "cmp{n}")]
+    compute_name: String,
+    /// Name of the host with databases and load balancer.
+    #[arg(long, default_value = "infra1")]
+    infra_name: String,
+    /// Type of the ports' bindings. `bridge` shows what happens on the way to 2026.2.
+    #[arg(long, default_value = "ovs", value_parser = ["ovs", "tap", "bridge"])]
+    vif_type: String,
+}
+
+#[derive(Debug, Args)]
+struct FaultArgs {
+    #[command(subcommand)]
+    fault: FaultVerb,
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    #[command(flatten)]
+    lab: LabName,
+    /// Undoes the fault instead.
+    #[arg(long)]
+    undo: bool,
+    /// The host.
+    host: String,
+}
+
+#[derive(Debug, Args)]
+struct DaemonTarget {
+    #[command(flatten)]
+    target: Target,
+    /// The daemon, such as nova-api, or any unit, such as mariadb.
+    daemon: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum FaultVerb {
+    /// Stops a daemon.
+    StopDaemon(DaemonTarget),
+    /// Freezes a daemon: active for systemd, dead for everybody else.
+    HangDaemon(DaemonTarget),
+    /// Kills a daemon without grace.
+    KillDaemon(DaemonTarget),
+    /// Pulls the host's network cable.
+    CutNetwork(Target),
+    /// Reboots the host and waits until it is back.
+    Reboot(Target),
+    /// Cuts the host's power; --undo boots it.
+    PowerOff(Target),
+    /// Fills the host's disk.
+    FillDisk(Target),
+    /// Makes a service's configuration unreadable.
+    BreakConfig {
+        #[command(flatten)]
+        target: Target,
+        /// The service, such as nova.
+        service: String,
+    },
+}
+
+impl FaultVerb {
+    fn split(self) -> (Target, Fault) {
+        match self {
+            Self::StopDaemon(to) => (to.target, Fault::StopDaemon { daemon: to.daemon }),
+            Self::HangDaemon(to) => (to.target, Fault::HangDaemon { daemon: to.daemon }),
+            Self::KillDaemon(to) => (to.target, Fault::KillDaemon { daemon: to.daemon }),
+            Self::CutNetwork(target) => (target, Fault::CutNetwork),
+            Self::Reboot(target) => (target, Fault::Reboot),
+            Self::PowerOff(target) => (target, Fault::PowerOff),
+            Self::FillDisk(target) => (target, Fault::FillDisk),
+            Self::BreakConfig { target, service } => (target, Fault::BreakConfig { service }),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            talk(error.report().trim_end());
+            // A refusal is the user's to mend, like a wrong option, which clap ends with 2.
+            ExitCode::from(if error.kind() == "refused" { 2 } else { 1 })
+        }
+    }
+}
+
+/// Writes a line of talk. A closed standard error must not end the work.
+fn talk(line: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Writes data to standard output. A reader that has seen enough may close it.
+fn data(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{}", text.trim_end()));
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    if !is_root()? {
+        return Err(as_root());
+    }
+    match verb {
+        Verb::Up(up) => bring_up(up)?,
+        Verb::Down { lab, all } => {
+            let names = if all { Lab::list()? } else { vec![lab.name] };
+            let progress = for_stderr();
+            for name in names {
+                Lab::down(&name, progress.as_ref())?;
+            }
+        }
+        Verb::Status { lab, output } => {
+            let status = Lab::open(&lab.name)?.status()?;
+            match output {
+                Format::Table => data(&status.table()),
+                Format::Json => data(&serde_json::json!(status).to_string()),
+            }
+        }
+        Verb::List => data(&Lab::list()?.join("\n")),
+        Verb::Exec { lab, host, command } => return exec(&lab.name, &host, &command),
+        Verb::Fault(FaultArgs { fault }) => {
+            let (target, fault) = fault.split();
+            let lab = Lab::open(&target.lab.name)?;
+            if target.undo {
+                lab.undo(&target.host, &fault)?;
+            } else {
+                lab.fault(&target.host, &fault)?;
+            }
+        }
+        Verb::Env { lab } => data(&Lab::open(&lab.name)?.environment()),
+        Verb::Build { series } => Lab::build(&series, for_stderr().as_ref())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bring_up(up: Up) -> Result<()> {
+    let options = Options {
+        name: up.lab.name,
+        series: up.series,
+        controllers: up.controllers,
+        computes: up.computes,
+        zones: up.zones,
+        instances: up.instances,
+        controller_name: up.controller_name,
+        compute_name: up.compute_name,
+        infra_name: up.infra_name,
+        vif_type: up.vif_type,
+    };
+    let began = std::time::Instant::now();
+    let lab = Lab::up(&options, &up.offered, for_stderr().as_ref())?;
+    let name = &options.name;
+    talk(&format!("The lab {name} is up after {} s.", began.elapsed().as_secs()));
+    talk(&format!("  cloud description  {}", lab.cloud_toml().display()));
+    talk(&format!("  credentials        {}", lab.clouds_yaml().display()));
+    talk(&format!("  look at it         volutus-lab status --name {name}"));
+    talk(&format!("  remove it          volutus-lab down --name {name}"));
+    Ok(())
+}
+
+fn exec(name: &str, host: &str, command: &[String]) -> Result<ExitCode> {
+    let lab = Lab::open(name)?;
+    let status = lab.exec_command(host, command)?.status().map_err(|source| Error::Spawn {
+        what: format!("running a command on {host}"),
+        command: command.join(" "),
+        source,
+    })?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// Starts this program again as root. Returns only when that cannot be done.
+fn as_root() -> Error {
+    let failed = |source| Error::Spawn {
+        what: "becoming root, which the lab needs to make containers".into(),
+        command: "sudo volutus-lab".into(),
+        source,
+    };
+    match std::env::current_exe() {
+        Ok(program) => failed(
+            Command::new("sudo")
+                .arg(format!("--preserve-env={CACHE_VARIABLE},{STATE_VARIABLE}"))
+                .arg(program)
+                .args(std::env::args_os().skip(1))
+                .exec(),
+        ),
+        Err(source) => failed(source),
+    }
+}

@@ -1,0 +1,349 @@
+//! The files of a host: configuration of the services, units, HAProxy, databases, names.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::daemon::{Daemon, Start};
+use crate::error::{Error, Result};
+use crate::paths;
+use crate::record::Record;
+use crate::topology::{Host, Role};
+
+/// A file inside a host: path, content, permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rendered {
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(crate) mode: u32,
+}
+
+/// Replaces every `@NAME@` of a template.
+///
+/// # Errors
+/// Tells a name that the template uses and nobody gave.
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let filled = values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(&format!("@{name}@"), value)
+    });
+    let forgotten = filled.split('@').skip(1).step_by(1).find(|word| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    });
+    match forgotten {
+        None => Ok(filled),
+        Some(name) => Err(Error::Damaged {
+            path: PathBuf::from("template"),
+            seen: format!("nobody gave a value for @{name}@"),
+        }),
+    }
+}
+
+fn database(record: &Record, user: &str, name: &str) -> String {
+    let (password, server) = (&record.password, record.infra().address);
+    format!("mysql+pymysql://{user}:{password}@{server}/{name}?charset=utf8")
+}
+
+fn auth(record: &Record, user: &str) -> String {
+    format!(
+        "auth_type = password\nauth_url = http://{}:5000\nusername = {user}\npassword = {}\n\
+         project_name = service\nuser_domain_name = Default\nproject_domain_name = Default\n\
+         region_name = RegionOne\n",
+        record.infra().address,
+        record.password
+    )
+}
+
+fn authtoken(record: &Record, user: &str) -> String {
+    let server = record.infra().address;
+    format!(
+        "[keystone_authtoken]\n{}www_authenticate_uri = http://{server}:5000\n\
+         memcached_servers = {server}:11211\nservice_token_roles_required = true\n\
+         service_token_roles = service\n",
+        auth(record, user)
+    )
+}
+
+// Queue types are part of the contract between old and new daemons, so they are said rather than
+// left to the defaults of a release.
+const RABBIT: &str = "[oslo_messaging_rabbit]\nrabbit_quorum_queue = false\n\
+                      rabbit_transient_quorum_queue = false\n\
+                      rabbit_stream_fanout = false\n";
+
+/// Fills the template of a service's configuration for one host.
+fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Result<String> {
+    let server = record.infra().address.to_string();
+    let transport = format!("rabbit://openstack:{}@{server}:5672/", record.password);
+    // Computes reach the databases through the conductor only.
+    let nova_databases = match host.role {
+        Role::Compute => String::new(),
+        Role::Controller | Role::Infra => format!(
+            "[api_database]\nconnection = {}\nmax_pool_size = 10\n\n\
+             [database]\nconnection = {}\nmax_pool_size = 10\n",
+            database(record, "nova", "nova_api"),
+            database(record, "nova", "nova"),
+        ),
+    };
+    fill(
+        template,
+        &[
+            ("HOST", &host.name),
+            ("IP", &host.address.to_string()),
+            ("VIP", &server),
+            ("TRANSPORT", &transport),
+            ("RABBIT", RABBIT),
+            ("AUTH", &auth(record, user)),
+            ("AUTHTOKEN", &authtoken(record, user)),
+            ("VIF_TYPE", &record.options.vif_type),
+            ("NOVA_DATABASES", &nova_databases),
+            ("DB_KEYSTONE", &database(record, "keystone", "keystone")),
+            ("DB_GLANCE", &database(record, "glance", "glance")),
+            ("DB_PLACEMENT", &database(record, "placement", "placement")),
+            ("DB_NEUTRON", &database(record, "neutron", "neutron")),
+            ("DB_CINDER", &database(record, "cinder", "cinder")),
+        ],
+    )
+}
+
+/// Template, path and user of every configuration file of a role.
+fn templates(role: Role) -> &'static [(&'static str, &'static str, &'static str)] {
+    const NOVA: (&str, &str, &str) =
+        ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
+    const CONTROLLER: &[(&str, &str, &str)] = &[
+        ("/etc/keystone/keystone.conf", "keystone", include_str!("../templates/keystone.conf")),
+        ("/etc/glance/glance-api.conf", "glance", include_str!("../templates/glance-api.conf")),
+        (
+            "/etc/placement/placement.conf",
+            "placement",
+            include_str!("../templates/placement.conf"),
+        ),
+        NOVA,
+        ("/etc/neutron/neutron.conf", "neutron", include_str!("../templates/neutron.conf")),
+        (
+            "/etc/neutron/plugins/ml2/ml2_conf.ini",
+            "neutron",
+            include_str!("../templates/ml2_conf.ini"),
+        ),
+        ("/etc/cinder/cinder.conf", "cinder", include_str!("../templates/cinder.conf")),
+    ];
+    match role {
+        Role::Infra => &[],
+        Role::Controller => CONTROLLER,
+        Role::Compute => &[NOVA],
+    }
+}
+
+fn environment(daemon: &Daemon) -> String {
+    let lines: &[&str] = match daemon.service {
+        // See concurrency_backend in nova.conf: releases before 2026.2 read the variable only.
+        "nova" => &["OS_NOVA_DISABLE_EVENTLET_PATCHING=false"],
+        "cinder" => &["OS_CINDER_DISABLE_EVENTLET_PATCHING=false"],
+        "neutron" => &[
+            "OS_NEUTRON_CONFIG_FILES=/etc/neutron/neutron.conf;/etc/neutron/plugins/ml2/ml2_conf.ini",
+        ],
+        _ => &[],
+    };
+    let mut text = String::new();
+    for line in lines {
+        let _ = writeln!(text, "Environment=\"{line}\"");
+    }
+    // nova's WSGI daemons find their pipeline through this variable; it belongs to the release
+    // of the daemon itself.
+    if daemon.service == "nova" && matches!(daemon.start, Start::Wsgi { .. }) {
+        let _ = writeln!(
+            text,
+            "Environment=\"OS_NOVA_CONFIG_FILES=/opt/openstack/current/{}/etc/nova/api-paste.ini;\
+             /etc/nova/nova.conf\"",
+            daemon.kind
+        );
+    }
+    text
+}
+
+/// The unit of a daemon, and for daemons under uWSGI their `.ini`.
+fn daemon_files(host: &Host, daemon: &Daemon) -> Result<Vec<Rendered>> {
+    let link = format!("/opt/openstack/current/{}", daemon.kind);
+    let mut files = Vec::new();
+    let command = match daemon.start {
+        Start::Program(arguments) => {
+            format!("{link}/bin/{} {}", daemon.kind, arguments.join(" ")).trim_end().to_owned()
+        }
+        Start::Wsgi { module, port, workers: (processes, threads), .. } => {
+            let path = format!("/etc/uwsgi/{}.ini", daemon.kind);
+            let text = fill(
+                include_str!("../templates/uwsgi.ini"),
+                &[
+                    ("KIND", daemon.kind),
+                    ("MODULE", module),
+                    ("IP", &host.address.to_string()),
+                    ("PORT", &port.to_string()),
+                    ("PROCESSES", &processes.to_string()),
+                    ("THREADS", &threads.to_string()),
+                ],
+            )?;
+            files.push(Rendered { path: path.clone(), text, mode: 0o644 });
+            // The link is resolved once, at the start: a process that imports lazily through
+            // the link would load new code after the link has been switched under it.
+            format!(
+                "/bin/sh -c 'release=$$(readlink -f {link}) && \
+                 exec $$release/bin/uwsgi --virtualenv $$release --ini {path}'"
+            )
+        }
+    };
+    let text = fill(
+        include_str!("../templates/daemon.service"),
+        &[("KIND", daemon.kind), ("ENVIRONMENT", &environment(daemon)), ("COMMAND", &command)],
+    )?;
+    let path = format!("/etc/systemd/system/{}", daemon.unit());
+    files.push(Rendered { path, text, mode: 0o644 });
+    Ok(files)
+}
+
+fn haproxy(record: &Record) -> Result<String> {
+    let mut listeners = String::new();
+    for daemon in Role::Controller.daemons() {
+        let Start::Wsgi { port, backend, health, .. } = daemon.start else { continue };
+        let _ = write!(
+            listeners,
+            // A request that may already have taken effect is not sent twice.
+            "listen {backend}\n  bind {}:{port}\n  balance roundrobin\n  \
+             http-request disable-l7-retry if METH_POST\n  \
+             option httpchk GET {health}\n  http-check expect rstatus ^[23]\n",
+            record.infra().address
+        );
+        for host in record.hosts_with(Role::Controller) {
+            let _ = writeln!(listeners, "  server {} {}:{port} check", host.name, host.address);
+        }
+        listeners.push('\n');
+    }
+    fill(include_str!("../templates/haproxy.cfg"), &[("LISTENERS", &listeners)])
+}
+
+fn infra_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
+    let values: &[(&str, &str)] = &[("HOST", &host.name), ("PASSWORD", &record.password)];
+    let file = |path: &str, text: String, mode| Rendered { path: path.into(), text, mode };
+    Ok(vec![
+        file("/etc/haproxy/haproxy.cfg", haproxy(record)?, 0o644),
+        file(
+            "/etc/mysql/mariadb.conf.d/90-lab.cnf",
+            fill(include_str!("../templates/mariadb.cnf"), values)?,
+            0o644,
+        ),
+        file(
+            "/etc/rabbitmq/rabbitmq.conf",
+            fill(include_str!("../templates/rabbitmq.conf"), values)?,
+            0o644,
+        ),
+        file(
+            "/etc/rabbitmq/rabbitmq-env.conf",
+            fill(include_str!("../templates/rabbitmq-env.conf"), values)?,
+            0o644,
+        ),
+        file("/etc/memcached.conf", include_str!("../templates/memcached.conf").into(), 0o644),
+    ])
+}
+
+/// All files of a host that do not depend on secrets of its own.
+pub(crate) fn host_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
+    let mut names = String::from("127.0.0.1 localhost\n");
+    for other in &record.hosts {
+        let _ = writeln!(names, "{} {}", other.address, other.name);
+    }
+    let mut files = vec![
+        Rendered { path: "/etc/hostname".into(), text: format!("{}\n", host.name), mode: 0o644 },
+        Rendered { path: "/etc/hosts".into(), text: names, mode: 0o644 },
+    ];
+    if host.role == Role::Infra {
+        files.extend(infra_files(record, host)?);
+    }
+    for (path, user, template) in templates(host.role) {
+        let text = service_file(record, host, user, template)?;
+        files.push(Rendered { path: (*path).into(), text, mode: 0o640 });
+    }
+    for daemon in host.role.daemons() {
+        files.extend(daemon_files(host, daemon)?);
+    }
+    Ok(files)
+}
+
+/// Folders that the daemons of a host write to.
+pub(crate) fn host_folders(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Infra => &[],
+        Role::Controller => &[
+            "/var/lib/glance/tasks",
+            "/var/lib/glance/staging",
+            "/var/lib/glance/lock",
+            "/var/lib/nova/lock",
+            "/var/lib/neutron/lock",
+            "/var/lib/cinder/lock",
+        ],
+        Role::Compute => &["/var/lib/nova/instances", "/var/lib/nova/lock"],
+    }
+}
+
+/// Units of the distribution that a host starts at boot.
+pub(crate) fn distribution_units(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Infra => &[
+            "mariadb.service",
+            "rabbitmq-server.service",
+            "memcached.service",
+            "haproxy.service",
+        ],
+        Role::Controller | Role::Compute => &[],
+    }
+}
+
+/// Writes rendered files below the root of a host.
+pub(crate) fn write_files(root: &Path, files: &[Rendered]) -> Result<()> {
+    for file in files {
+        paths::write(&root.join(file.path.trim_start_matches('/')), &file.text, file.mode)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Options;
+
+    fn record() -> Record {
+        Record::new(Options::default(), 7, "secret".into()).expect("valid")
+    }
+
+    #[test]
+    fn a_forgotten_value_is_told() {
+        assert_eq!(fill("a @X@ b", &[("X", "1")]).expect("filled"), "a 1 b");
+        assert!(fill("a @X@ b", &[]).is_err());
+        assert_eq!(fill("rabbit@@HOST@", &[("HOST", "infra1")]).expect("filled"), "rabbit@infra1");
+    }
+
+    #[test]
+    fn every_host_can_be_rendered() {
+        let record = record();
+        for host in &record.hosts {
+            let files = host_files(&record, host).expect("rendered");
+            assert!(files.iter().any(|file| file.path == "/etc/hosts"));
+        }
+    }
+
+    #[test]
+    fn computes_have_no_database() {
+        let record = record();
+        let compute = record.hosts_with(Role::Compute).next().expect("a compute");
+        let files = host_files(&record, compute).expect("rendered");
+        let conf = files.iter().find(|file| file.path == "/etc/nova/nova.conf").expect("nova.conf");
+        assert!(!conf.text.contains("mysql"));
+        assert!(conf.text.contains("host = cmp1"));
+    }
+
+    #[test]
+    fn daemons_start_from_their_own_link() {
+        let record = record();
+        let controller = record.hosts_with(Role::Controller).next().expect("a controller");
+        for file in host_files(&record, controller).expect("rendered") {
+            let Some(unit) = file.path.strip_prefix("/etc/systemd/system/") else { continue };
+            let kind = unit.strip_suffix(".service").expect("a service");
+            assert!(file.text.contains(&format!("/opt/openstack/current/{kind}")), "{unit}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Bringing a lab up, from an empty machine to a populated cloud.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::command::wait_for;
+use crate::error::{Error, Result};
+use crate::machine::{self, Machine};
+use crate::paths::{self, Lock, StateDir};
+use crate::progress::{Progress, step};
+use crate::record::{Phase, Record, base64url, new_password, random_bytes};
+use crate::release::{RELEASES, Release};
+use crate::render;
+use crate::topology::{Options, Role, plan_hosts};
+use crate::{base, down, network, outputs, schema, setup};
+
+/// Starting all daemons takes a minute on two free cores. A machine that is shared with builds
+/// can need several times that.
+const START_LIMIT: Duration = Duration::from_secs(600);
+const POPULATE_LIMIT: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The release that the lab starts with, and those that its hosts are offered besides.
+struct Releases {
+    start: Release,
+    paths: Vec<(String, PathBuf)>,
+}
+
+/// Brings a lab up and returns its record.
+pub(crate) fn up(
+    options: &Options,
+    offered: &[String],
+    progress: &dyn Progress,
+) -> Result<(StateDir, Record)> {
+    // All refusals come before anything is made.
+    plan_hosts(options, 1)?;
+    let state = StateDir::of(&options.name)?;
+    let wanted = wanted_releases(&options.series, offered)?;
+    setup::require_root()?;
+    let _lock = Lock::now(&state.lock(), &format!("the lab {}", options.name))?;
+    if state.record().exists() && Record::load(&state)?.phase == Phase::Ready {
+        return Err(Error::refused(
+            format!("the lab {} is up already", options.name),
+            format!("take it down first with `volutus-lab down --name {0}`, or choose another --name", options.name),
+        ));
+    }
+    setup::prepare_machine(progress)?;
+    // What a crashed `up` of the same name left behind would only be in the way.
+    down::remove_all(&state)?;
+    let (base, releases) = build(options, &wanted, progress)?;
+    let mut record = begin(&state, options)?;
+    make_hosts(&state, &record, &base, &releases, progress)?;
+    start_cloud(&state, &record, &releases, progress)?;
+    record.phase = Phase::Ready;
+    record.save(&state)?;
+    Ok((state, record))
+}
+
+/// The start series first, then those asked for, then the one that follows the start.
+fn wanted_releases(start: &str, offered: &[String]) -> Result<Vec<Release>> {
+    let start = Release::find(start)?;
+    let mut wanted = vec![start];
+    for series in offered {
+        wanted.push(Release::find(series)?);
+    }
+    if offered.is_empty() {
+        wanted.extend(RELEASES.iter().find(|release| release.series > start.series));
+    }
+    wanted.dedup();
+    Ok(wanted)
+}
+
+/// Fills the cache: the hosts' file system and the releases.
+fn build(
+    options: &Options,
+    wanted: &[Release],
+    progress: &dyn Progress,
+) -> Result<(PathBuf, Releases)> {
+    let base = thread::scope(|scope| {
+        let base = scope.spawn(|| base::ensure_base(progress));
+        let built = build_releases(wanted, progress);
+        let base = joined(base);
+        built.and(base)
+    })?;
+    // Whatever the cache has besides costs nothing to offer.
+    let paths = RELEASES
+        .iter()
+        .filter(|release| release.path().exists())
+        .map(|release| (release.series.to_owned(), release.path()))
+        .collect();
+    Ok((base, Releases { start: Release::find(&options.series)?, paths }))
+}
+
+/// Builds releases, two at a time: more would only fight for the network and two cores.
+pub(crate) fn build_releases(wanted: &[Release], progress: &dyn Progress) -> Result<()> {
+    for pair in wanted.chunks(2) {
+        thread::scope(|scope| {
+            let builds: Vec<_> =
+                pair.iter().map(|release| scope.spawn(|| release.ensure(progress))).collect();
+            builds.into_iter().map(joined).collect::<Result<Vec<_>>>()
+        })?;
+    }
+    Ok(())
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result,
+        // A panic is a bug: it goes on as what it is.
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Reserves a subnet and writes the record, before anything else of the lab exists.
+fn begin(state: &StateDir, options: &Options) -> Result<Record> {
+    paths::create_dir(&state.path())?;
+    let subnet = network::reserve_subnet(state)?;
+    let record = Record::new(options.clone(), subnet, new_password()?)?;
+    record.save(state)?;
+    Ok(record)
+}
+
+fn make_hosts(
+    state: &StateDir,
+    record: &Record,
+    base: &Path,
+    releases: &Releases,
+    progress: &dyn Progress,
+) -> Result<()> {
+    step(progress, "make network, disks and keys", || {
+        network::make(record)?;
+        machine::mount_shared(state)?;
+        make_fernet_keys(state)?;
+        for host in &record.hosts {
+            Machine { state, record, host }.mount(base)?;
+        }
+        outputs::write(state, record)?;
+        outputs::make_keys(state, record)?;
+        for host in &record.hosts {
+            furnish(Machine { state, record, host }, releases)?;
+        }
+        Ok(())
+    })?;
+    for host in &record.hosts {
+        Machine { state, record, host }.start(&releases.paths)?;
+    }
+    Ok(())
+}
+
+/// Keys that all keystones share. keystone calls the one with number 0 the staged one.
+fn make_fernet_keys(state: &StateDir) -> Result<()> {
+    for repository in ["fernet-keys", "credential-keys"] {
+        for number in ["0", "1"] {
+            let path = state.shared().join("keystone").join(repository).join(number);
+            paths::write(&path, base64url(&random_bytes::<32>()?), 0o600)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts everything into a host's root that it needs before it boots.
+fn furnish(machine: Machine<'_>, releases: &Releases) -> Result<()> {
+    let (root, host) = (machine.root(), machine.host);
+    render::write_files(&root, &render::host_files(machine.record, host)?)?;
+    for folder in render::host_folders(host.role) {
+        paths::create_dir(&root.join(folder.trim_start_matches('/')))?;
+    }
+    let id: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    paths::replace(&root.join("etc/machine-id"), format!("{id}\n"), 0o444)?;
+    let wants = root.join("etc/systemd/system/multi-user.target.wants");
+    for unit in render::distribution_units(host.role) {
+        paths::symlink(&format!("/lib/systemd/system/{unit}"), &wants.join(unit))?;
+    }
+    let series = releases.start.series;
+    let openstack = root.join("opt/openstack");
+    if host.role != Role::Infra {
+        let store = format!("{}/{series}", crate::release::STORE);
+        paths::symlink(&store, &openstack.join(series))?;
+    }
+    for daemon in host.role.daemons() {
+        let staged = format!("/opt/openstack/{series}");
+        paths::symlink(&staged, &openstack.join("current").join(daemon.kind))?;
+    }
+    Ok(())
+}
+
+fn start_cloud(
+    state: &StateDir,
+    record: &Record,
+    releases: &Releases,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let infra = Machine { state, record, host: record.infra() };
+    let controllers: Vec<Machine<'_>> = record
+        .hosts_with(Role::Controller)
+        .map(|host| Machine { state, record, host })
+        .collect();
+    let first = controllers[0];
+    let count = record.hosts.len();
+    step(progress, &format!("boot {count} hosts"), || {
+        for host in &record.hosts {
+            Machine { state, record, host }.wait_booted()?;
+        }
+        let units = render::distribution_units(Role::Infra).join(" ");
+        let script = format!("systemctl is-active {units} || systemctl --no-pager status {units}");
+        infra.script("starting databases and load balancer", &script, START_LIMIT).map(drop)
+    })?;
+    schema::make(infra, first, releases.start, progress)?;
+    step(progress, "bootstrap keystone", || bootstrap(first, releases.start.series))?;
+    step(progress, "start the control plane", || {
+        // All at once: what depends on something that is not there yet retries by itself, and
+        // two cores are the limit in any order.
+        for machine in &controllers {
+            enable(*machine)?;
+        }
+        wait_backend(infra, &["keystone"])?;
+        populate(first, "catalog", releases.start.series)?;
+        wait_backend(infra, &[])
+    })?;
+    step(progress, "start the computes", || {
+        for host in record.hosts_with(Role::Compute) {
+            enable(Machine { state, record, host })?;
+        }
+        Ok(())
+    })?;
+    step(progress, "make projects, networks, images, volumes", || {
+        populate(first, "resources", releases.start.series)
+    })?;
+    step(progress, "map the computes into the cell", || {
+        wait_computes(infra)?;
+        let script = format!("/opt/openstack/{}/bin/nova-manage cell_v2 discover_hosts", releases.start.series);
+        first.script("mapping the computes", &script, Duration::from_secs(120)).map(drop)
+    })?;
+    let name = format!("boot {} instances", record.options.instances);
+    step(progress, &name, || populate(first, "instances", releases.start.series))
+}
+
+fn bootstrap(first: Machine<'_>, series: &str) -> Result<()> {
+    let url = format!("http://{}:5000/v3", first.record.infra().address);
+    // The password goes through standard input, so no process list shows it.
+    let script = format!(
+        "read -r OS_BOOTSTRAP_PASSWORD; export OS_BOOTSTRAP_PASSWORD; \
+         exec /opt/openstack/{series}/bin/keystone-manage bootstrap --bootstrap-admin-url {url} \
+         --bootstrap-internal-url {url} --bootstrap-public-url {url} \
+         --bootstrap-region-id RegionOne"
+    );
+    first
+        .command("bootstrapping keystone", ["sh", "-ec", &script])?
+        .stdin(format!("{}\n", first.record.password))
+        .limit(Duration::from_secs(180))
+        .run()
+        .map(drop)
+}
+
+/// Enables and starts the daemons of a host, without waiting for them.
+fn enable(machine: Machine<'_>) -> Result<()> {
+    let units: Vec<String> =
+        machine.host.role.daemons().iter().map(crate::daemon::Daemon::unit).collect();
+    let script = format!("systemctl --quiet enable --now --no-block {}", units.join(" "));
+    machine.script("starting the daemons", &script, Duration::from_secs(60)).map(drop)
+}
+
+/// Waits until HAProxy sees every server of the given backends up; of all, if none is given.
+fn wait_backend(infra: Machine<'_>, backends: &[&str]) -> Result<()> {
+    let ask = "echo 'show stat' | socat -t 5 - UNIX-CONNECT:/run/haproxy/admin.sock";
+    wait_for("waiting for the APIs", START_LIMIT, PAUSE, || {
+        let table = infra.script("asking HAProxy", ask, Duration::from_secs(10))?;
+        let down = servers_down(&table, backends);
+        Ok(if down.is_empty() { Ok(()) } else { Err(format!("not up: {}", down.join(", "))) })
+    })
+}
+
+/// Servers that HAProxy's statistics do not show as up, as `backend/server`.
+fn servers_down(table: &str, backends: &[&str]) -> Vec<String> {
+    let rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    rows.filter(|row| row.len() > 17 && !row[0].starts_with('#'))
+        .filter(|row| !matches!(row[1], "FRONTEND" | "BACKEND"))
+        .filter(|row| backends.is_empty() || backends.contains(&row[0]))
+        .filter(|row| row[17] != "UP")
+        .map(|row| format!("{}/{} ({})", row[0], row[1], row[17]))
+        .collect()
+}
+
+/// Waits until every compute has a record with resources, which is when it can be mapped.
+fn wait_computes(infra: Machine<'_>) -> Result<()> {
+    let expected = infra.record.hosts_with(Role::Compute).count();
+    let query = "mariadb -N -e 'SELECT COUNT(*) FROM nova.compute_nodes WHERE deleted = 0'";
+    wait_for("waiting for the computes", START_LIMIT, PAUSE, || {
+        let seen = infra.script("counting the computes", query, Duration::from_secs(10))?;
+        let count: usize = seen.trim().parse().unwrap_or(0);
+        Ok(if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) })
+    })
+}
+
+fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<()> {
+    let script = include_str!("../python/populate.py");
+    let path = first.root().join("usr/local/lib/volutus-lab-populate.py");
+    paths::write(&path, script, 0o644)?;
+    let spec = serde_json::json!({
+        "stage": stage,
+        "endpoint": first.record.infra().address,
+        "password": first.record.password,
+        "instances": first.record.options.instances,
+    });
+    let python = format!("/opt/openstack/{series}/bin/python3");
+    first
+        .command(
+            format!("populating the lab ({stage})"),
+            [python.as_str(), "/usr/local/lib/volutus-lab-populate.py"],
+        )?
+        .stdin(spec.to_string())
+        .limit(POPULATE_LIMIT)
+        .run()
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_are_not_up_are_named() {
+        let table = "# pxname,svname,qcur,,,,,,,,,,,,,,,status\n\
+                     nova,FRONTEND,,,,,,,,,,,,,,,,OPEN,\n\
+                     nova,ctl1,,,,,,,,,,,,,,,,UP,\n\
+                     nova,ctl2,,,,,,,,,,,,,,,,DOWN,\n\
+                     glance,ctl1,,,,,,,,,,,,,,,,no check,\n";
+        assert_eq!(servers_down(table, &["nova"]), ["nova/ctl2 (DOWN)"]);
+        assert_eq!(servers_down(table, &[]).len(), 2);
+    }
+
+    #[test]
+    fn the_next_series_is_offered_by_default() {
+        let series = |wanted: Vec<Release>| wanted.iter().map(|r| r.series).collect::<Vec<_>>();
+        assert_eq!(series(wanted_releases("2025.2", &[]).expect("known")), ["2025.2", "2026.1"]);
+        assert_eq!(series(wanted_releases("2026.2", &[]).expect("known")), ["2026.2"]);
+        let asked = ["2026.1".to_owned()];
+        assert_eq!(series(wanted_releases("2025.1", &asked).expect("known")), ["2025.1", "2026.1"]);
+        assert!(wanted_releases("2025.1", &["1".to_owned()]).is_err());
+    }
+}
