@@ -49,8 +49,9 @@ const fn wsgi(
     backend: &'static str,
     health: &'static str,
 ) -> Daemon {
-    let workers = match service.as_bytes() {
-        b"nova" => (2, 1),
+    let workers = match kind.as_bytes() {
+        b"nova-api" => (3, 1),
+        b"nova-metadata" => (1, 1),
         _ => (1, 4),
     };
     Daemon { kind, service, start: Start::Wsgi { module, port, workers, backend, health } }

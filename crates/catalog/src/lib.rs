@@ -15,9 +15,9 @@ pub use facts::HopFacts;
 pub use load::{Error, builtin_files};
 pub use options::{OptionSeen, options_of};
 use serde::Deserialize;
+use volutus_model::Severity;
 use volutus_model::name::{DaemonKind, PackageVersion, Series, ServiceName};
 use volutus_model::plan::{Refresh, SchemaClass};
-use volutus_model::Severity;
 
 /// Everything that is known.
 #[derive(Debug, Clone)]
@@ -93,6 +93,10 @@ pub struct Service {
     pub sources: BTreeMap<String, String>,
     /// Its schemas.
     pub schemas: Vec<Schema>,
+    /// Databases that its schema commands also change and that no connection option names:
+    /// nova's cell0, which is found by its cell mapping.
+    #[serde(default)]
+    pub other_databases: Vec<String>,
     /// The upgrade check, run with the new code; `{release}` and `{config_args}` are replaced.
     pub upgrade_check: Vec<String>,
     /// Commands that widen the schemas, in order.

@@ -8,6 +8,7 @@ mod error;
 mod progress;
 mod show;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
     match runtime.block_on(dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // Data first: what was printed is whole before anything is said about it.
+            let _flushed = std::io::stdout().flush();
             anstream::eprint!("{error}");
             ExitCode::from(error.kind.exit_code())
         }

@@ -1,5 +1,6 @@
 //! One attempt under way: what is ordered, how long it may take, and how to tell of it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use volutus_engine::ports::{Order, Say};
@@ -21,6 +22,8 @@ pub(crate) struct Attempt<'a> {
     pub say: Say<'a>,
     /// When it is given up.
     pub deadline: Instant,
+    /// What was told last.
+    pub told: Mutex<String>,
 }
 
 impl Attempt<'_> {
@@ -34,9 +37,15 @@ impl Attempt<'_> {
         self.left().is_zero()
     }
 
-    /// Tells what is waited for.
+    /// Tells what is waited for, where that is something new.
     pub(crate) fn say(&self, text: impl Into<String>) {
-        (self.say)(text.into());
+        let text = text.into();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != text {
+            told.clone_from(&text);
+            drop(told);
+            (self.say)(text);
+        }
     }
 
     /// Lets `pause` go by, or what is left of the time.

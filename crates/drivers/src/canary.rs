@@ -204,15 +204,10 @@ mod tests {
     use super::*;
 
     fn port(vif_type: Option<&str>, status: &str) -> Port {
-        Port {
-            id: "p".to_owned(),
-            name: String::new(),
-            status: status.to_owned(),
-            device_id: "i".to_owned(),
-            network_id: "n".to_owned(),
-            vif_type: vif_type.map(str::to_owned),
-            host: None,
-        }
+        let text = serde_json::json!({
+            "id": "p", "status": status, "device_id": "i", "network_id": "n", "binding:vif_type": vif_type,
+        });
+        serde_json::from_value(text).unwrap()
     }
 
     #[test]

@@ -76,6 +76,16 @@ struct Answer {
     error: Option<String>,
 }
 
+impl Hosts {
+    /// Connects to a host, unless that is done, and sees that it can be worked with.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub async fn reach(self: &Arc<Self>, host: &HostName) -> Result<(), Error> {
+        Channel::to_host(self, host).await.map(|_| ())
+    }
+}
+
 /// One conversation.
 pub(crate) struct Channel {
     hosts: Arc<Hosts>,

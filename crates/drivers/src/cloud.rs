@@ -199,7 +199,8 @@ impl Driver for CloudDriver {
     fn perform<'a>(&'a self, order: &'a Order, say: Say<'a>) -> OutcomeFuture<'a> {
         Box::pin(async move {
             let limit = Duration::from_secs(u64::from(order.timeout_s));
-            let attempt = Attempt { cloud: self, order, say, deadline: Instant::now() + limit };
+            let deadline = Instant::now() + limit;
+            let attempt = Attempt { cloud: self, order, say, deadline, told: Mutex::default() };
             let outcome = match tokio::time::timeout(limit + EVIDENCE_TIME, self.carry_out(&attempt)).await {
                 Ok(Ok(outcome) | Err(outcome)) => outcome,
                 Err(_) => Outcome::Unknown {

@@ -177,6 +177,24 @@ pub(crate) async fn drain(
     }
 }
 
+/// The outcome where somebody else took the server out.
+fn somebody_elses(
+    balancer: &Balancer<'_>,
+    backend: &BackendName,
+    server: &str,
+    row: &Server,
+    servers: &[Server],
+) -> Outcome {
+    permanent(
+        format!("{backend}/{server} is {} at {}, and not by Volutus", row.describe(), balancer.declared.host),
+        format!(
+            "find out who took it out and why; give it back with `set server {backend}/{server} state ready`, \
+             then resume"
+        ),
+        vec![evidence(balancer, backend, servers)],
+    )
+}
+
 /// Sees that the server may be drained here; says whether Volutus has drained it already.
 async fn may_be_drained(
     attempt: &Attempt<'_>,
@@ -194,18 +212,7 @@ async fn may_be_drained(
             if owner.is_some() && !row.is_in_maintenance() {
                 return Ok(true);
             }
-            return Err(permanent(
-                format!(
-                    "{backend}/{server} is {} at {} already, and not by Volutus",
-                    row.describe(),
-                    balancer.declared.host
-                ),
-                format!(
-                    "find out who took it out and why; give it back with `set server {backend}/{server} state \
-                     ready`, then resume"
-                ),
-                vec![evidence(balancer, backend, &servers)],
-            ));
+            return Err(somebody_elses(balancer, backend, server, row, &servers));
         }
         let others = servers.iter().filter(|other| other.name != server && other.serves()).count();
         if others >= others_up_min as usize {
@@ -263,14 +270,11 @@ pub(crate) async fn undrain(attempt: &Attempt<'_>, backend: &BackendName, server
     for balancer in &mut balancers {
         let servers = balancer.servers(backend).await.map_err(|trouble| trouble.outcome(changed))?;
         let row = own(&servers, balancer, backend, server)?;
-        if row.is_in_maintenance() {
-            return Err(permanent(
-                format!("{backend}/{server} is {} at {}, and not by Volutus", row.describe(), balancer.declared.host),
-                "find out who took it out and why; give it back, then resume",
-                vec![evidence(balancer, backend, &servers)],
-            ));
-        }
         if row.is_administratively_out() {
+            let owner = balancer.owner(backend, server).await.map_err(|trouble| trouble.outcome(changed))?;
+            if owner.is_none() || row.is_in_maintenance() {
+                return Err(somebody_elses(balancer, backend, server, row, &servers));
+            }
             changed = true;
             let command = format!("set server {backend}/{server} state ready");
             balancer.order(&command).await.map_err(|trouble| trouble.outcome(true))?;

@@ -151,7 +151,7 @@ pub(crate) async fn switch(attempt: &Attempt<'_>, switch: &Switch<'_>) -> Attemp
         "distribution": distribution,
     });
     let program = Program::Python(standalone(&request, &[PROCESS_PART, include_str!("host/switch.py")]));
-    attempt.say(format!("{} stops", switch.unit));
+    attempt.say(format!("switching {}: it is given time to stop gracefully", switch.unit));
     let slot = format!("switch of {}", safe(switch.daemon.kind.as_str()));
     let finished = perform(attempt, host, &slot, &program).await?;
     match serde_json::from_str(last_line(&finished.output)) {

@@ -98,7 +98,6 @@ async fn converse(
     let hosts = &attempt.cloud.hosts;
     let mut channel = Channel::to_host(hosts, host).await?;
     attempt.cloud.forget_reported(&mut channel, host, attempt.order).await?;
-    let mut told = String::new();
     let since = Instant::now();
     loop {
         let seen: WorkState = channel
@@ -140,9 +139,9 @@ async fn converse(
                     return Ok(Err(still_running(host, names, program, &output)));
                 }
                 let line = last_line(&output);
-                if line != told && since.elapsed() > Duration::from_secs(1) {
-                    told = line.to_owned();
-                    attempt.say(told.chars().take(160).collect::<String>());
+                // What ends within a second needs no word.
+                if !line.is_empty() && since.elapsed() > Duration::from_secs(1) {
+                    attempt.say(line.chars().take(160).collect::<String>());
                 }
             }
         }

@@ -374,7 +374,10 @@ fn headers(request: &Request, token: &Token) -> Result<HeaderMap, Error> {
     if request.own_token_as_subject {
         headers.insert("x-subject-token", token_header(token)?);
     }
-    if let Some((version, name)) = request.microversion.zip(request.service.microversion_name()) {
+    if let Some((version, name)) = request
+        .microversion
+        .zip(request.service.microversion_name())
+    {
         let value = HeaderValue::from_str(&format!("{name} {version}"));
         let value = value.map_err(|_| Error::Body {
             request: format!("{} {}", request.method, request.path),

@@ -90,7 +90,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// Nothing, or more than one thing, has that name.
-    #[error("{} {what} is called `{name}` for cloud entry `{entry}`", if *count == 0 { "no".to_owned() } else { count.to_string() })]
+    #[error("{} called `{name}` for cloud entry `{entry}`", counted(*count, what))]
     Name {
         /// The kind of thing: "image", "flavor", "network".
         what: &'static str,
@@ -101,6 +101,10 @@ pub enum Error {
         /// The clouds.yaml entry that looked.
         entry: String,
     },
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 0 { format!("no {what} is") } else { format!("{count} {what}s are") }
 }
 
 fn list(statuses: &[u16]) -> String {

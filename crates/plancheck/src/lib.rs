@@ -51,8 +51,11 @@ pub fn check_plan(
 /// cloud is one mistake, not ten thousand.
 fn condense(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
-        (std::cmp::Reverse(a.severity), &a.code, &a.subject)
-            .cmp(&(std::cmp::Reverse(b.severity), &b.code, &b.subject))
+        (std::cmp::Reverse(a.severity), &a.code, &a.subject).cmp(&(
+            std::cmp::Reverse(b.severity),
+            &b.code,
+            &b.subject,
+        ))
     });
     findings.dedup();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -68,7 +71,10 @@ fn condense(mut findings: Vec<Finding>) -> Vec<Finding> {
         }
     }
     for (_, (mut finding, count)) in left {
-        finding.explanation = format!("{count} more of this code, this is the first of them: {}", finding.explanation);
+        finding.explanation = format!(
+            "{count} more of this code, this is the first of them: {}",
+            finding.explanation
+        );
         kept.push(finding);
     }
     kept.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -7,7 +7,9 @@ use volutus_model::Policy;
 use volutus_planner::{PlanningInput, described, plan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let hosts = std::env::args().nth(1).map_or(Ok(100), |text| text.parse())?;
+    let hosts = std::env::args()
+        .nth(1)
+        .map_or(Ok(100), |text| text.parse())?;
     let catalog = Catalog::builtin()?;
     let (inventory, observation) = described::cloud(hosts);
     let input = PlanningInput {

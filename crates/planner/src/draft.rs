@@ -67,7 +67,11 @@ impl<'a> Draft<'a> {
         let id = StageId::new(new.id)?;
         for (on, why) in &new.after {
             self.awaited.insert(on.clone());
-            self.report.waits.push(Wait { stage: id.clone(), on: on.clone(), why: why.clone() });
+            self.report.waits.push(Wait {
+                stage: id.clone(),
+                on: on.clone(),
+                why: why.clone(),
+            });
         }
         self.stages.push(Stage {
             id: id.clone(),
@@ -83,7 +87,10 @@ impl<'a> Draft<'a> {
 
     /// The id of a stage, where the plan has one of that name.
     pub fn stage(&self, id: &str) -> Option<StageId> {
-        self.stages.iter().find(|stage| stage.id.as_str() == id).map(|stage| stage.id.clone())
+        self.stages
+            .iter()
+            .find(|stage| stage.id.as_str() == id)
+            .map(|stage| stage.id.clone())
     }
 
     /// An edge to a stage, where the plan has one of that name.
@@ -94,7 +101,11 @@ impl<'a> Draft<'a> {
     /// The stages for which no other one waits.
     pub fn leaves(&self) -> Vec<StageId> {
         let leaf = |stage: &&Stage| !self.awaited.contains(&stage.id);
-        self.stages.iter().filter(leaf).map(|stage| stage.id.clone()).collect()
+        self.stages
+            .iter()
+            .filter(leaf)
+            .map(|stage| stage.id.clone())
+            .collect()
     }
 
     pub fn stages(&self) -> &[Stage] {
@@ -102,7 +113,10 @@ impl<'a> Draft<'a> {
     }
 
     pub fn note(&mut self, subject: impl ToString, text: impl Into<String>) {
-        self.report.notes.push(Note { subject: subject.to_string(), text: text.into() });
+        self.report.notes.push(Note {
+            subject: subject.to_string(),
+            text: text.into(),
+        });
     }
 
     pub fn find(
@@ -151,7 +165,12 @@ impl<'a> Draft<'a> {
     /// What this run does to the schema of a service, in this cloud.
     pub fn hop(&self, service: &Service) -> HopFacts {
         service.hop(&self.state.way, |option, text| {
-            let seen = options_of(service, &self.input.inventory, &self.input.observation, option);
+            let seen = options_of(
+                service,
+                &self.input.inventory,
+                &self.input.observation,
+                option,
+            );
             let mut all_seen = true;
             for value in seen.values() {
                 match value {
@@ -165,7 +184,10 @@ impl<'a> Draft<'a> {
     }
 
     pub fn finish(self) -> Parts {
-        Parts { stages: self.stages, report: self.report }
+        Parts {
+            stages: self.stages,
+            report: self.report,
+        }
     }
 }
 
@@ -192,5 +214,9 @@ pub(crate) fn step(
 
 /// An impact that nobody notices.
 pub(crate) fn no_impact(why: &str) -> Impact {
-    Impact { level: ImpactLevel::None, service: None, why: why.to_owned() }
+    Impact {
+        level: ImpactLevel::None,
+        service: None,
+        why: why.to_owned(),
+    }
 }

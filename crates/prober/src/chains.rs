@@ -11,15 +11,24 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use volutus_model::name::RunId;
 use volutus_openstack::compute::{self, Attachment, Destination, NewServer};
-use volutus_openstack::{Answer, Body, Client, Method, Request, ServiceType, Token, placement, volume};
+use volutus_openstack::{
+    Answer, Body, Client, Method, Request, ServiceType, Token, placement, volume,
+};
 
 use crate::exchange::{Expected, Recorder, Subject};
 use crate::naming::object_name;
 use crate::operation as op;
 use crate::schedule::Chore;
 
-/// From one look at an instance or a volume that is waited for to the next.
+/// From one look at an instance or a volume that is waited for to the next, at first.
 const POLL: Duration = Duration::from_millis(1_000);
+
+/// The same once the wait has lasted for [`POLL_OFTEN`]: where many things are waited for in
+/// vain, looking at all of them every second would itself be the load that keeps them waiting.
+const POLL_LATE: Duration = Duration::from_millis(3_000);
+
+/// For how long it is looked often.
+const POLL_OFTEN: Duration = Duration::from_secs(10);
 
 /// Instances, and volumes, that exist at the same time at the most. When no instance becomes
 /// ACTIVE any more, one is begun every 4.5 s and each is waited for 90 s, so that 20 come
@@ -87,7 +96,8 @@ impl Context {
         match chore {
             Chore::IssueToken => self.issue_token(&self.user, op::ISSUE_TOKEN, due).await,
             Chore::IssueOperatorToken => {
-                self.issue_token(&self.operator, op::ISSUE_OPERATOR_TOKEN, due).await;
+                self.issue_token(&self.operator, op::ISSUE_OPERATOR_TOKEN, due)
+                    .await;
             }
             Chore::ImageLife => self.image_life(number, due).await,
             Chore::ServerLife => self.server_life(number, due).await,
@@ -115,16 +125,30 @@ impl Context {
         request: &Request,
         expected: Expected,
     ) -> Option<Answer> {
-        let client =
-            if request.service == ServiceType::Placement { &self.operator } else { &self.user };
-        let subject = Subject { service: request.service, operation, due };
+        let client = if request.service == ServiceType::Placement {
+            &self.operator
+        } else {
+            &self.user
+        };
+        let subject = Subject {
+            service: request.service,
+            operation,
+            due,
+        };
         self.recorder.send(client, subject, request, expected).await
     }
 
     async fn issue_token(&self, client: &Client, operation: &'static str, due: Instant) {
-        let subject = Subject { service: ServiceType::Identity, operation, due };
+        let subject = Subject {
+            service: ServiceType::Identity,
+            operation,
+            due,
+        };
         let expected = Expected::key(&[201], "token");
-        let answer = self.recorder.exchange(subject, client.authenticate(), expected).await;
+        let answer = self
+            .recorder
+            .exchange(subject, client.authenticate(), expected)
+            .await;
         // A user's program keeps a token for a while; a prober that took every new one would
         // defeat the caches of the services and measure something else.
         const TOKEN_KEPT_S: i64 = 60;
@@ -146,33 +170,53 @@ impl Context {
                 request.own_token_as_subject = true;
                 (op::VALIDATE_TOKEN, request, "token")
             }
-            Chore::ListProjects => {
-                (op::LIST_PROJECTS, get(ServiceType::Identity, "/auth/projects"), "projects")
-            }
-            Chore::ListImages => {
-                (op::LIST_IMAGES, get(ServiceType::Image, "/images?limit=25"), "images")
-            }
+            Chore::ListProjects => (
+                op::LIST_PROJECTS,
+                get(ServiceType::Identity, "/auth/projects"),
+                "projects",
+            ),
+            Chore::ListImages => (
+                op::LIST_IMAGES,
+                get(ServiceType::Image, "/images?limit=25"),
+                "images",
+            ),
             Chore::ShowImage => {
                 let path = format!("/images/{}", self.resources.image);
                 (op::SHOW_IMAGE, get(ServiceType::Image, &path), "id")
             }
             Chore::ListServers => {
                 let request = get(ServiceType::Compute, "/servers/detail?limit=25");
-                (op::LIST_SERVERS, request.microversion(compute::MICROVERSION), "servers")
+                (
+                    op::LIST_SERVERS,
+                    request.microversion(compute::MICROVERSION),
+                    "servers",
+                )
             }
             Chore::ListFlavors => {
                 let request = get(ServiceType::Compute, "/flavors?limit=25");
-                (op::LIST_FLAVORS, request.microversion(compute::MICROVERSION), "flavors")
+                (
+                    op::LIST_FLAVORS,
+                    request.microversion(compute::MICROVERSION),
+                    "flavors",
+                )
             }
-            Chore::ListNetworks => {
-                (op::LIST_NETWORKS, get(ServiceType::Network, "/networks?limit=25"), "networks")
-            }
-            Chore::ListPorts => {
-                (op::LIST_PORTS, get(ServiceType::Network, "/ports?limit=25"), "ports")
-            }
+            Chore::ListNetworks => (
+                op::LIST_NETWORKS,
+                get(ServiceType::Network, "/networks?limit=25"),
+                "networks",
+            ),
+            Chore::ListPorts => (
+                op::LIST_PORTS,
+                get(ServiceType::Network, "/ports?limit=25"),
+                "ports",
+            ),
             Chore::ListVolumes => {
                 let request = get(ServiceType::Volume, "/volumes/detail?limit=25");
-                (op::LIST_VOLUMES, request.microversion(volume::MICROVERSION), "volumes")
+                (
+                    op::LIST_VOLUMES,
+                    request.microversion(volume::MICROVERSION),
+                    "volumes",
+                )
             }
             Chore::AllocationCandidates => {
                 let path = "/allocation_candidates?resources=VCPU:1,MEMORY_MB:64&limit=10";
@@ -193,35 +237,50 @@ impl Context {
             | Chore::NetworkLife
             | Chore::VolumeLife => unreachable!("perform sends these elsewhere"),
         };
-        self.send(operation, due, &request, Expected::key(&[200], key)).await;
+        self.send(operation, due, &request, Expected::key(&[200], key))
+            .await;
     }
 
     async fn image_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "image", number);
         let body = json!({"name": name, "disk_format": "raw", "container_format": "bare"});
         let request = Request::new(Method::POST, ServiceType::Image, "/images").json(body);
-        let created = self.send(op::CREATE_IMAGE, due, &request, Expected::key(&[201], "id")).await;
-        let Some(id) = created.and_then(|answer| id_in(&answer, None)) else { return };
+        let created = self
+            .send(op::CREATE_IMAGE, due, &request, Expected::key(&[201], "id"))
+            .await;
+        let Some(id) = created.and_then(|answer| id_in(&answer, None)) else {
+            return;
+        };
         let path = format!("/images/{id}");
         let mut request = Request::new(Method::PUT, ServiceType::Image, format!("{path}/file"));
         request.body = Body::Bytes(vec![b'v'; IMAGE_BYTES]);
         let expected = Expected::status(&[204]);
-        self.send(op::UPLOAD_IMAGE, Instant::now(), &request, expected).await;
+        self.send(op::UPLOAD_IMAGE, Instant::now(), &request, expected)
+            .await;
         let request = Request::new(Method::DELETE, ServiceType::Image, path);
-        self.send(op::DELETE_IMAGE, Instant::now(), &request, expected).await;
+        self.send(op::DELETE_IMAGE, Instant::now(), &request, expected)
+            .await;
     }
 
     async fn port_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "port", number);
         let body = json!({"port": {"name": name, "network_id": self.resources.network}});
-        self.network_object("/ports", "port", [op::CREATE_PORT, op::DELETE_PORT], body, due).await;
+        self.network_object(
+            "/ports",
+            "port",
+            [op::CREATE_PORT, op::DELETE_PORT],
+            body,
+            due,
+        )
+        .await;
     }
 
     async fn network_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "network", number);
         let body = json!({"network": {"name": name}});
         let operations = [op::CREATE_NETWORK, op::DELETE_NETWORK];
-        self.network_object("/networks", "network", operations, body, due).await;
+        self.network_object("/networks", "network", operations, body, due)
+            .await;
     }
 
     async fn network_object(
@@ -233,15 +292,21 @@ impl Context {
         due: Instant,
     ) {
         let request = Request::new(Method::POST, ServiceType::Network, path).json(body);
-        let created = self.send(create, due, &request, Expected::key(&[201], key)).await;
-        let Some(id) = created.and_then(|answer| id_in(&answer, Some(key))) else { return };
+        let created = self
+            .send(create, due, &request, Expected::key(&[201], key))
+            .await;
+        let Some(id) = created.and_then(|answer| id_in(&answer, Some(key))) else {
+            return;
+        };
         let request = Request::new(Method::DELETE, ServiceType::Network, format!("{path}/{id}"));
-        self.send(delete, Instant::now(), &request, Expected::status(&[204])).await;
+        self.send(delete, Instant::now(), &request, Expected::status(&[204]))
+            .await;
     }
 
     async fn server_life(self: Arc<Self>, number: u64, due: Instant) {
         let Ok(_life) = self.servers.try_acquire() else {
-            self.too_many(ServiceType::Compute, op::CREATE_SERVER, due).await;
+            self.too_many(ServiceType::Compute, op::CREATE_SERVER, due)
+                .await;
             return;
         };
         let server = NewServer {
@@ -256,7 +321,9 @@ impl Context {
             .json(server.body());
         let expected = Expected::key(&[202], "server");
         let created = self.send(op::CREATE_SERVER, due, &request, expected).await;
-        let Some(id) = created.and_then(|answer| id_in(&answer, Some("server"))) else { return };
+        let Some(id) = created.and_then(|answer| id_in(&answer, Some("server"))) else {
+            return;
+        };
         let path = format!("/servers/{id}");
         let look = Request::new(Method::GET, ServiceType::Compute, &path)
             .microversion(compute::MICROVERSION);
@@ -268,14 +335,26 @@ impl Context {
         let request = Request::new(Method::DELETE, ServiceType::Compute, path)
             .microversion(compute::MICROVERSION);
         let expected = Expected::status(&[204]);
-        if self.send(op::DELETE_SERVER, deleted, &request, expected).await.is_some() {
-            self.wait(op::SERVER_TO_GONE, op::SHOW_DELETED_SERVER, deleted, &look, gone).await;
+        if self
+            .send(op::DELETE_SERVER, deleted, &request, expected)
+            .await
+            .is_some()
+        {
+            self.wait(
+                op::SERVER_TO_GONE,
+                op::SHOW_DELETED_SERVER,
+                deleted,
+                &look,
+                gone,
+            )
+            .await;
         }
     }
 
     async fn volume_life(self: Arc<Self>, number: u64, due: Instant) {
         let Ok(_life) = self.volumes.try_acquire() else {
-            self.too_many(ServiceType::Volume, op::CREATE_VOLUME, due).await;
+            self.too_many(ServiceType::Volume, op::CREATE_VOLUME, due)
+                .await;
             return;
         };
         let name = object_name(&self.run, "volume", number);
@@ -286,29 +365,56 @@ impl Context {
             .json(body);
         let expected = Expected::key(&[202], "volume");
         let created = self.send(op::CREATE_VOLUME, due, &request, expected).await;
-        let Some(id) = created.and_then(|answer| id_in(&answer, Some("volume"))) else { return };
+        let Some(id) = created.and_then(|answer| id_in(&answer, Some("volume"))) else {
+            return;
+        };
         let path = format!("/volumes/{id}");
         let look = Request::new(Method::GET, ServiceType::Volume, &path)
             .microversion(volume::MICROVERSION);
-        self.wait(op::VOLUME_TO_AVAILABLE, op::SHOW_VOLUME, due, &look, |answer| {
-            state_in(answer, "volume", "available")
-        })
+        self.wait(
+            op::VOLUME_TO_AVAILABLE,
+            op::SHOW_VOLUME,
+            due,
+            &look,
+            |answer| state_in(answer, "volume", "available"),
+        )
         .await;
         let deleted = Instant::now();
         let request = Request::new(Method::DELETE, ServiceType::Volume, path)
             .microversion(volume::MICROVERSION);
         let expected = Expected::status(&[202]);
-        if self.send(op::DELETE_VOLUME, deleted, &request, expected).await.is_some() {
-            self.wait(op::VOLUME_TO_GONE, op::SHOW_DELETED_VOLUME, deleted, &look, gone).await;
+        if self
+            .send(op::DELETE_VOLUME, deleted, &request, expected)
+            .await
+            .is_some()
+        {
+            self.wait(
+                op::VOLUME_TO_GONE,
+                op::SHOW_DELETED_VOLUME,
+                deleted,
+                &look,
+                gone,
+            )
+            .await;
         }
     }
 
     async fn too_many(&self, service: ServiceType, operation: &'static str, due: Instant) {
         let why = format!("prober saturated: {LIVES_MAX} are waited for already");
-        self.recorder.record(Subject { service, operation, due }, None, Some(why)).await;
+        self.recorder
+            .record(
+                Subject {
+                    service,
+                    operation,
+                    due,
+                },
+                None,
+                Some(why),
+            )
+            .await;
     }
 
-    /// Looks once a second until `judge` is satisfied or the bound is reached, and records the
+    /// Looks at fixed times until `judge` is satisfied or the bound is reached, and records the
     /// wait as a sample of its own that is counted from `since`. Looks go out on time even when
     /// earlier ones are unanswered, and each is a sample.
     async fn wait(
@@ -332,7 +438,7 @@ impl Context {
                     let (context, request, answers) =
                         (Arc::clone(self), request.clone(), answers.clone());
                     let due = next;
-                    next += POLL;
+                    next += if due - since < POLL_OFTEN { POLL } else { POLL_LATE };
                     tokio::spawn(async move {
                         // While something is deleted, both its presence and its absence are
                         // proper answers; before, absence is not.
@@ -362,7 +468,11 @@ impl Context {
                 }
             }
         };
-        let subject = Subject { service: request.service, operation, due: since };
+        let subject = Subject {
+            service: request.service,
+            operation,
+            due: since,
+        };
         self.recorder.record(subject, status, fault).await;
     }
 }
@@ -383,7 +493,9 @@ fn state_in(answer: &Answer, key: &str, wanted: &str) -> Look {
     if status == wanted {
         Look::There
     } else if status.to_ascii_lowercase().starts_with("error") {
-        let fault = body[key]["fault"]["message"].as_str().unwrap_or("no fault is given");
+        let fault = body[key]["fault"]["message"]
+            .as_str()
+            .unwrap_or("no fault is given");
         Look::Never(format!("status {status}: {fault}"))
     } else {
         Look::NotYet(format!("status {status}"))
@@ -396,7 +508,9 @@ fn gone(answer: &Answer) -> Look {
     }
     let body: Value = answer.json().unwrap_or_default();
     let object = body.get("server").or_else(|| body.get("volume"));
-    let status = object.and_then(|object| object["status"].as_str()).unwrap_or("(none)");
+    let status = object
+        .and_then(|object| object["status"].as_str())
+        .unwrap_or("(none)");
     // nova shows an instance for a moment longer, as DELETED; cinder says why it cannot delete.
     match status {
         "DELETED" => Look::There,

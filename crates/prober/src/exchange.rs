@@ -19,6 +19,9 @@ pub(crate) const IN_FLIGHT_MAX: usize = 200;
 /// For how long it is remembered which steps ran: longer than any request or wait lasts.
 const STEPS_KEPT: Duration = Duration::from_secs(900);
 
+/// Which steps ran from when on, oldest first.
+type StepHistory = VecDeque<(Instant, Vec<StepId>)>;
+
 /// What an answer has to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {
@@ -30,11 +33,17 @@ pub(crate) struct Expected {
 
 impl Expected {
     pub(crate) const fn status(statuses: &'static [u16]) -> Self {
-        Self { statuses, key: None }
+        Self {
+            statuses,
+            key: None,
+        }
     }
 
     pub(crate) const fn key(statuses: &'static [u16], key: &'static str) -> Self {
-        Self { statuses, key: Some(key) }
+        Self {
+            statuses,
+            key: Some(key),
+        }
     }
 
     /// What is wrong with an answer, if anything.
@@ -57,7 +66,7 @@ impl Expected {
 pub(crate) struct Recorder {
     samples: mpsc::Sender<Sample>,
     permits: Arc<Semaphore>,
-    steps: Arc<Mutex<VecDeque<(Instant, Vec<StepId>)>>>,
+    steps: Arc<Mutex<StepHistory>>,
 }
 
 /// What a request was for.
@@ -83,7 +92,10 @@ impl Recorder {
         let mut history = self.steps.lock().await;
         history.push_back((now, steps));
         // The last entry before the horizon still holds at the horizon, so one is left.
-        while history.get(1).is_some_and(|(at, _)| now.duration_since(*at) > STEPS_KEPT) {
+        while history
+            .get(1)
+            .is_some_and(|(at, _)| now.duration_since(*at) > STEPS_KEPT)
+        {
             history.pop_front();
         }
     }
@@ -107,7 +119,8 @@ impl Recorder {
         request: &Request,
         expected: Expected,
     ) -> Option<Answer> {
-        self.exchange(subject, client.attempt(request), expected).await
+        self.exchange(subject, client.attempt(request), expected)
+            .await
     }
 
     /// Like [`Recorder::send`], for a request that is a future of its own.
@@ -130,18 +143,25 @@ impl Recorder {
             Ok(answer) => {
                 let fault = expected.fault(&answer);
                 let good = fault.is_none();
-                self.record_at(subject, answered, Some(answer.status), fault).await;
+                self.record_at(subject, answered, Some(answer.status), fault)
+                    .await;
                 good.then_some(answer)
             }
             Err(error) => {
-                self.record_at(subject, answered, error.status(), Some(error.to_string())).await;
+                self.record_at(subject, answered, error.status(), Some(error.to_string()))
+                    .await;
                 None
             }
         }
     }
 
     /// Records something that ended now.
-    pub(crate) async fn record(&self, subject: Subject, status: Option<u16>, fault: Option<String>) {
+    pub(crate) async fn record(
+        &self,
+        subject: Subject,
+        status: Option<u16>,
+        fault: Option<String>,
+    ) {
         self.record_at(subject, Instant::now(), status, fault).await;
     }
 
@@ -153,7 +173,8 @@ impl Recorder {
         fault: Option<String>,
     ) {
         let ago = Instant::now().duration_since(subject.due);
-        let due_us = Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
+        let due_us =
+            Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
         let sample = Sample {
             due_us,
             latency_ms: ended.duration_since(subject.due).as_secs_f64() * 1000.0,
@@ -167,7 +188,10 @@ impl Recorder {
             steps: self.steps_at(subject.due).await,
         };
         if self.samples.send(sample).await.is_err() {
-            tracing::debug!(operation = subject.operation, "nobody reads samples any more");
+            tracing::debug!(
+                operation = subject.operation,
+                "nobody reads samples any more"
+            );
         }
     }
 }
@@ -182,7 +206,11 @@ mod tests {
     use super::*;
 
     fn subject(due: Instant) -> Subject {
-        Subject { service: ServiceType::Compute, operation: "list servers", due }
+        Subject {
+            service: ServiceType::Compute,
+            operation: "list servers",
+            due,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -195,10 +223,16 @@ mod tests {
         recorder.set_steps(vec![step.clone()]).await;
         tokio::time::advance(Duration::from_millis(10)).await;
         recorder.record(subject(before), Some(200), None).await;
-        recorder.record(subject(Instant::now()), Some(200), None).await;
+        recorder
+            .record(subject(Instant::now()), Some(200), None)
+            .await;
         let (first, second) = (samples.recv().await.unwrap(), samples.recv().await.unwrap());
         assert!(first.steps.is_empty());
-        assert!((first.latency_ms - 20.0).abs() < 1e-6, "{}", first.latency_ms);
+        assert!(
+            (first.latency_ms - 20.0).abs() < 1e-6,
+            "{}",
+            first.latency_ms
+        );
         assert_eq!(second.steps, vec![step]);
         assert_eq!(second.service.as_str(), "nova");
     }
@@ -207,10 +241,15 @@ mod tests {
     async fn a_saturated_prober_records_a_failure() {
         let (sender, mut samples) = mpsc::channel(10);
         let recorder = Recorder::new(sender);
-        let _held = recorder.permits.acquire_many(IN_FLIGHT_MAX as u32).await.unwrap();
+        let _held = recorder
+            .permits
+            .acquire_many(IN_FLIGHT_MAX as u32)
+            .await
+            .unwrap();
         let never = std::future::pending();
-        let answer =
-            recorder.exchange(subject(Instant::now()), never, Expected::status(&[200])).await;
+        let answer = recorder
+            .exchange(subject(Instant::now()), never, Expected::status(&[200]))
+            .await;
         assert!(answer.is_none());
         let SampleResult::Failed { why } = samples.recv().await.unwrap().result else {
             panic!("a saturated prober must not say Ok")

@@ -18,6 +18,7 @@ mod sweep;
 pub mod naming;
 pub mod statistics;
 pub mod verdict;
+pub mod windows;
 
 pub use operation::OperationKind;
 pub use prober::{Error, Prober, ProberConfig, ProberHandle, StopReport};

@@ -18,7 +18,9 @@ pub fn object_name(run: &RunId, kind: &str, number: u64) -> String {
 /// what people make for the prober by hand, such as its network.
 #[must_use]
 pub fn is_own(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let Some(rest) = name.strip_prefix(PREFIX) else {
+        return false;
+    };
     let mut parts = rest.rsplitn(3, '-');
     let number = parts.next().unwrap_or_default();
     let kind = parts.next().unwrap_or_default();

@@ -68,7 +68,12 @@ impl ProberConfig {
     /// request, after which OpenStack's own clients and load balancers give up; 90 s for a
     /// wait, which is longer than a compute takes to restart gracefully.
     #[must_use]
-    pub fn new(operator: CloudConfig, prober: CloudConfig, resources: ProberResources, run: RunId) -> Self {
+    pub fn new(
+        operator: CloudConfig,
+        prober: CloudConfig,
+        resources: ProberResources,
+        run: RunId,
+    ) -> Self {
         Self {
             operator,
             prober,
@@ -113,17 +118,26 @@ impl Prober {
     /// # Errors
     /// [`Error::Rate`]; [`Error::Cloud`] where credentials are refused, the cloud does not
     /// answer, or image, flavor or network are not there.
-    pub async fn start(config: ProberConfig) -> Result<(ProberHandle, mpsc::Receiver<Sample>), Error> {
+    pub async fn start(
+        config: ProberConfig,
+    ) -> Result<(ProberHandle, mpsc::Receiver<Sample>), Error> {
         if !(config.rate_per_s > 0.0 && config.rate_per_s <= 100.0) {
-            return Err(Error::Rate { rate_per_s: config.rate_per_s });
+            return Err(Error::Rate {
+                rate_per_s: config.rate_per_s,
+            });
         }
         let cloud = |attempted| move |source| Error::Cloud { attempted, source };
         let user = Client::new(config.prober, config.request_timeout)
             .map_err(cloud("read the synthetic user's cloud entry"))?;
         let operator = Client::new(config.operator, config.request_timeout)
             .map_err(cloud("read the operator's cloud entry"))?;
-        user.token().await.map_err(cloud("get a token as the synthetic user"))?;
-        operator.token().await.map_err(cloud("get a token as the operator"))?;
+        user.token()
+            .await
+            .map_err(cloud("get a token as the synthetic user"))?;
+        operator
+            .token()
+            .await
+            .map_err(cloud("get a token as the operator"))?;
         let resources = resolve(&user, &config.resources).await?;
         let mut notes: Vec<String> = Vec::new();
         let absent = absent_services(&user, &operator).await?;
@@ -133,7 +147,11 @@ impl Prober {
                 service.project()
             ));
         }
-        if let Some(max) = user.compute().instances_max().await.map_err(cloud("read the quota"))?
+        if let Some(max) = user
+            .compute()
+            .instances_max()
+            .await
+            .map_err(cloud("read the quota"))?
             && max < LIVES_MAX as u64
         {
             notes.push(format!(
@@ -146,7 +164,10 @@ impl Prober {
         if found > 0 {
             notes.push(format!("{found} objects of earlier probers were deleted"));
         }
-        notes.extend(left.iter().map(|line| format!("left by an earlier prober: {line}")));
+        notes.extend(
+            left.iter()
+                .map(|line| format!("left by an earlier prober: {line}")),
+        );
 
         let (samples, receiver) = mpsc::channel(SAMPLES_WAITING_MAX);
         let (stage, stage_now) = watch::channel(Stage::Working);
@@ -170,17 +191,21 @@ impl Prober {
                 tokio::spawn(keep(Arc::clone(&context), table, start, working.clone()));
             }
         }
-        Ok((ProberHandle { context, stage, ended, notes, volumes }, receiver))
+        Ok((
+            ProberHandle {
+                context,
+                stage,
+                ended,
+                notes,
+                volumes,
+            },
+            receiver,
+        ))
     }
 }
 
 /// Begins a chore again and again, on time, until it is stopped.
-async fn keep(
-    context: Arc<Context>,
-    table: Timetable,
-    start: Instant,
-    working: mpsc::Sender<()>,
-) {
+async fn keep(context: Arc<Context>, table: Timetable, start: Instant, working: mpsc::Sender<()>) {
     for number in 0.. {
         let due = start + table.due(number);
         tokio::select! {
@@ -203,9 +228,24 @@ async fn keep(
 async fn resolve(user: &Client, wanted: &ProberResources) -> Result<Resources, Error> {
     let cloud = |attempted| move |source| Error::Cloud { attempted, source };
     Ok(Resources {
-        image: user.image().image(&wanted.image).await.map_err(cloud("find its image"))?.id,
-        flavor: user.compute().flavor(&wanted.flavor).await.map_err(cloud("find its flavor"))?.id,
-        network: user.network().network(&wanted.network).await.map_err(cloud("find its network"))?.id,
+        image: user
+            .image()
+            .image(&wanted.image)
+            .await
+            .map_err(cloud("find its image"))?
+            .id,
+        flavor: user
+            .compute()
+            .flavor(&wanted.flavor)
+            .await
+            .map_err(cloud("find its flavor"))?
+            .id,
+        network: user
+            .network()
+            .network(&wanted.network)
+            .await
+            .map_err(cloud("find its network"))?
+            .id,
         volume_type: wanted.volume_type.clone(),
     })
 }
@@ -215,14 +255,21 @@ async fn resolve(user: &Client, wanted: &ProberResources) -> Result<Resources, E
 async fn absent_services(user: &Client, operator: &Client) -> Result<Vec<ServiceType>, Error> {
     let mut absent: Vec<ServiceType> = Vec::new();
     for service in ServiceType::ALL {
-        let client = if service == ServiceType::Placement { operator } else { user };
+        let client = if service == ServiceType::Placement {
+            operator
+        } else {
+            user
+        };
         match client.endpoint(service).await {
             Ok(_) => {}
             Err(volutus_openstack::Error::NoEndpoint { .. }) if service == ServiceType::Volume => {
                 absent.push(service);
             }
             Err(source) => {
-                return Err(Error::Cloud { attempted: "find the endpoints of all services", source });
+                return Err(Error::Cloud {
+                    attempted: "find the endpoints of all services",
+                    source,
+                });
             }
         }
     }
@@ -273,6 +320,10 @@ impl ProberHandle {
         let abandoned = if ended.is_ok() { 0 } else { self.in_flight() };
         self.stage.send_replace(Stage::Abandoned);
         let (swept, left) = sweep(&self.context.user, self.volumes, SWEEP_AT_STOP).await;
-        StopReport { abandoned, swept, left }
+        StopReport {
+            abandoned,
+            swept,
+            left,
+        }
     }
 }

@@ -25,7 +25,10 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
             left.push(format!("instance {} ({})", server.name, server.id));
         }
     }
-    let filter = PortFilter { project_id: Some(project.clone()), ..PortFilter::default() };
+    let filter = PortFilter {
+        project_id: Some(project.clone()),
+        ..PortFilter::default()
+    };
     for port in user.network().ports(&filter).await? {
         if is_own(&port.name) && port.project_id == project {
             if delete {
@@ -74,8 +77,13 @@ pub(crate) async fn sweep(user: &Client, volumes: bool, bound: Duration) -> (usi
     loop {
         let left = match tokio::time::timeout_at(end, remaining(user, volumes, true)).await {
             Ok(Ok(left)) => left,
-            Ok(Err(error)) => vec![format!("unknown, because it could not be looked at: {error}")],
-            Err(_) => vec![format!("unknown, because looking took over {} s", bound.as_secs())],
+            Ok(Err(error)) => vec![format!(
+                "unknown, because it could not be looked at: {error}"
+            )],
+            Err(_) => vec![format!(
+                "unknown, because looking took over {} s",
+                bound.as_secs()
+            )],
         };
         found = found.max(left.len());
         if left.is_empty() || Instant::now() + LOOK_AGAIN >= end {

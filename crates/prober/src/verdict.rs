@@ -15,15 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use volutus_model::event::ActionList;
 use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName};
-use volutus_model::plan::{Action, Phase, Plan};
+use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::verdict::{Level, ServiceRequests, Verdict};
 
 use crate::operation::OperationKind;
 use crate::statistics::{exceedance_p_value, percentile};
+use crate::windows::{Window, Windows, stretches, switches, windows};
 
 /// The longest time without a successful read that does not yet count as loss of access: as
 /// long as a load balancer of common settings takes to find out that a server is gone, with
@@ -53,36 +53,6 @@ pub const TEST: &str = "one-sided exact exceedance test (Gumbel and von Schellin
     waits apart, Bonferroni-corrected over these groups and over the services, alpha 0.01; a \
     service with under 30 baseline samples, or a group with under 5, is not judged and not \
     zero-impact";
-
-/// A stretch of time; without an end it goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Its first moment.
-    pub start: Timestamp,
-    /// The first moment after it.
-    pub end: Option<Timestamp>,
-}
-
-impl Window {
-    fn holds(&self, due_us: i64) -> bool {
-        due_us >= self.start.as_microsecond()
-            && self.end.is_none_or(|end| due_us < end.as_microsecond())
-    }
-}
-
-/// When the cloud was only watched, and when it was worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Windows {
-    /// From the start of the first watch of a baseline stage to the end of the last; `None`
-    /// where the plan has none or none ended.
-    pub baseline: Option<Window>,
-    /// From the first attempt of any other stage on, soak included; without an end, so that
-    /// whatever the prober saw until it was stopped counts. `None` where nothing was begun.
-    pub work: Option<Window>,
-    /// Start of the first attempt, and end of the last, of what changes the cloud: staging to
-    /// the last wave.
-    pub changes: Option<(Timestamp, Timestamp)>,
-}
 
 /// What one daemon of the cloud was seen to run at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,41 +84,6 @@ pub struct VerdictInput<'a> {
     pub lost: &'a [String],
 }
 
-/// Derives the windows of a run from its journal.
-#[must_use]
-pub fn windows(plan: &Plan, state: &RunState) -> Windows {
-    let mut baseline: Option<(Timestamp, Timestamp)> = None;
-    let mut work: Option<Timestamp> = None;
-    let mut changes: Option<(Timestamp, Timestamp)> = None;
-    for attempt in state.attempts.values() {
-        let Some((stage, _)) = plan.step(&attempt.step) else { continue };
-        let started = attempt.started_at;
-        if stage.phase == Phase::Baseline {
-            if let Some(finished) = attempt.finished_at {
-                widen(&mut baseline, started, finished);
-            }
-            continue;
-        }
-        work = Some(work.map_or(started, |first| first.min(started)));
-        if !matches!(stage.phase, Phase::Soak | Phase::Finalize) {
-            widen(&mut changes, started, attempt.finished_at.or(state.last_at).unwrap_or(started));
-        }
-    }
-    let baseline = baseline.map(|(start, end)| {
-        // A baseline that overlaps work would compare the work with itself.
-        let end = work.map_or(end, |work| end.min(work));
-        Window { start, end: Some(end) }
-    });
-    Windows { baseline, work: work.map(|start| Window { start, end: None }), changes }
-}
-
-fn widen(range: &mut Option<(Timestamp, Timestamp)>, start: Timestamp, end: Timestamp) {
-    *range = Some(match *range {
-        None => (start, end),
-        Some((first, last)) => (first.min(start), last.max(end)),
-    });
-}
-
 /// Judges a run.
 #[must_use]
 pub fn assess(input: VerdictInput<'_>) -> Verdict {
@@ -167,10 +102,16 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
     if services.is_empty() {
         reasons.push("no service was probed, and the plan has none".to_owned());
     }
-    let lowest = requests.values().map(|seen| seen.level).min().unwrap_or(Level::None);
+    let lowest = requests
+        .values()
+        .map(|seen| seen.level)
+        .min()
+        .unwrap_or(Level::None);
     let level = lowest.min(base.whole);
     let (changed_at, ended_at) = windows.changes.unzip();
-    let duration_s = windows.changes.map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
+    let duration_s = windows
+        .changes
+        .map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
     let started_at = input.state.started_at.or(changed_at).or(ended_at);
     Verdict {
         format: 1,
@@ -212,35 +153,58 @@ struct Base {
 
 impl Base {
     fn level_of(&self, service: &ServiceName) -> Level {
-        if self.none.contains(service) { Level::None } else { self.whole }
+        if self.none.contains(service) {
+            Level::None
+        } else {
+            self.whole
+        }
     }
 }
 
 fn base_level(input: &VerdictInput<'_>) -> Base {
-    let mut base = Base { whole: Level::ZeroImpact, none: BTreeSet::new(), reasons: Vec::new() };
+    let mut base = Base {
+        whole: Level::ZeroImpact,
+        none: BTreeSet::new(),
+        reasons: Vec::new(),
+    };
     let status = input.state.status;
     if !matches!(status, RunStatus::AwaitingFinalize | RunStatus::Succeeded) {
-        let cause = input.state.halt_cause.as_ref().map(|cause| format!(" ({cause})"));
-        base.reasons.push(format!("the run is {status}{}", cause.unwrap_or_default()));
+        let cause = input
+            .state
+            .halt_cause
+            .as_ref()
+            .map(|cause| format!(" ({cause})"));
+        base.reasons
+            .push(format!("the run is {status}{}", cause.unwrap_or_default()));
         base.whole = Level::None;
     }
     if input.daemons.is_empty() {
-        base.reasons.push("no daemon was observed at the end".to_owned());
+        base.reasons
+            .push("no daemon was observed at the end".to_owned());
         base.whole = Level::None;
     }
     for (daemon, seen) in input.daemons {
-        let target = seen.expected.as_ref().or_else(|| input.plan.versions.get(&seen.service));
+        let target = seen
+            .expected
+            .as_ref()
+            .or_else(|| input.plan.versions.get(&seen.service));
         let Some(target) = target else { continue };
         if seen.version.as_ref() == Some(target) {
             continue;
         }
-        let found = seen.version.as_ref().map_or("nothing that could be seen", PackageVersion::as_str);
-        base.reasons.push(format!("{daemon} runs {found} instead of {target}"));
+        let found = seen
+            .version
+            .as_ref()
+            .map_or("nothing that could be seen", PackageVersion::as_str);
+        base.reasons
+            .push(format!("{daemon} runs {found} instead of {target}"));
         base.none.insert(seen.service.clone());
     }
     for service in input.plan.versions.keys() {
-        if !input.daemons.is_empty() && !input.daemons.values().any(|seen| seen.service == *service) {
-            base.reasons.push(format!("no daemon of {service} was observed at the end"));
+        if !input.daemons.is_empty() && !input.daemons.values().any(|seen| seen.service == *service)
+        {
+            base.reasons
+                .push(format!("no daemon of {service} was observed at the end"));
             base.none.insert(service.clone());
         }
     }
@@ -283,8 +247,8 @@ impl<'a> ServiceView<'a> {
             service,
             baseline: within(windows.baseline),
             work: within(windows.work),
-            stretches: stretches(input, windows),
-            switches: switches(input, service),
+            stretches: stretches(input.plan, input.state, windows),
+            switches: switches(input.plan, input.state, service),
         }
     }
 
@@ -310,7 +274,7 @@ impl<'a> ServiceView<'a> {
             p99_ms: percentile(&latencies, 0.99).unwrap_or(0.0),
             baseline_p99_ms: percentile(&before, 0.99),
             baseline_total: self.baseline.len() as u64,
-            max_gap_ms: self.longest_gap_ms(|_| true),
+            max_gap_ms: self.longest_gap_ms(|kind| kind != OperationKind::Wait),
             p_value,
         };
         (seen, reasons)
@@ -321,16 +285,24 @@ impl<'a> ServiceView<'a> {
         let service = self.service;
         let failures = self.failure_reason();
         if self.work.is_empty() {
-            return (Level::Upgrade, vec![format!("no request was made to {service}")]);
+            return (
+                Level::Upgrade,
+                vec![format!("no request was made to {service}")],
+            );
         }
-        let gap_ms =
-            self.longest_gap_ms(|sample| OperationKind::of(&sample.operation) == OperationKind::Read);
+        let gap_ms = self.longest_gap_ms(|kind| kind == OperationKind::Read);
         if gap_ms > ACCESSIBLE_GAP_MAX.as_secs_f64() * 1000.0 {
             let why = format!("{service}: no read succeeded for {:.1} s", gap_ms / 1000.0);
-            return (Level::Upgrade, std::iter::once(why).chain(failures).collect());
+            return (
+                Level::Upgrade,
+                std::iter::once(why).chain(failures).collect(),
+            );
         }
         if let Some(why) = self.not_rolling() {
-            return (Level::Accessible, std::iter::once(why).chain(failures).collect());
+            return (
+                Level::Accessible,
+                std::iter::once(why).chain(failures).collect(),
+            );
         }
         if let Some(why) = failures {
             return (Level::Rolling, vec![why]);
@@ -371,17 +343,34 @@ impl<'a> ServiceView<'a> {
     fn failure_reason(&self) -> Option<String> {
         let count = self.failed().count();
         let first = self.failed().next()?;
-        let SampleResult::Failed { why } = &first.result else { return None };
-        let at = Timestamp::from_microsecond(first.due_us)
-            .map_or_else(|_| "an unknown time".to_owned(), |at| at.strftime("%H:%M:%S UTC").to_string());
+        let SampleResult::Failed { why } = &first.result else {
+            return None;
+        };
+        let at = Timestamp::from_microsecond(first.due_us).map_or_else(
+            |_| "an unknown time".to_owned(),
+            |at| at.strftime("%H:%M:%S UTC").to_string(),
+        );
         let steps: Vec<&str> = first.steps.iter().map(|step| step.as_str()).collect();
-        let during = if steps.is_empty() { String::new() } else { format!(", during {}", steps.join(", ")) };
-        let status = first.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let before = self.baseline.iter().filter(|sample| sample.failed()).count();
+        let during = if steps.is_empty() {
+            String::new()
+        } else {
+            format!(", during {}", steps.join(", "))
+        };
+        let status = first
+            .status
+            .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let before = self
+            .baseline
+            .iter()
+            .filter(|sample| sample.failed())
+            .count();
         let before = if before == 0 {
             String::new()
         } else {
-            format!("; in the baseline {before} of {} failed as well", self.baseline.len())
+            format!(
+                "; in the baseline {before} of {} failed as well",
+                self.baseline.len()
+            )
         };
         Some(format!(
             "{}: {count} of {} requests failed, the first at {at} ({}, {status}{during}): {why}{before}",
@@ -402,20 +391,27 @@ impl<'a> ServiceView<'a> {
             return Some(format!("{service}: its only daemon was replaced at once"));
         }
         if last_start < first_end {
-            return Some(format!("{service}: all its daemons were replaced at the same time"));
+            return Some(format!(
+                "{service}: all its daemons were replaced at the same time"
+            ));
         }
         let mixed = first_end.as_microsecond()..=last_start.as_microsecond();
-        let answered =
-            self.work.iter().any(|sample| !sample.failed() && mixed.contains(&sample.due_us));
+        let answered = self
+            .work
+            .iter()
+            .any(|sample| !sample.failed() && mixed.contains(&sample.due_us));
         (!answered).then(|| {
             format!("{service}: no request succeeded while old and new daemons ran side by side")
         })
     }
 
-    /// The longest time between two successful answers of those samples.
-    fn longest_gap_ms(&self, counts: impl Fn(&Sample) -> bool) -> f64 {
-        let answers = self.work.iter().filter(|sample| !sample.failed() && counts(sample));
-        self.longest_between(answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64))
+    /// The longest time between two successful answers to operations of those kinds.
+    fn longest_gap_ms(&self, counts: impl Fn(OperationKind) -> bool) -> f64 {
+        let answers = self.work.iter().filter(|sample| !sample.failed());
+        let answers = answers.filter(|sample| counts(OperationKind::of(&sample.operation)));
+        self.longest_between(
+            answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64),
+        )
     }
 
     /// The longest time in which no request was due.
@@ -429,7 +425,10 @@ impl<'a> ServiceView<'a> {
         let mut longest = 0;
         for &(start, end) in &self.stretches {
             let mut last = start;
-            for &moment in moments.iter().filter(|moment| (start..=end).contains(*moment)) {
+            for &moment in moments
+                .iter()
+                .filter(|moment| (start..=end).contains(*moment))
+            {
                 longest = longest.max(moment - last);
                 last = moment;
             }
@@ -444,7 +443,11 @@ impl<'a> ServiceView<'a> {
         if self.baseline.len() < SERVICE_BASELINE_MIN || self.work.is_empty() {
             return None;
         }
-        let groups = [OperationKind::Read, OperationKind::Write, OperationKind::Wait];
+        let groups = [
+            OperationKind::Read,
+            OperationKind::Write,
+            OperationKind::Wait,
+        ];
         let mut p_values: Vec<f64> = Vec::new();
         for kind in groups {
             let of = |samples: &[&Sample]| {
@@ -452,7 +455,13 @@ impl<'a> ServiceView<'a> {
                     .iter()
                     .filter(|sample| OperationKind::of(&sample.operation) == kind)
                     // A failure is an answer that never comes.
-                    .map(|sample| if sample.failed() { f64::INFINITY } else { sample.latency_ms })
+                    .map(|sample| {
+                        if sample.failed() {
+                            f64::INFINITY
+                        } else {
+                            sample.latency_ms
+                        }
+                    })
                     .collect();
                 latencies.sort_by(f64::total_cmp);
                 latencies
@@ -480,45 +489,6 @@ fn request_latencies(samples: &[&Sample]) -> Vec<f64> {
         .filter(|sample| OperationKind::of(&sample.operation) != OperationKind::Wait)
         .map(|sample| sample.latency_ms)
         .collect()
-}
-
-/// The stretches of the work that have to be measured: from the first attempt to the last before
-/// finalize, and from the first to the last of finalize. Between the two a run may wait for days,
-/// in one and the same state, and nobody has to measure then. A pause in the midst is measured:
-/// the cloud is then half old and half new.
-fn stretches(input: &VerdictInput<'_>, windows: &Windows) -> Vec<(i64, i64)> {
-    let Some(work) = windows.work else { return Vec::new() };
-    let last = input.state.last_at.unwrap_or(work.start);
-    let mut before: Option<(Timestamp, Timestamp)> = None;
-    let mut finalize: Option<(Timestamp, Timestamp)> = None;
-    for attempt in input.state.attempts.values().filter(|attempt| attempt.started_at >= work.start) {
-        let Some((stage, _)) = input.plan.step(&attempt.step) else { continue };
-        let held = stage.held || stage.phase == Phase::Finalize;
-        let range = if held { &mut finalize } else { &mut before };
-        widen(range, attempt.started_at, attempt.finished_at.unwrap_or(last).max(attempt.started_at));
-    }
-    [before, finalize]
-        .into_iter()
-        .flatten()
-        .map(|(start, end)| (start.as_microsecond(), end.as_microsecond()))
-        .collect()
-}
-
-/// Start of the first and end of the last attempt that switched each daemon of a service.
-fn switches(input: &VerdictInput<'_>, service: &ServiceName) -> Vec<(Timestamp, Timestamp)> {
-    let mut found: BTreeMap<&DaemonId, Option<(Timestamp, Timestamp)>> = BTreeMap::new();
-    for attempt in input.state.attempts.values() {
-        let Some((_, step)) = input.plan.step(&attempt.step) else { continue };
-        let index = usize::try_from(attempt.action).unwrap_or(usize::MAX);
-        if let Some(Action::SwitchDaemon { service: of, daemon, .. }) = step.actions.get(index)
-            && attempt.list == ActionList::Actions
-            && of == service
-        {
-            let end = attempt.finished_at.unwrap_or(attempt.started_at);
-            widen(found.entry(daemon).or_default(), attempt.started_at, end);
-        }
-    }
-    found.into_values().flatten().collect()
 }
 
 #[cfg(test)]

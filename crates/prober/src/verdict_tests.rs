@@ -1,6 +1,6 @@
 use volutus_model::event::ActionList;
 use volutus_model::name::{AttemptId, HostName, PlanId, StageId, StepId};
-use volutus_model::plan::{FORMAT, Impact, ImpactLevel, Stage, Step};
+use volutus_model::plan::{Action, FORMAT, Impact, ImpactLevel, Phase, Stage, Step};
 use volutus_model::policy::Policy;
 use volutus_model::run::AttemptState;
 
@@ -28,7 +28,11 @@ fn step(id: &str, actions: Vec<Action>) -> Step {
         requires: Vec::new(),
         actions,
         give_back: Vec::new(),
-        impact: Impact { level: ImpactLevel::None, service: None, why: String::new() },
+        impact: Impact {
+            level: ImpactLevel::None,
+            service: None,
+            why: String::new(),
+        },
         expected_s: 10,
         action_timeout_s: 60,
     }
@@ -71,7 +75,11 @@ fn plan() -> Plan {
         versions: BTreeMap::from([(name("nova"), version("33.0.2"))]),
         policy: Policy::default(),
         stages: vec![
-            stage("baseline", Phase::Baseline, vec![step("baseline/watch", vec![Action::Watch { seconds: 30 }])]),
+            stage(
+                "baseline",
+                Phase::Baseline,
+                vec![step("baseline/watch", vec![Action::Watch { seconds: 30 }])],
+            ),
             stage(
                 "roll",
                 Phase::Roll,
@@ -80,7 +88,11 @@ fn plan() -> Plan {
                     step("roll/nova-api@ctl2", vec![switch("nova-api@ctl2")]),
                 ],
             ),
-            stage("soak", Phase::Soak, vec![step("soak/watch", vec![Action::Watch { seconds: 20 }])]),
+            stage(
+                "soak",
+                Phase::Soak,
+                vec![step("soak/watch", vec![Action::Watch { seconds: 20 }])],
+            ),
         ],
         rollback: Vec::new(),
         point_of_no_return: None,
@@ -112,7 +124,9 @@ fn state(plan: &Plan) -> RunState {
             finished_at: Some(at(BASE_S + end)),
             outcome: None,
         };
-        state.attempts.insert(AttemptId::new(format!("a{number}")).unwrap(), attempt);
+        state
+            .attempts
+            .insert(AttemptId::new(format!("a{number}")).unwrap(), attempt);
     }
     state
 }
@@ -121,8 +135,11 @@ fn daemons() -> BTreeMap<DaemonId, DaemonSeen> {
     ["nova-api@ctl1", "nova-api@ctl2"]
         .into_iter()
         .map(|id| {
-            let seen =
-                DaemonSeen { service: name("nova"), version: Some(version("33.0.2")), expected: None };
+            let seen = DaemonSeen {
+                service: name("nova"),
+                version: Some(version("33.0.2")),
+                expected: None,
+            };
             (name::<DaemonId>(id), seen)
         })
         .collect()
@@ -158,7 +175,9 @@ fn quiet() -> Vec<Sample> {
 
 fn fail(sample: &mut Sample, status: Option<u16>, why: &str) {
     sample.status = status;
-    sample.result = SampleResult::Failed { why: why.to_owned() };
+    sample.result = SampleResult::Failed {
+        why: why.to_owned(),
+    };
 }
 
 fn judge(
@@ -169,7 +188,14 @@ fn judge(
     lost: &[String],
 ) -> Verdict {
     let run = RunId::new("run-1").unwrap();
-    assess(VerdictInput { run: &run, plan, state, samples, daemons, lost })
+    assess(VerdictInput {
+        run: &run,
+        plan,
+        state,
+        samples,
+        daemons,
+        lost,
+    })
 }
 
 fn judge_samples(samples: &[Sample]) -> Verdict {
@@ -183,10 +209,21 @@ fn a_quiet_run_has_zero_impact() {
     assert_eq!(verdict.level, Level::ZeroImpact, "{:?}", verdict.reasons);
     assert!(verdict.reasons.is_empty());
     let nova = &verdict.requests["nova"];
-    assert_eq!((nova.total, nova.failed, nova.baseline_total), (450, 0, 150));
+    assert_eq!(
+        (nova.total, nova.failed, nova.baseline_total),
+        (450, 0, 150)
+    );
     assert_eq!(verdict.requests_total, 450);
-    assert!((verdict.duration_s - 70.0).abs() < 1e-9, "{}", verdict.duration_s);
-    assert!(nova.p50_ms < 30.0, "waits are not in the percentiles: {}", nova.p50_ms);
+    assert!(
+        (verdict.duration_s - 70.0).abs() < 1e-9,
+        "{}",
+        verdict.duration_s
+    );
+    assert!(
+        nova.p50_ms < 30.0,
+        "waits are not in the percentiles: {}",
+        nova.p50_ms
+    );
     assert!(nova.max_gap_ms < 5_000.0);
     assert_eq!(verdict.started_at, at(BASE_S));
 }
@@ -194,14 +231,21 @@ fn a_quiet_run_has_zero_impact() {
 #[test]
 fn slower_answers_are_zero_downtime_with_the_reason() {
     let mut samples = quiet();
-    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 40) * 1_000_000) {
+    for sample in samples
+        .iter_mut()
+        .filter(|sample| sample.due_us >= (BASE_S + 40) * 1_000_000)
+    {
         if sample.operation == "list servers" {
             sample.latency_ms *= 3.0;
         }
     }
     let verdict = judge_samples(&samples);
     assert_eq!(verdict.level, Level::ZeroDowntime);
-    assert!(verdict.reasons[0].contains("more frequent than chance explains"), "{:?}", verdict.reasons);
+    assert!(
+        verdict.reasons[0].contains("more frequent than chance explains"),
+        "{:?}",
+        verdict.reasons
+    );
     assert!(verdict.requests["nova"].p_value.unwrap() < 1e-3);
 }
 
@@ -241,27 +285,45 @@ fn a_failure_of_the_baseline_is_not_the_runs() {
 #[test]
 fn dead_computes_are_seen_by_boots_that_never_end() {
     let mut samples = quiet();
-    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 90) * 1_000_000) {
+    for sample in samples
+        .iter_mut()
+        .filter(|sample| sample.due_us >= (BASE_S + 90) * 1_000_000)
+    {
         if sample.operation == "boot to active" {
             sample.latency_ms = 90_000.0;
             fail(sample, Some(200), "not after 90 s: status BUILD");
         }
     }
     let verdict = judge_samples(&samples);
-    assert_eq!(verdict.level, Level::Rolling, "every API answered, and yet users got nothing");
-    assert!(verdict.reasons[0].contains("boot to active"), "{:?}", verdict.reasons);
+    assert_eq!(
+        verdict.level,
+        Level::Rolling,
+        "every API answered, and yet users got nothing"
+    );
+    assert!(
+        verdict.reasons[0].contains("boot to active"),
+        "{:?}",
+        verdict.reasons
+    );
 }
 
 #[test]
 fn an_outage_of_reads_is_no_accessible_upgrade() {
     let mut samples = quiet();
     let outage = (BASE_S + 60) * 1_000_000..(BASE_S + 80) * 1_000_000;
-    for sample in samples.iter_mut().filter(|sample| outage.contains(&sample.due_us)) {
+    for sample in samples
+        .iter_mut()
+        .filter(|sample| outage.contains(&sample.due_us))
+    {
         fail(sample, None, "connection refused");
     }
     let verdict = judge_samples(&samples);
     assert_eq!(verdict.level, Level::Upgrade);
-    assert!(verdict.reasons[0].starts_with("nova: no read succeeded for 20."), "{:?}", verdict.reasons);
+    assert!(
+        verdict.reasons[0].starts_with("nova: no read succeeded for 20."),
+        "{:?}",
+        verdict.reasons
+    );
     assert!(verdict.requests["nova"].max_gap_ms > 19_000.0);
 }
 
@@ -269,7 +331,11 @@ fn an_outage_of_reads_is_no_accessible_upgrade() {
 fn replacing_all_at_once_is_not_rolling() {
     let plan = plan();
     let mut together = state(&plan);
-    for attempt in together.attempts.values_mut().filter(|a| a.step.as_str().starts_with("roll/")) {
+    for attempt in together
+        .attempts
+        .values_mut()
+        .filter(|a| a.step.as_str().starts_with("roll/"))
+    {
         attempt.started_at = at(BASE_S + 40);
         attempt.finished_at = Some(at(BASE_S + 60));
     }
@@ -293,7 +359,10 @@ fn time_that_nobody_measured_is_not_zero_downtime() {
     let mut samples = quiet();
     let dark = (BASE_S + 52) * 1_000_000..(BASE_S + 66) * 1_000_000;
     samples.retain(|sample| !dark.contains(&sample.due_us));
-    assert!(judge_samples(&samples).level >= Level::ZeroDowntime, "14 s are within the bound");
+    assert!(
+        judge_samples(&samples).level >= Level::ZeroDowntime,
+        "14 s are within the bound"
+    );
     let dark = (BASE_S + 50) * 1_000_000..(BASE_S + 70) * 1_000_000;
     samples.retain(|sample| !dark.contains(&sample.due_us));
     assert!(judge_samples(&samples).level < Level::ZeroDowntime);
@@ -302,7 +371,11 @@ fn time_that_nobody_measured_is_not_zero_downtime() {
 #[test]
 fn waiting_for_finalize_need_not_be_measured() {
     let mut plan = plan();
-    plan.stages.push(stage("finalize", Phase::Finalize, vec![step("finalize/watch", vec![])]));
+    plan.stages.push(stage(
+        "finalize",
+        Phase::Finalize,
+        vec![step("finalize/watch", vec![])],
+    ));
     let mut state = state(&plan);
     let mut later = state.attempts[&AttemptId::new("a3").unwrap()].clone();
     later.step = name("finalize/watch");
@@ -325,8 +398,12 @@ fn no_requests_are_no_evidence() {
 fn daemons_that_were_not_seen_on_the_target_are_no_upgrade() {
     let plan = plan();
     let mut seen = daemons();
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap().version = Some(version("32.2.1"));
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = None;
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl1"))
+        .unwrap()
+        .version = Some(version("32.2.1"));
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2"))
+        .unwrap()
+        .version = None;
     let verdict = judge(&plan, &state(&plan), &quiet(), &seen, &[]);
     assert_eq!(verdict.level, Level::None);
     insta::assert_snapshot!(verdict.reasons.join("\n"), @r"
@@ -336,9 +413,17 @@ fn daemons_that_were_not_seen_on_the_target_are_no_upgrade() {
     // An anchor that has to stay old until finalize is where it has to be.
     let anchor = seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap();
     anchor.expected = Some(version("32.2.1"));
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = Some(version("33.0.2"));
-    assert_eq!(judge(&plan, &state(&plan), &quiet(), &seen, &[]).level, Level::ZeroImpact);
-    assert_eq!(judge(&plan, &state(&plan), &quiet(), &BTreeMap::new(), &[]).level, Level::None);
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2"))
+        .unwrap()
+        .version = Some(version("33.0.2"));
+    assert_eq!(
+        judge(&plan, &state(&plan), &quiet(), &seen, &[]).level,
+        Level::ZeroImpact
+    );
+    assert_eq!(
+        judge(&plan, &state(&plan), &quiet(), &BTreeMap::new(), &[]).level,
+        Level::None
+    );
 }
 
 #[test]
@@ -348,7 +433,10 @@ fn a_run_that_halted_or_lost_something_is_no_upgrade() {
     halted.status = RunStatus::Halted;
     halted.halt_cause = Some("nova-compute@cmp1 did not prove itself".to_owned());
     let verdict = judge(&plan, &halted, &quiet(), &daemons(), &[]);
-    assert_eq!((verdict.level, verdict.requests["nova"].level), (Level::None, Level::None));
+    assert_eq!(
+        (verdict.level, verdict.requests["nova"].level),
+        (Level::None, Level::None)
+    );
     insta::assert_snapshot!(verdict.reasons.join("\n"), @"the run is halted (nova-compute@cmp1 did not prove itself)");
     let lost = ["instance web-1 is in status ERROR".to_owned()];
     let verdict = judge(&plan, &state(&plan), &quiet(), &daemons(), &lost);
@@ -375,9 +463,28 @@ fn the_whole_is_the_lowest_of_its_services() {
 fn windows_follow_from_the_journal() {
     let plan = plan();
     let found = windows(&plan, &state(&plan));
-    assert_eq!(found.baseline, Some(Window { start: at(BASE_S), end: Some(at(BASE_S + 30)) }));
-    assert_eq!(found.work, Some(Window { start: at(BASE_S + 30), end: None }));
+    assert_eq!(
+        found.baseline,
+        Some(Window {
+            start: at(BASE_S),
+            end: Some(at(BASE_S + 30))
+        })
+    );
+    assert_eq!(
+        found.work,
+        Some(Window {
+            start: at(BASE_S + 30),
+            end: None
+        })
+    );
     assert_eq!(found.changes, Some((at(BASE_S + 30), at(BASE_S + 100))));
     let none = windows(&plan, &RunState::new(plan.id.clone()));
-    assert_eq!(none, Windows { baseline: None, work: None, changes: None });
+    assert_eq!(
+        none,
+        Windows {
+            baseline: None,
+            work: None,
+            changes: None
+        }
+    );
 }

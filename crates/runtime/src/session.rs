@@ -243,7 +243,7 @@ impl Session<'_> {
     }
 
     async fn append<T: Send + 'static>(
-        &self,
+        &mut self,
         call: impl FnOnce(&Store) -> Result<T, volutus_store::Error> + Send + 'static,
     ) -> Result<T, Error> {
         blocking(&self.runtime.store, call).await.map_err(|error| match error {

@@ -20,13 +20,18 @@ pub(crate) fn check_daemons(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
         .iter()
         .filter(|(_, service)| service.options.iter().any(|option| option == GRACEFUL))
         .map(|(name, service)| {
-            (*name, options_of(service, subject.inventory, subject.observation, GRACEFUL))
+            (
+                *name,
+                options_of(service, subject.inventory, subject.observation, GRACEFUL),
+            )
         })
         .collect();
     for daemon in &subject.daemons {
         let seen = match subject.observation.daemons.get(&daemon.id) {
             None => Err("it was not looked at"),
-            Some(fact) => fact.value().ok_or_else(|| fact.why().unwrap_or("no reason was given")),
+            Some(fact) => fact
+                .value()
+                .ok_or_else(|| fact.why().unwrap_or("no reason was given")),
         };
         let seen = match seen {
             Ok(seen) => seen,
@@ -43,16 +48,24 @@ pub(crate) fn check_daemons(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
         check_running(daemon, seen, findings);
         check_version(subject, daemon, seen, &mut versions, findings);
         check_link(subject, daemon, seen, findings);
-        let set = graceful.get(&daemon.service.name).and_then(|hosts| hosts.get(&daemon.host.name));
+        let set = graceful
+            .get(&daemon.service.name)
+            .and_then(|hosts| hosts.get(&daemon.host.name));
         check_stop(subject, daemon, seen, set, findings);
     }
-    for (service, versions) in versions.into_iter().filter(|(_, versions)| versions.len() > 1) {
+    for (service, versions) in versions
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1)
+    {
         let versions: Vec<String> = versions.into_iter().map(ToString::to_string).collect();
         findings.push(Finding::new(
             Severity::Warning,
             "version-skew",
             service,
-            format!("its daemons run more than one version now: {}", versions.join(", ")),
+            format!(
+                "its daemons run more than one version now: {}",
+                versions.join(", ")
+            ),
             "Find out whether an earlier change was left half done.",
         ));
     }
@@ -68,7 +81,10 @@ fn check_running(daemon: &Declared<'_>, seen: &DaemonObservation, findings: &mut
                  hide what is wrong",
                 daemon.declaration.unit, seen.active_state, seen.main_pid
             ),
-            format!("Look at `journalctl -u {}`, and start it.", daemon.declaration.unit),
+            format!(
+                "Look at `journalctl -u {}`, and start it.",
+                daemon.declaration.unit
+            ),
         ));
     }
 }
@@ -123,7 +139,11 @@ fn check_link(
 ) {
     let service = &daemon.service.name;
     let (Some(link), Some(path)) = (seen.link.value(), seen.release_path.value()) else {
-        let why = seen.link.why().or(seen.release_path.why()).unwrap_or("no reason was given");
+        let why = seen
+            .link
+            .why()
+            .or(seen.release_path.why())
+            .unwrap_or("no reason was given");
         findings.push(Finding::new(
             Severity::Serious,
             "link-unseen",
@@ -138,16 +158,23 @@ fn check_link(
     }
     let releases = &subject.inventory.releases;
     let expected = [subject.from, subject.to].map(|series| releases.path_of(series, service));
-    let severity =
-        if expected.contains(link) { Severity::Serious } else { Severity::Blocking };
+    let severity = if expected.contains(link) {
+        Severity::Serious
+    } else {
+        Severity::Blocking
+    };
     findings.push(Finding::new(
         severity,
         "restart-would-switch",
         &daemon.id,
-        format!("its process runs from {path}, and its link points to {link}: any restart would \
-                 start another release than runs"),
-        format!("Point {} to {path} again, or restart the daemon if the new release is meant.",
-            releases.current_of(service, &daemon.id.kind)),
+        format!(
+            "its process runs from {path}, and its link points to {link}: any restart would \
+                 start another release than runs"
+        ),
+        format!(
+            "Point {} to {path} again, or restart the daemon if the new release is meant.",
+            releases.current_of(service, &daemon.id.kind)
+        ),
     ));
 }
 
@@ -163,7 +190,9 @@ fn check_stop(
         // Under uWSGI the services' own timeout has no say.
         return;
     }
-    let Some(stop) = seen.timeout_stop_s else { return };
+    let Some(stop) = seen.timeout_stop_s else {
+        return;
+    };
     let configured = match set {
         Some(OptionSeen::Set(text)) => text.trim().parse::<u64>().ok(),
         _ => None,

@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 
 use volutus_catalog::{Catalog, Daemon, Service};
 use volutus_model::name::{DaemonId, PackageVersion, Series, ServiceName};
-use volutus_model::{
-    DaemonDeclaration, Finding, HostDeclaration, Inventory, Observation, Policy,
-};
+use volutus_model::{DaemonDeclaration, Finding, HostDeclaration, Inventory, Observation, Policy};
 
 use crate::condense;
 
@@ -57,17 +55,29 @@ pub fn preflight(
     for (id, host, declaration) in inventory.daemons() {
         match known.get(&declaration.kind).copied() {
             Some((service, facts)) => {
-                daemons.push(Declared { id, host, declaration, service, facts });
+                daemons.push(Declared {
+                    id,
+                    host,
+                    declaration,
+                    service,
+                    facts,
+                });
             }
             None => findings.push(crate::blocking(
                 "daemon-unknown",
                 &id,
-                format!("the catalog knows no `{}`, so nobody plans for it", declaration.kind),
+                format!(
+                    "the catalog knows no `{}`, so nobody plans for it",
+                    declaration.kind
+                ),
                 "Add its service to the catalog as a data file, or take it out of the description.",
             )),
         }
     }
-    let services = daemons.iter().map(|d| (&d.service.name, d.service)).collect();
+    let services = daemons
+        .iter()
+        .map(|d| (&d.service.name, d.service))
+        .collect();
     let subject = Subject {
         inventory,
         observation,
@@ -90,5 +100,9 @@ pub fn preflight(
 /// Some names of many, for a sentence.
 pub(crate) fn some(names: &[String]) -> String {
     let shown = names.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 8 { format!("{shown} and {} more", names.len() - 8) } else { shown }
+    if names.len() > 8 {
+        format!("{shown} and {} more", names.len() - 8)
+    } else {
+        shown
+    }
 }

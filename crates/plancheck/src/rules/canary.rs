@@ -15,7 +15,10 @@ pub(crate) fn check_canary(context: &Context<'_>, findings: &mut Vec<Finding>) {
         .switches
         .iter()
         .filter(|(id, _)| {
-            context.members.get(**id).is_some_and(|m| m.facts.role == DaemonRole::Compute)
+            context
+                .members
+                .get(**id)
+                .is_some_and(|m| m.facts.role == DaemonRole::Compute)
         })
         .flat_map(|(id, places)| places.iter().map(move |at| (*id, *at)))
         .collect();
@@ -26,11 +29,11 @@ pub(crate) fn check_canary(context: &Context<'_>, findings: &mut Vec<Finding>) {
         return;
     }
     let proved = context.graph.actions().any(|(boot, action)| {
-        let Action::BootCanary { host } = action else { return false };
+        let Action::BootCanary { host } = action else {
+            return false;
+        };
         // The boot must be on a compute that is new by then, and all others must wait for it.
-        let (own, others): (Vec<_>, Vec<_>) = computes
-            .iter()
-            .partition(|(id, _)| id.host == *host);
+        let (own, others): (Vec<_>, Vec<_>) = computes.iter().partition(|(id, _)| id.host == *host);
         let others: Vec<At> = others.into_iter().map(|(_, at)| at).collect();
         !own.is_empty()
             && own.iter().all(|(_, at)| context.graph.before(*at, boot))
@@ -56,7 +59,9 @@ fn check_around(
 ) {
     let step = context.graph.steps[at.step].1;
     let place = |wanted: fn(&Action) -> Option<&volutus_model::HostName>| {
-        step.actions.iter().position(|action| wanted(action) == Some(&id.host))
+        step.actions
+            .iter()
+            .position(|action| wanted(action) == Some(&id.host))
     };
     let disable = place(|action| match action {
         Action::DisableCompute { host } => Some(host),
@@ -66,14 +71,17 @@ fn check_around(
         Action::EnableCompute { host } => Some(host),
         _ => None,
     });
-    let prove = step.actions.iter().position(
-        |action| matches!(action, Action::ProveDaemon { daemon, .. } if daemon == id),
-    );
+    let prove = step
+        .actions
+        .iter()
+        .position(|action| matches!(action, Action::ProveDaemon { daemon, .. } if daemon == id));
     if disable.is_none_or(|disable| disable > at.action) {
         findings.push(blocking(
             "compute-not-disabled",
             &step.id,
-            format!("{id} is replaced while instances may still be scheduled to it; they would hang"),
+            format!(
+                "{id} is replaced while instances may still be scheduled to it; they would hang"
+            ),
             PLAN_AGAIN,
         ));
     }

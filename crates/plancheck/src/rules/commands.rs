@@ -18,7 +18,10 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
             Action::CheckUpgrade { service, argv, .. }
             | Action::MigrateSchema { service, argv, .. } => {
                 let release = format!("{}/", releases.path_of(to, service));
-                if !argv.first().is_some_and(|program| program.starts_with(&release)) {
+                if !argv
+                    .first()
+                    .is_some_and(|program| program.starts_with(&release))
+                {
                     findings.push(blocking(
                         "command-of-other-release",
                         step,
@@ -27,8 +30,17 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                     ));
                 }
             }
-            Action::SwitchDaemon { daemon, service, unit, link, from: old, to: new } => {
-                let Some(member) = context.members.get(daemon) else { continue };
+            Action::SwitchDaemon {
+                daemon,
+                service,
+                unit,
+                link,
+                from: old,
+                to: new,
+            } => {
+                let Some(member) = context.members.get(daemon) else {
+                    continue;
+                };
                 let right = *service == member.service.name
                     && *unit == member.declaration.unit
                     && *link == releases.current_of(service, &daemon.kind)
@@ -46,12 +58,20 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                     ));
                 }
             }
-            Action::ProveDaemon { daemon, service, version, proofs, .. } => {
+            Action::ProveDaemon {
+                daemon,
+                service,
+                version,
+                proofs,
+                ..
+            } => {
                 if context.plan.versions.get(service) != Some(version) {
                     findings.push(blocking(
                         "proof-of-other-version",
                         step,
-                        format!("it proves {version}, which is not the plan's version of {service}"),
+                        format!(
+                            "it proves {version}, which is not the plan's version of {service}"
+                        ),
                         PLAN_AGAIN,
                     ));
                 }
@@ -70,7 +90,9 @@ fn check_proofs(
     proofs: &[Proof],
     findings: &mut Vec<Finding>,
 ) {
-    let Some(member) = context.members.get(daemon) else { return };
+    let Some(member) = context.members.get(daemon) else {
+        return;
+    };
     let mut wanted = BTreeSet::new();
     if member.facts.health.is_some() && member.declaration.port.is_some() {
         wanted.insert("an answer of its own port");

@@ -15,10 +15,16 @@ pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for (at, action) in context.graph.actions() {
         let daemon = match action {
             Action::SwitchDaemon { daemon, .. }
-            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => daemon,
+            | Action::RefreshDaemon {
+                daemon,
+                how: Refresh::Restart,
+                ..
+            } => daemon,
             _ => continue,
         };
-        let Some(member) = context.members.get(daemon) else { continue };
+        let Some(member) = context.members.get(daemon) else {
+            continue;
+        };
         if member.facts.role != DaemonRole::Api {
             continue;
         }
@@ -56,7 +62,10 @@ fn check_backend(
             PLAN_AGAIN,
         ));
     }
-    let proof = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
+    let proof = step
+        .actions
+        .iter()
+        .rposition(|a| matches!(a, Action::ProveDaemon { .. }));
     let undrain = step.actions.iter().rposition(is_undrain);
     let in_order = undrain.is_some() && undrain > proof && undrain > Some(stop);
     if !in_order || !step.give_back.iter().any(is_undrain) {
@@ -75,8 +84,18 @@ fn check_backend(
 /// The driver is the last one that can refuse a drain: it must be told the right limit.
 fn check_others(context: &Context<'_>, step: &Step, findings: &mut Vec<Finding>) {
     for action in &step.actions {
-        let Action::DrainBackend { backend, others_up_min, daemon, .. } = action else { continue };
-        let Some(Member { facts, .. }) = context.members.get(daemon) else { continue };
+        let Action::DrainBackend {
+            backend,
+            others_up_min,
+            daemon,
+            ..
+        } = action
+        else {
+            continue;
+        };
+        let Some(Member { facts, .. }) = context.members.get(daemon) else {
+            continue;
+        };
         let replicas: BTreeSet<_> = context
             .members
             .iter()

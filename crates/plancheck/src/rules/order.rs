@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{DaemonRole, Service};
+use volutus_model::Finding;
 use volutus_model::name::{HostName, ServiceName};
 use volutus_model::plan::{Action, SchemaPhase};
-use volutus_model::Finding;
 
 use crate::context::Context;
 use crate::graph::At;
@@ -25,15 +25,22 @@ pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
                 staged.entry(host).or_default().push(at);
             }
             Action::CheckUpgrade { service, .. } => checks.entry(service).or_default().push(at),
-            Action::MigrateSchema { service, phase: SchemaPhase::Expand, .. } => {
+            Action::MigrateSchema {
+                service,
+                phase: SchemaPhase::Expand,
+                ..
+            } => {
                 expands.entry(service).or_default().push(at);
             }
             _ => {}
         }
     }
     check_staged(context, &staged, findings);
-    let services: BTreeMap<&ServiceName, &Service> =
-        context.members.values().map(|member| (&member.service.name, member.service)).collect();
+    let services: BTreeMap<&ServiceName, &Service> = context
+        .members
+        .values()
+        .map(|member| (&member.service.name, member.service))
+        .collect();
     let none = Vec::new();
     for (name, service) in &services {
         let expands = expands.get(name).unwrap_or(&none);
@@ -136,16 +143,27 @@ fn check_services(
     findings: &mut Vec<Finding>,
 ) {
     let control = |service: &Service| -> Vec<At> {
-        let kinds = service.daemons.iter().filter(|d| d.role != DaemonRole::Compute);
-        kinds.flat_map(|daemon| context.switches_of(&daemon.kind)).collect()
+        let kinds = service
+            .daemons
+            .iter()
+            .filter(|d| d.role != DaemonRole::Compute);
+        kinds
+            .flat_map(|daemon| context.switches_of(&daemon.kind))
+            .collect()
     };
-    let all: Vec<At> =
-        service.daemons.iter().flat_map(|daemon| context.switches_of(&daemon.kind)).collect();
+    let all: Vec<At> = service
+        .daemons
+        .iter()
+        .flat_map(|daemon| context.switches_of(&daemon.kind))
+        .collect();
     if !all_before(context, &control(first), &all) {
         findings.push(blocking(
             "service-order",
             &service.name,
-            format!("a daemon of it may be replaced before all of {} is", first.name),
+            format!(
+                "a daemon of it may be replaced before all of {} is",
+                first.name
+            ),
             PLAN_AGAIN,
         ));
     }
@@ -157,7 +175,10 @@ pub(crate) fn all_before(context: &Context<'_>, first: &[At], then: &[At]) -> bo
     let stages = |places: &[At]| -> BTreeMap<usize, Vec<At>> {
         let mut by_stage: BTreeMap<usize, Vec<At>> = BTreeMap::new();
         for at in places {
-            by_stage.entry(context.graph.steps[at.step].0).or_default().push(*at);
+            by_stage
+                .entry(context.graph.steps[at.step].0)
+                .or_default()
+                .push(*at);
         }
         by_stage
     };
@@ -168,7 +189,9 @@ pub(crate) fn all_before(context: &Context<'_>, first: &[At], then: &[At]) -> bo
                 return context.graph.stage_before(*a, *b);
             }
             places_a.len() * places_b.len() <= PAIRS_MAX
-                && places_a.iter().all(|x| places_b.iter().all(|y| context.graph.before(*x, *y)))
+                && places_a
+                    .iter()
+                    .all(|x| places_b.iter().all(|y| context.graph.before(*x, *y)))
         })
     })
 }

@@ -31,7 +31,9 @@ pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
         }
     }
     for (id, member) in &context.members {
-        let Some(version) = context.runs(id) else { continue };
+        let Some(version) = context.runs(id) else {
+            continue;
+        };
         let series = catalog.series_of(&member.service.name, version);
         if series != Some(plan.from) && series != Some(plan.to) {
             findings.push(blocking(
@@ -57,7 +59,10 @@ pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
         }
     }
     let services: BTreeSet<_> = context.members.values().map(|m| &m.service.name).collect();
-    for service in services.into_iter().filter_map(|name| catalog.services.get(name)) {
+    for service in services
+        .into_iter()
+        .filter_map(|name| catalog.services.get(name))
+    {
         let runs = service.record_versions.get(&plan.from);
         let oldest = service.record_versions_oldest.get(&plan.to);
         if let (Some(runs), Some(oldest)) = (runs, oldest)

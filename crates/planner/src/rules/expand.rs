@@ -20,7 +20,9 @@ pub(crate) fn stage_of(service: &Service) -> String {
 
 pub(crate) fn plan_expand(draft: &mut Draft<'_>) -> Result<(), Error> {
     for &service in &draft.state.services {
-        let Some(first) = draft.state.first_of(service) else { continue };
+        let Some(first) = draft.state.first_of(service) else {
+            continue;
+        };
         let host = first.host.name.clone();
         let hop = draft.hop(service);
         let mut steps = Vec::new();
@@ -100,7 +102,8 @@ fn snapshot(
         draft.input.target,
         draft.input.now.strftime("%Y%m%dT%H%M%SZ"),
     );
-    let databases = service.schemas.iter().map(|schema| schema.database.clone()).collect();
+    let databases = service.schemas.iter().map(|schema| &schema.database);
+    let databases = databases.chain(&service.other_databases).cloned().collect();
     step(
         format!("snapshot/{}", service.name),
         format!("copy {}'s databases on {}", service.name, database.host),

@@ -20,7 +20,12 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
     let rolled: Vec<(StageId, String)> = draft
         .leaves()
         .into_iter()
-        .map(|stage| (stage, "everything runs the target and was watched".to_owned()))
+        .map(|stage| {
+            (
+                stage,
+                "everything runs the target and was watched".to_owned(),
+            )
+        })
         .collect();
     for service in draft.state.services.clone() {
         let mut previous = rolled.clone();
@@ -63,7 +68,10 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
                 steps: steps.into_iter().collect(),
             })?;
             if let Some(stage) = added {
-                previous = vec![(stage, "data is converted before its old form goes".to_owned())];
+                previous = vec![(
+                    stage,
+                    "data is converted before its old form goes".to_owned(),
+                )];
             }
         }
     }
@@ -136,7 +144,9 @@ fn schema_step(
     phase: SchemaPhase,
     commands: &[SchemaCommand],
 ) -> Result<Option<Step>, Error> {
-    let Some(first) = draft.state.first_of(service) else { return Ok(None) };
+    let Some(first) = draft.state.first_of(service) else {
+        return Ok(None);
+    };
     if commands.is_empty() {
         return Ok(None);
     }

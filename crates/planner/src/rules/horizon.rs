@@ -26,17 +26,21 @@ pub(crate) fn plan_horizon(draft: &Draft<'_>) -> (Vec<RollbackHorizon>, BTreeSet
             why,
         });
     }
-    let finalize = draft.stages().iter().filter(|stage| stage.phase == Phase::Finalize);
+    let finalize = draft
+        .stages()
+        .iter()
+        .filter(|stage| stage.phase == Phase::Finalize);
     closing.extend(finalize.map(|stage| stage.id.clone()));
     (horizons, closing)
 }
 
 /// The first stage, in the plan's order, from which on the way back is a restore.
-pub(crate) fn point_of_no_return(
-    stages: &[Stage],
-    closing: &BTreeSet<StageId>,
-) -> Option<StageId> {
-    stages.iter().map(|stage| &stage.id).find(|id| closing.contains(*id)).cloned()
+pub(crate) fn point_of_no_return(stages: &[Stage], closing: &BTreeSet<StageId>) -> Option<StageId> {
+    stages
+        .iter()
+        .map(|stage| &stage.id)
+        .find(|id| closing.contains(*id))
+        .cloned()
 }
 
 fn horizon_of(draft: &Draft<'_>, service: &Service, hop: &HopFacts) -> (Option<StageId>, String) {
@@ -88,8 +92,14 @@ fn refused_from(draft: &Draft<'_>, service: &Service) -> Option<(StageId, String
 }
 
 fn first_finalize(draft: &Draft<'_>, service: &Service) -> Option<StageId> {
-    let unpins = service.daemons.iter().map(|daemon| format!("unpin-{}", daemon.kind));
+    let unpins = service
+        .daemons
+        .iter()
+        .map(|daemon| format!("unpin-{}", daemon.kind));
     unpins
-        .chain([format!("convert-{}", service.name), format!("contract-{}", service.name)])
+        .chain([
+            format!("convert-{}", service.name),
+            format!("contract-{}", service.name),
+        ])
         .find_map(|id| draft.stage(&id))
 }

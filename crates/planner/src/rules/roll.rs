@@ -25,7 +25,10 @@ pub(crate) fn plan_roll(draft: &mut Draft<'_>) -> Result<(), Error> {
             if done > 0 {
                 draft.note(
                     &daemon.kind,
-                    format!("{done} of {} run the target already and are left out", members.len()),
+                    format!(
+                        "{done} of {} run the target already and are left out",
+                        members.len()
+                    ),
                 );
             }
             let (parallel_max, steps) = match daemon.role {
@@ -53,7 +56,8 @@ fn by_dependency<'a>(draft: &Draft<'a>) -> Vec<&'a Service> {
     let mut rest: Vec<&Service> = draft.state.services.clone();
     let mut ordered: Vec<&Service> = Vec::new();
     while !rest.is_empty() {
-        let waits = |service: &Service| rest.iter().any(|other| service.after.contains(&other.name));
+        let waits =
+            |service: &Service| rest.iter().any(|other| service.after.contains(&other.name));
         // Services that wait for each other would be a mistake of the catalog; the first one then
         // goes ahead, and the plan checker tells of the order.
         let next = rest.iter().position(|service| !waits(service)).unwrap_or(0);
@@ -70,7 +74,10 @@ pub(crate) fn edges(
 ) -> Vec<(StageId, String)> {
     let mut edges = Vec::new();
     let widened = draft
-        .edge(&expand::stage_of(service), "new code needs the widened schema")
+        .edge(
+            &expand::stage_of(service),
+            "new code needs the widened schema",
+        )
         .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"));
     edges.extend(widened);
     for kind in &daemon.after {
@@ -83,7 +90,9 @@ pub(crate) fn edges(
     // the rest inherit them.
     if daemon.after.is_empty() || edges.len() < 2 {
         for name in &service.after {
-            let Some(other) = draft.catalog.services.get(name) else { continue };
+            let Some(other) = draft.catalog.services.get(name) else {
+                continue;
+            };
             for kind in &other.daemons {
                 if kind.role != DaemonRole::Compute {
                     edges.extend(draft.edge(

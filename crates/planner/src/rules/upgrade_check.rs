@@ -19,11 +19,16 @@ pub(crate) const STAGE: &str = "check-upgrades";
 pub(crate) fn plan_upgrade_check(draft: &mut Draft<'_>) -> Result<(), Error> {
     let mut steps = Vec::new();
     for &service in &draft.state.services {
-        let Some(first) = draft.state.first_of(service) else { continue };
+        let Some(first) = draft.state.first_of(service) else {
+            continue;
+        };
         let host = first.host.name.clone();
         steps.push(step(
             format!("check/{}", service.name),
-            format!("upgrade check of {} with the new code on {host}", service.name),
+            format!(
+                "upgrade check of {} with the new code on {host}",
+                service.name
+            ),
             vec![Action::CheckUpgrade {
                 service: service.name.clone(),
                 host,

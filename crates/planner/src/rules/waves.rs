@@ -18,7 +18,9 @@ pub(crate) fn plan_waves(draft: &mut Draft<'_>) -> Result<(), Error> {
             if daemon.role != DaemonRole::Compute {
                 continue;
             }
-            let Some(first) = canary::choose(members) else { continue };
+            let Some(first) = canary::choose(members) else {
+                continue;
+            };
             let mut zones: BTreeMap<&Option<String>, Vec<&Member<'_>>> = BTreeMap::new();
             for member in members {
                 zones.entry(&member.host.zone).or_default().push(member);
@@ -27,8 +29,10 @@ pub(crate) fn plan_waves(draft: &mut Draft<'_>) -> Result<(), Error> {
             // The canary's zone goes on first: it has been touched already.
             order.sort_by_key(|(zone, _)| **zone != first.host.zone);
             let several = order.len() > 1;
-            let mut previous = draft
-                .edge(&canary::stage_of(daemon), "the first compute has to prove the release");
+            let mut previous = draft.edge(
+                &canary::stage_of(daemon),
+                "the first compute has to prove the release",
+            );
             for (zone, all) in order {
                 let name = zone.as_deref().unwrap_or("no-zone");
                 let width = wave_width(draft.policy().compute_wave, all.len());

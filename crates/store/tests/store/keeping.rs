@@ -1,9 +1,5 @@
 //! What the store keeps, refuses and notices.
 
-#[path = "../../engine/src/tests/plans.rs"]
-#[allow(dead_code, reason = "these tests need fewer shapes of plans than those of the engine")]
-mod plans;
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +10,7 @@ use volutus_model::event::{Actor, Event};
 use volutus_model::name::{HostName, RunId};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
+use crate::plans;
 use volutus_store::{Error, FILE, Holder, Lease, Store};
 
 const TTL: Duration = Duration::from_secs(30);

@@ -1,9 +1,5 @@
 //! A process is killed while it appends; what it had recorded is whole.
 
-#[path = "../../engine/src/tests/plans.rs"]
-#[allow(dead_code, reason = "this test needs fewer shapes of plans than those of the engine")]
-mod plans;
-
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use volutus_model::event::{Actor, Event};
 use volutus_model::name::RunId;
+use crate::plans;
 use volutus_store::{Holder, Lease, Store};
 
 /// Tells the test's own program that it is the process to be killed.
@@ -53,7 +50,7 @@ fn a_killed_process_leaves_a_whole_journal() {
     let mut epochs = Vec::new();
     for appends in [1, 7, 20] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_killed_process_leaves_a_whole_journal", "--nocapture"])
+            .args(["--exact", "kill::a_killed_process_leaves_a_whole_journal", "--nocapture"])
             .env(CHILD, directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

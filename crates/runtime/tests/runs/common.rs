@@ -1,8 +1,5 @@
 //! A scripted cloud, and what tests of runs share.
 
-#[path = "../../../engine/src/tests/plans.rs"]
-pub mod plans;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,11 +1,9 @@
-//! Runs against a scripted cloud: what goes well, what fails, what operators ask for.
-
-mod common;
+//! What goes well, what fails, what operators ask for.
 
 use std::sync::Arc;
 
-use common::plans::{disable, held, holding_step, plan, policy, stage, step};
-use common::{Behaviour, Crash, Scene, ended_process, failed, operator, until};
+use crate::plans::{disable, held, holding_step, plan, policy, stage, step};
+use crate::common::{Behaviour, Crash, Scene, ended_process, failed, operator, until};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use volutus_engine::Command;

@@ -1,12 +1,10 @@
 //! The process ends at every point where it can, and another one goes on.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::plans::{holding_step, plan, policy, stage};
-use common::{Crash, Scene, ended_process};
+use crate::plans::{holding_step, plan, policy, stage};
+use crate::common::{Crash, Recorder, Scene, ended_process};
 use tokio::sync::Semaphore;
 use volutus_model::plan::Plan;
 use volutus_model::run::RunStatus;
@@ -23,7 +21,7 @@ async fn points() -> u64 {
     let crash = Arc::new(Crash::default());
     let runtime = scene.runtime(ended_process(), &crash);
     let (seen, _entries) = tokio::sync::mpsc::unbounded_channel();
-    let mut recorder = common::Recorder { crash: Arc::clone(&crash), seen, samples: 0 };
+    let mut recorder = Recorder { crash: Arc::clone(&crash), seen, samples: 0 };
     let (_keep, mut interrupts) = tokio::sync::mpsc::channel(1);
     let status = runtime.execute(&scene.run, None, &mut interrupts, &mut recorder).await.unwrap();
     assert_eq!(status, RunStatus::Succeeded);

@@ -1,0 +1,363 @@
+//! Connections that fail in each of the ways in which connections fail, over a real OpenSSH on
+//! the loopback interface; and a real drain of a server, at a socket that answers as HAProxy does.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use volutus_catalog::Catalog;
+use volutus_drivers::{CloudDriver, Hosts, SshError, SshFailureKind};
+use volutus_engine::ports::{Driver, Order};
+use volutus_model::name::{AttemptId, HostName, RunId, StepId};
+use volutus_model::outcome::{FailureClass, Outcome};
+use volutus_model::Inventory;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// An sshd of its own, on a port of its own.
+struct Sshd {
+    dir: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn user() -> String {
+    run("id", &["-un"])
+}
+
+fn keygen(path: &Path) -> String {
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()]);
+    std::fs::read_to_string(path.with_extension("pub")).unwrap()
+}
+
+impl Sshd {
+    fn start() -> Self {
+        let dir = TempDir::with_prefix_in("volutus-sshd-", "/tmp").unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let host_key = keygen(&path("host_key"));
+        let user_key = keygen(&path("user_key"));
+        std::fs::write(path("authorized_keys"), user_key).unwrap();
+        // The port is free now; should somebody take it before sshd does, the test fails with
+        // sshd's own words.
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let key: Vec<&str> = host_key.split_whitespace().take(2).collect();
+        let known = format!("[127.0.0.1]:{port} {}\n", key.join(" "));
+        std::fs::write(path("known_hosts"), known).unwrap();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
+             StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\n",
+            dir.path().display()
+        );
+        std::fs::write(path("sshd_config"), config).unwrap();
+        let mut sshd = Self { dir, port, process: None };
+        sshd.up();
+        sshd
+    }
+
+    fn up(&mut self) {
+        // sshd refuses to start as root without it, and no service manager makes it here.
+        if user() == "root" {
+            std::fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let mut process = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(self.dir.path().join("sshd_config"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{SSHD} (Debian package openssh-server): {error}"));
+        let mut said = String::new();
+        let mut lines = BufReader::new(process.stderr.take().unwrap());
+        while !said.contains("listening on 127.0.0.1") {
+            assert!(lines.read_line(&mut said).unwrap() > 0, "sshd ended: {said}");
+        }
+        // Its messages have to go somewhere for as long as it lives.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        self.process = Some(process);
+    }
+
+    /// Stops listening, and cuts the connections that there are.
+    fn down(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            self.cut(process.id());
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn cut_connections(&self) {
+        self.cut(self.process.as_ref().unwrap().id());
+    }
+
+    fn cut(&self, parent: u32) {
+        let children = run("sh", &["-c", &format!("cat /proc/{parent}/task/{parent}/children")]);
+        for child in children.split_whitespace() {
+            run("kill", &["-KILL", child]);
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A description of a cloud of which this is the only host.
+    fn inventory(&self) -> Inventory {
+        let text = format!(
+            r#"
+            format = 1
+            name = "loopback"
+            credentials = {{ clouds_yaml = "clouds.yaml", operator = "none", prober = "none" }}
+            ssh = {{ user = "{}", port = {}, identity_file = "user_key", known_hosts = "known_hosts" }}
+            releases = {{ method = "venv", path = "/opt/openstack/{{series}}", current = "/opt/{{daemon}}", stage = ["true"] }}
+            prober = {{ image = "i", flavor = "f", network = "n" }}
+            load_balancer = [ {{ kind = "haproxy", host = "lb", socket = "{}" }} ]
+            [[host]]
+            name = "lb"
+            address = "127.0.0.1"
+            "#,
+            user(),
+            self.port,
+            self.path("haproxy.sock").display()
+        );
+        Inventory::parse(&text).unwrap()
+    }
+
+    fn hosts(&self) -> Arc<Hosts> {
+        Arc::new(Hosts::new(&self.inventory(), self.dir.path()).unwrap())
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+fn host() -> HostName {
+    HostName::new("lb").unwrap()
+}
+
+async fn kind_of_failure(hosts: &Arc<Hosts>) -> SshFailureKind {
+    match hosts.reach(&host()).await {
+        Err(SshError::Connect { kind, seen, .. }) => {
+            assert!(!seen.is_empty());
+            kind
+        }
+        other => panic!("expected a failure to connect, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_reached() {
+    let sshd = Sshd::start();
+    let hosts = sshd.hosts();
+    hosts.reach(&host()).await.unwrap();
+    hosts.close_all().await;
+}
+
+#[tokio::test]
+async fn an_unknown_host_key_is_refused() {
+    let sshd = Sshd::start();
+    std::fs::write(sshd.path("known_hosts"), "").unwrap();
+    assert_eq!(kind_of_failure(&sshd.hosts()).await, SshFailureKind::HostKeyUnknown);
+    // It is not learned either.
+    assert_eq!(std::fs::read_to_string(sshd.path("known_hosts")).unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_changed_host_key_is_refused() {
+    let sshd = Sshd::start();
+    let other = keygen(&sshd.path("other_key"));
+    let key: Vec<&str> = other.split_whitespace().take(2).collect();
+    std::fs::write(sshd.path("known_hosts"), format!("[127.0.0.1]:{} {}\n", sshd.port, key.join(" "))).unwrap();
+    assert_eq!(kind_of_failure(&sshd.hosts()).await, SshFailureKind::HostKeyChanged);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused() {
+    let sshd = Sshd::start();
+    let other = keygen(&sshd.path("other_key"));
+    std::fs::write(sshd.path("authorized_keys"), other).unwrap();
+    let hosts = sshd.hosts();
+    assert_eq!(kind_of_failure(&hosts).await, SshFailureKind::PermissionDenied);
+    let outcome = hosts.reach(&host()).await.unwrap_err().outcome(false);
+    assert!(matches!(outcome, Outcome::Failed(failure) if failure.class == FailureClass::Permanent));
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_is_unreachable() {
+    let mut sshd = Sshd::start();
+    sshd.down();
+    let hosts = sshd.hosts();
+    assert_eq!(kind_of_failure(&hosts).await, SshFailureKind::Unreachable);
+    let outcome = hosts.reach(&host()).await.unwrap_err().outcome(false);
+    assert!(matches!(outcome, Outcome::Failed(failure) if failure.class == FailureClass::Transient));
+}
+
+#[tokio::test]
+async fn an_undeclared_host_is_named() {
+    let sshd = Sshd::start();
+    let other = HostName::new("other").unwrap();
+    assert_eq!(sshd.hosts().reach(&other).await, Err(SshError::Undeclared(other)));
+}
+
+#[tokio::test]
+async fn a_dead_connection_is_opened_anew() {
+    let mut sshd = Sshd::start();
+    let hosts = sshd.hosts();
+    hosts.reach(&host()).await.unwrap();
+    sshd.cut_connections();
+    hosts.reach(&host()).await.unwrap();
+    sshd.down();
+    assert_eq!(kind_of_failure(&hosts).await, SshFailureKind::Unreachable);
+    sshd.up();
+    hosts.reach(&host()).await.unwrap();
+    hosts.close_all().await;
+}
+
+/// What answers as HAProxy's runtime API does, of one backend with the servers `a` and `b`.
+struct Balancer {
+    /// The backend's name: of its own for each test, since notes of drains are kept by name.
+    backend: String,
+    /// Administrative state by server.
+    admin: Mutex<BTreeMap<String, u32>>,
+    sessions: Mutex<u64>,
+}
+
+impl Balancer {
+    fn listen(socket: &Path, test: &str) -> Arc<Self> {
+        let backend = format!("{test}-{}", std::process::id());
+        let admin = BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 0)]);
+        let balancer = Arc::new(Self { backend, admin: Mutex::new(admin), sessions: Mutex::new(0) });
+        let listener = UnixListener::bind(socket).unwrap();
+        let own = Arc::clone(&balancer);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let mut line = String::new();
+                BufReader::new(&connection).read_line(&mut line).unwrap();
+                let answer = own.answer(line.trim());
+                (&connection).write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        balancer
+    }
+
+    fn answer(&self, command: &str) -> String {
+        let mut admin = self.admin.lock().unwrap();
+        let words: Vec<&str> = command.split(' ').collect();
+        match words.as_slice() {
+            ["show", "stat", ..] => {
+                let sessions = *self.sessions.lock().unwrap();
+                let rows = admin.iter().map(|(name, state)| {
+                    let status = if *state == 8 { "DRAIN" } else { "UP" };
+                    format!("{},{name},0,{sessions},{status},\n", self.backend)
+                });
+                format!("# pxname,svname,qcur,scur,status,last_chk\n{}\n", rows.collect::<String>())
+            }
+            ["show", "servers", "state", backend] if *backend == self.backend => {
+                let rows = admin.iter().map(|(name, state)| format!("1 {} 1 {name} {state}\n", self.backend));
+                format!("1\n# be_id be_name srv_id srv_name srv_admin_state\n{}\n", rows.collect::<String>())
+            }
+            ["set", "server", target, "state", state] => {
+                let name = target.strip_prefix(&format!("{}/", self.backend)).unwrap();
+                let state = if *state == "drain" { 8 } else { 0 };
+                admin.insert(name.to_owned(), state);
+                "\n".to_owned()
+            }
+            other => format!("Unknown command: {other:?}\n"),
+        }
+    }
+
+    fn admin(&self, server: &str) -> u32 {
+        self.admin.lock().unwrap()[server]
+    }
+}
+
+fn driver(sshd: &Sshd) -> CloudDriver {
+    let clouds = "clouds: {none: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, password: p, project_name: \
+                  p, user_domain_name: Default, project_domain_name: Default}}}\n";
+    std::fs::write(sshd.path("clouds.yaml"), clouds).unwrap();
+    let catalog = Arc::new(Catalog::builtin().unwrap());
+    CloudDriver::connect(Arc::new(sshd.inventory()), sshd.dir.path(), catalog).unwrap()
+}
+
+fn order(action: &str, taken_up: bool) -> Order {
+    Order {
+        run: RunId::new("loopback").unwrap(),
+        attempt: AttemptId::new(format!("loopback-{}", std::process::id())).unwrap(),
+        step: StepId::new("step").unwrap(),
+        action: serde_json::from_str(action).unwrap(),
+        timeout_s: 60,
+        taken_up,
+    }
+}
+
+impl Balancer {
+    fn drain(&self, server: &str) -> String {
+        let backend = &self.backend;
+        format!(
+            r#"{{"action":"drain-backend","daemon":"x@lb","backend":"{backend}","server":"{server}","others_up_min":1}}"#
+        )
+    }
+
+    fn undrain(&self, server: &str) -> String {
+        let backend = &self.backend;
+        format!(r#"{{"action":"undrain-backend","daemon":"x@lb","backend":"{backend}","server":"{server}"}}"#)
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_drained_and_given_back_and_others_drains_are_respected() {
+    let sshd = Sshd::start();
+    let balancer = Balancer::listen(&sshd.path("haproxy.sock"), "drained");
+    let driver = driver(&sshd);
+    let perform = async |action: String| driver.perform(&order(&action, false), &|_| {}).await;
+    assert!(matches!(perform(balancer.drain("a")).await, Outcome::Done { .. }));
+    assert_eq!(balancer.admin("a"), 8);
+    assert!(matches!(perform(balancer.drain("a")).await, Outcome::FoundNoChangesNeeded { .. }));
+    assert!(matches!(perform(balancer.undrain("a")).await, Outcome::Done { .. }));
+    assert_eq!(balancer.admin("a"), 0);
+    assert!(matches!(perform(balancer.undrain("a")).await, Outcome::FoundNoChangesNeeded { .. }));
+    // Somebody else takes `b` out.
+    balancer.admin.lock().unwrap().insert("b".to_owned(), 8);
+    for action in [balancer.drain("b"), balancer.undrain("b")] {
+        let outcome = perform(action).await;
+        let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+        assert!(failure.message.contains("not by Volutus"), "{failure:?}");
+    }
+    assert_eq!(balancer.admin("b"), 8);
+    driver.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_leaves_the_outcome_unknown_until_it_is_taken_up() {
+    let sshd = Sshd::start();
+    let balancer = Balancer::listen(&sshd.path("haproxy.sock"), "cut");
+    *balancer.sessions.lock().unwrap() = 1;
+    let driver = driver(&sshd);
+    // The drain waits for the open session, and says so; then the connection is cut.
+    let cut = |text: String| {
+        if text.contains("1 sessions") {
+            sshd.cut_connections();
+        }
+    };
+    let outcome = driver.perform(&order(&balancer.drain("a"), false), &cut).await;
+    assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
+    *balancer.sessions.lock().unwrap() = 0;
+    let outcome = driver.perform(&order(&balancer.drain("a"), true), &|_| {}).await;
+    assert!(matches!(outcome, Outcome::FoundNoChangesNeeded { .. }), "{outcome:?}");
+    let outcome = driver.perform(&order(&balancer.undrain("a"), false), &|_| {}).await;
+    assert!(outcome.is_success(), "{outcome:?}");
+    driver.close().await;
+}

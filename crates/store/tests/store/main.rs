@@ -1,0 +1,8 @@
+//! The store as its callers see it.
+
+mod canned;
+mod keeping;
+mod kill;
+#[path = "../../../engine/src/tests/plans.rs"]
+#[allow(dead_code, reason = "these tests need fewer shapes of plans than those of the engine")]
+mod plans;
