@@ -99,6 +99,6 @@ pub(crate) fn command(host: &HostName, argv: &[String], exit_code: Option<i32>, 
 /// The last line of an output that says something.
 pub(crate) fn last_line(output: &str) -> &str {
     // Frames of tables say nothing.
-    let says = |line: &&str| line.contains(|c: char| c.is_alphanumeric());
+    let says = |line: &&str| line.contains(char::is_alphanumeric);
     output.lines().rev().map(str::trim).find(says).unwrap_or("")
 }

@@ -115,8 +115,7 @@ impl Unit<'_> {
             "wanted": wanted(self.cloud, self.daemon, self.service, self.unit),
             "known": self.cloud.releases_of(self.service),
         });
-        let seen: Result<UnitReport, Trouble> = channel.ask("unit", question, ASK).await;
-        seen
+        channel.ask("unit", question, ASK).await
     }
 }
 
@@ -175,20 +174,20 @@ impl Watch<'_, '_> {
     async fn look(&mut self) -> Result<UnitReport, Outcome> {
         let host = &self.claim.daemon.host;
         let report = loop {
+            let open = self.channel.take();
             let seen = async {
-                if self.channel.is_none() {
-                    self.channel = Some(Channel::to_host(&self.attempt.cloud.hosts, host).await?);
-                }
-                match self.channel.as_mut() {
-                    Some(channel) => self.unit.look(channel).await,
-                    None => unreachable!("it was opened just now"),
-                }
+                let mut channel = match open {
+                    Some(channel) => channel,
+                    None => Channel::to_host(&self.attempt.cloud.hosts, host).await?,
+                };
+                let report = self.unit.look(&mut channel).await?;
+                self.channel = Some(channel);
+                Ok(report)
             }
             .await;
             match seen {
                 Ok(report) => break report,
                 Err(Trouble::Connection(_)) if !self.attempt.is_over() => {
-                    self.channel = None;
                     self.attempt.say(format!("the connection to {host} is lost, trying again"));
                     self.attempt.pause(Duration::from_secs(1)).await;
                 }
@@ -369,14 +368,15 @@ async fn record(attempt: &Attempt<'_>, claim: &Claim<'_>, wanted: &RecordClaim<'
     let mut baseline = BTreeMap::new();
     let mut channel: Option<Channel> = None;
     loop {
+        let open = channel.take();
         let read: Result<Vec<ServiceRecord>, Trouble> = async {
-            if channel.is_none() {
-                channel = Some(database::open(cloud, service).await?);
-            }
-            match channel.as_mut() {
-                Some(open) => database::records_of(open, cloud, service, wanted.binary, host).await,
-                None => unreachable!("it was opened just now"),
-            }
+            let mut open = match open {
+                Some(open) => open,
+                None => database::open(cloud, service).await?,
+            };
+            let records = database::records_of(&mut open, cloud, service, wanted.binary, host).await?;
+            channel = Some(open);
+            Ok(records)
         }
         .await;
         let expected = wanted.version.map_or_else(String::new, |version| format!(" at version {version}"));
@@ -391,10 +391,7 @@ async fn record(attempt: &Attempt<'_>, claim: &Claim<'_>, wanted: &RecordClaim<'
                 }
                 Advance::Waiting => ("its reports do not advance".to_owned(), format!("{records:?}")),
             },
-            Err(trouble) => {
-                channel = None;
-                (format!("its record cannot be read: {trouble}"), String::new())
-            }
+            Err(trouble) => (format!("its record cannot be read: {trouble}"), String::new()),
         };
         if attempt.is_over() {
             let what = format!("service records of {} on {host}", wanted.binary);

@@ -203,6 +203,6 @@ pub(crate) async fn log(attempt: &Attempt<'_>, host: &HostName, unit: &str) -> E
         channel.ask("journal", json!({"unit": unit, "lines": LOG_LINES}), ASK).await
     }
     .await;
-    let lines = lines.map_or_else(|trouble| format!("the log could not be read: {trouble}"), |text| text);
+    let lines = lines.unwrap_or_else(|trouble| format!("the log could not be read: {trouble}"));
     Evidence::Log { host: host.to_string(), unit: unit.to_owned(), lines: tail_for_evidence(&lines) }
 }

@@ -91,7 +91,9 @@ pub(crate) async fn check_upgrade(
 
 /// The last line that a command said itself, without what the loop around it adds.
 fn said(output: &str) -> &str {
-    let own = |line: &&str| !line.trim().is_empty() && !(line.starts_with("pass ") && line.contains(": exit "));
+    let of_the_loop = |line: &str| line.starts_with("pass ") && line.contains(": exit ");
+    // Frames of tables say nothing either.
+    let own = |line: &&str| line.contains(char::is_alphanumeric) && !of_the_loop(line);
     output.lines().rev().find(own).map_or("no output", str::trim)
 }
 

@@ -281,12 +281,31 @@ impl Drop for Hosts {
 fn make_control_dir() -> Result<PathBuf, crate::Error> {
     let base = std::env::temp_dir();
     let base = if base.as_os_str().len() > 40 { PathBuf::from("/tmp") } else { base };
-    let failed = |path: &Path, source| crate::Error::ControlDirectory { path: path.to_path_buf(), source };
+    remove_stale(&base);
     tempfile::Builder::new()
-        .prefix("volutus-ssh-")
+        .prefix(&format!("{CONTROL_PREFIX}{}-", std::process::id()))
         .tempdir_in(&base)
         .map(tempfile::TempDir::keep)
-        .map_err(|source| failed(&base, source))
+        .map_err(|source| crate::Error::ControlDirectory { path: base, source })
+}
+
+/// What the names of control directories begin with; the id of their process follows.
+const CONTROL_PREFIX: &str = "volutus-ssh-";
+
+/// Removes the control directories of processes that were killed. Their masters end by themselves
+/// when they have been idle for a while.
+fn remove_stale(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(CONTROL_PREFIX)?.split('-').next());
+        let stale = process
+            .and_then(|id| id.parse::<u32>().ok())
+            .is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists());
+        if stale && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            // Another user's; it is theirs to remove.
+            tracing::debug!(%error, path = %entry.path().display(), "removing a stale directory");
+        }
+    }
 }
 
 /// The last lines of what ssh said: the banner of a changed host key is long.

@@ -1,6 +1,8 @@
 //! Connections that fail in each of the ways in which connections fail, over a real OpenSSH on
 //! the loopback interface; and a real drain of a server, at a socket that answers as HAProxy does.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -21,7 +21,7 @@ use crate::operation as op;
 use crate::schedule::Chore;
 
 /// From one look at an instance or a volume that is waited for to the next, at first.
-const POLL: Duration = Duration::from_millis(1_000);
+const POLL: Duration = Duration::from_millis(1_500);
 
 /// The same once the wait has lasted for [`POLL_OFTEN`]: where many things are waited for in
 /// vain, looking at all of them every second would itself be the load that keeps them waiting.

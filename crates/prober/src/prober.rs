@@ -105,8 +105,8 @@ pub struct StopReport {
     /// Requests that were still unanswered at the end of the time allowed; they are in no
     /// sample. 0 where everything that had begun ended by itself.
     pub abandoned: usize,
-    /// Objects that its work had left behind and that were then deleted.
-    pub swept: usize,
+    /// Objects that its work had left behind and that were then deleted, one line each.
+    pub swept: Vec<String>,
     /// What could not be deleted, one line each.
     pub left: Vec<String>,
 }
@@ -161,12 +161,14 @@ impl Prober {
         }
         let volumes = !absent.contains(&ServiceType::Volume);
         let (found, left) = sweep(&user, volumes, SWEEP_AT_START).await;
-        if found > 0 {
-            notes.push(format!("{found} objects of earlier probers were deleted"));
-        }
+        notes.extend(
+            found
+                .iter()
+                .map(|line| format!("deleted, left by an earlier prober: {line}")),
+        );
         notes.extend(
             left.iter()
-                .map(|line| format!("left by an earlier prober: {line}")),
+                .map(|line| format!("still there, left by an earlier prober: {line}")),
         );
 
         let (samples, receiver) = mpsc::channel(SAMPLES_WAITING_MAX);

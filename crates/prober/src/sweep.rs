@@ -22,7 +22,10 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
             if delete {
                 user.compute().delete_server(&server.id).await?;
             }
-            left.push(format!("instance {} ({})", server.name, server.id));
+            left.push(format!(
+                "instance {} ({}, {})",
+                server.name, server.id, server.status
+            ));
         }
     }
     let filter = PortFilter {
@@ -70,10 +73,14 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
 }
 
 /// Deletes what is left of probers in the user's project and waits until it is gone, for at
-/// most `bound`. Hands back what it found, and what is still there.
-pub(crate) async fn sweep(user: &Client, volumes: bool, bound: Duration) -> (usize, Vec<String>) {
+/// most `bound`. Hands back what it found at first, and what is still there, one line each.
+pub(crate) async fn sweep(
+    user: &Client,
+    volumes: bool,
+    bound: Duration,
+) -> (Vec<String>, Vec<String>) {
     let end = Instant::now() + bound;
-    let mut found = 0;
+    let mut found: Option<Vec<String>> = None;
     loop {
         let left = match tokio::time::timeout_at(end, remaining(user, volumes, true)).await {
             Ok(Ok(left)) => left,
@@ -85,9 +92,9 @@ pub(crate) async fn sweep(user: &Client, volumes: bool, bound: Duration) -> (usi
                 bound.as_secs()
             )],
         };
-        found = found.max(left.len());
+        let first = found.get_or_insert_with(|| left.clone());
         if left.is_empty() || Instant::now() + LOOK_AGAIN >= end {
-            return (found, left);
+            return (std::mem::take(first), left);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

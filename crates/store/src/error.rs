@@ -22,7 +22,7 @@ pub enum Error {
         hint: &'static str,
         /// What SQLite said.
         #[source]
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
     /// SQLite refused something that it should not have.
     #[error("cannot {what} in {}", path.display())]
@@ -33,7 +33,7 @@ pub enum Error {
         path: PathBuf,
         /// What SQLite said.
         #[source]
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
     /// The state directory cannot be made or used.
     #[error("cannot {what} {}: {source}", path.display())]
@@ -160,7 +160,7 @@ fn known_list(known: &[String]) -> String {
 /// Where it happened is added by the caller, who knows; see [`Error::at`].
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite { what: String::new(), path: PathBuf::new(), source }
+        Self::Sqlite { what: String::new(), path: PathBuf::new(), source: Box::new(source) }
     }
 }
 

@@ -131,7 +131,7 @@ fn step_level_events_out_of_order_are_refused() {
 #[test]
 fn a_journal_of_another_plan_or_format_is_refused() {
     let (index, created) = parts();
-    let mut fresh = RunState::new(created.plan.clone());
+    let mut fresh = RunState::new(created.plan);
     let other = entries(&[Event::RunCreated { plan: "other".parse().unwrap() }]);
     assert!(matches!(fold(&mut fresh, &index, &other[0]), Err(Error::IllegalEvent { .. })));
     let mut newer = entries(&[Event::Paused]);

@@ -1,5 +1,7 @@
 //! Runs against a scripted cloud.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
+
 mod common;
 mod crash;
 mod fortunes;

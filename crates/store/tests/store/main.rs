@@ -1,5 +1,7 @@
 //! The store as its callers see it.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
+
 mod canned;
 mod keeping;
 mod kill;
