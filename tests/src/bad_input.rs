@@ -82,16 +82,18 @@ pub fn wrong_password(world: &World, lab: &Lab) -> anyhow::Result<()> {
     ensure!(wrong != text, "clouds.yaml holds no password:\n{text}");
     std::fs::write(&path, wrong)?;
     let ran = run(world.volutus(&folder.path().join("cloud.toml")).args(["check", "--to", "2026.1"]))?;
-    ensure!(!ran.stderr.contains("not-the-password") && !ran.stdout.contains("not-the-password"), "a secret is shown");
+    ensure!(
+        !ran.stderr.contains("not-the-password") && !ran.stdout.contains("not-the-password"),
+        "a secret is shown"
+    );
     let ran = ran.expect(4, &["401"])?;
     ensure!(ran.stdout.contains("clouds.yaml") || ran.stderr.contains("clouds.yaml"), "{ran:?}");
     Ok(())
 }
 
 pub fn missing_backend(world: &World, lab: &Lab) -> anyhow::Result<()> {
-    let folder = altered(lab, |text| {
-        Ok(text.replacen("backend = \"glance\"", "backend = \"glance-elsewhere\"", 1))
-    })?;
+    let folder =
+        altered(lab, |text| Ok(text.replacen("backend = \"glance\"", "backend = \"glance-elsewhere\"", 1)))?;
     run(world.volutus(&folder.path().join("cloud.toml")).args(["check", "--to", "2026.1"]))?
         .expect(4, &["glance-elsewhere"])?;
     Ok(())

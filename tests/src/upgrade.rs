@@ -39,7 +39,9 @@ pub fn dead_computes_halt(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
     let old = ["cmp1", "cmp2", "cmp3"].iter().filter(|host| {
         let fact = &observation["daemons"][format!("nova-compute@{host}")];
-        fact["observed"]["value"]["version"]["observed"]["value"].as_str().is_some_and(|v| v.starts_with("32."))
+        fact["observed"]["value"]["version"]["observed"]["value"]
+            .as_str()
+            .is_some_and(|v| v.starts_with("32."))
     });
     ensure!(old.count() == 2, "more than the canary was touched: {}", observation["daemons"]);
     Ok(())

@@ -27,7 +27,13 @@ pub struct Ran {
 impl Ran {
     /// Fails unless the exit code is `code` and stderr or stdout contains each of `texts`.
     pub fn expect(self, code: i32, texts: &[&str]) -> anyhow::Result<Self> {
-        ensure!(self.code == code, "exit code {} instead of {code}:\n{}\n{}", self.code, self.stdout, self.stderr);
+        ensure!(
+            self.code == code,
+            "exit code {} instead of {code}:\n{}\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
         for text in texts {
             ensure!(
                 self.stdout.contains(text) || self.stderr.contains(text),
@@ -41,13 +47,15 @@ impl Ran {
 
     /// The data as JSON.
     pub fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON:\n{}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("no JSON:\n{}\n{}", self.stdout, self.stderr))
     }
 }
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> anyhow::Result<Ran> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;
     Ok(Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -57,7 +65,11 @@ pub fn run(command: &mut Command) -> anyhow::Result<Ran> {
 
 /// Waits for something to become true; the bound is for a machine that is many times slower than
 /// any seen.
-pub fn wait_until(what: &str, limit_s: u64, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub fn wait_until(
+    what: &str,
+    limit_s: u64,
+    mut holds: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let start = Instant::now();
     while !holds()? {
         if start.elapsed() > Duration::from_secs(limit_s) {
@@ -108,7 +120,8 @@ pub struct Lab<'a> {
 impl Lab<'_> {
     /// The folder that holds its cloud description and keys.
     pub fn folder(&self) -> PathBuf {
-        let state = std::env::var_os("VOLUTUS_LAB_STATE").map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
+        let state = std::env::var_os("VOLUTUS_LAB_STATE")
+            .map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
         state.join(&self.name)
     }
 
@@ -148,7 +161,10 @@ impl Lab<'_> {
 
 /// A copy of a lab's cloud description, in a folder of its own, changed by `change`; its state is
 /// its own too, so that nothing of the lab's is touched.
-pub fn altered(lab: &Lab, change: impl FnOnce(String) -> anyhow::Result<String>) -> anyhow::Result<tempfile::TempDir> {
+pub fn altered(
+    lab: &Lab,
+    change: impl FnOnce(String) -> anyhow::Result<String>,
+) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for file in ["clouds.yaml", "id_ed25519", "known_hosts"] {
         std::fs::copy(lab.folder().join(file), folder.path().join(file))?;

@@ -39,22 +39,28 @@ pub fn run() -> anyhow::Result<()> {
         let start = Instant::now();
         let (plan, _report) = volutus_planner::plan(&input, &catalog)?;
         let planned = start.elapsed().as_secs_f64();
-        let findings =
-            volutus_plancheck::check_plan(&plan, &inventory, &observation, &catalog, &policy);
+        let findings = volutus_plancheck::check_plan(&plan, &inventory, &observation, &catalog, &policy);
         let total = start.elapsed().as_secs_f64();
         if let Some(finding) = findings.first() {
             bail!("the plan for {hosts} hosts has a finding: {finding:?}");
         }
         let steps = plan.steps().count();
         let mib = peak_mib()?;
-        println!("{hosts:>6} hosts: {steps:>6} steps, planned in {planned:.3} s, planned and checked in {total:.3} s, peak {mib} MiB");
+        println!(
+            "{hosts:>6} hosts: {steps:>6} steps, planned in {planned:.3} s, planned and checked in {total:.3} s, peak {mib} MiB"
+        );
         figures.push(format!("{hosts}: {total:.3} s"));
         last = (total, mib);
     }
     let (seconds, mib) = last;
-    println!("plan+check {} | peak {mib} MiB | goal under {SECONDS_MAX} s and {MIB_MAX} MiB at 10000", figures.join(", "));
+    println!(
+        "plan+check {} | peak {mib} MiB | goal under {SECONDS_MAX} s and {MIB_MAX} MiB at 10000",
+        figures.join(", ")
+    );
     if seconds >= SECONDS_MAX || mib >= MIB_MAX {
-        bail!("10,000 hosts took {seconds:.3} s and {mib} MiB; the goal is under {SECONDS_MAX} s and {MIB_MAX} MiB");
+        bail!(
+            "10,000 hosts took {seconds:.3} s and {mib} MiB; the goal is under {SECONDS_MAX} s and {MIB_MAX} MiB"
+        );
     }
     Ok(())
 }

@@ -71,9 +71,7 @@ fn sequential(programs: &Programs, options: &Options) -> anyhow::Result<Figures>
     let result = (|| {
         let probe = Probe::start(programs, &lab.cloud())?;
         let start = Instant::now();
-        let script = must(
-            privileged(root().join("lab/sequential.sh")).args([&lab.name, &options.to]),
-        );
+        let script = must(privileged(root().join("lab/sequential.sh")).args([&lab.name, &options.to]));
         let seconds = start.elapsed().as_secs_f64();
         let (failed, total) = probe.stop()?;
         script.context("the sequential procedure failed")?;

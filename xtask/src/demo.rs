@@ -55,7 +55,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let up_s = up.elapsed().as_secs();
     let result = upgrade(&programs, &lab, &options.to);
     if options.keep {
-        eprintln!("The lab `{}` is left running; its cloud description is {}", lab.name, lab.cloud().display());
+        eprintln!(
+            "The lab `{}` is left running; its cloud description is {}",
+            lab.name,
+            lab.cloud().display()
+        );
     } else {
         lab.down()?;
     }

@@ -69,7 +69,8 @@ pub struct Lab {
 impl Lab {
     /// Its cloud description.
     pub fn cloud(&self) -> PathBuf {
-        let state = std::env::var_os("VOLUTUS_LAB_STATE").map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
+        let state = std::env::var_os("VOLUTUS_LAB_STATE")
+            .map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
         state.join(&self.name).join("cloud.toml")
     }
 

@@ -42,8 +42,7 @@ pub fn shown(command: &Command) -> String {
 /// Runs a command with the terminal's own input and output, and returns its exit code.
 pub fn exit_code(command: &mut Command) -> anyhow::Result<i32> {
     eprintln!("$ {}", shown(command));
-    let status =
-        command.status().with_context(|| format!("could not start `{}`", shown(command)))?;
+    let status = command.status().with_context(|| format!("could not start `{}`", shown(command)))?;
     Ok(status.code().unwrap_or(-1))
 }
 

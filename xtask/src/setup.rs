@@ -19,7 +19,14 @@ pub fn install_for_tests() -> anyhow::Result<()> {
     // A server that is installed for its binary must not be started as a service of the machine.
     must(
         privileged("env")
-            .args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "install", "-yq", "--no-install-recommends"])
+            .args([
+                "DEBIAN_FRONTEND=noninteractive",
+                "RUNLEVEL=1",
+                "apt-get",
+                "install",
+                "-yq",
+                "--no-install-recommends",
+            ])
             .args(&missing),
     )
 }

@@ -84,7 +84,10 @@ fn e2e_binary() -> anyhow::Result<String> {
 /// that fails without having counted a failure (it did not build, it was killed) counts as one.
 fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
     eprintln!("$ {}", shown(command));
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start `{}`", shown(command)))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("could not start `{}`", shown(command)))?;
     let output = child.stdout.take().context("no output of the tests")?;
     let failed_before = tally.failed;
     for line in BufReader::new(output).lines() {

@@ -26,8 +26,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "volutus-cli",
         &[
-            "volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine",
-            "volutus-store", "volutus-drivers", "volutus-openstack", "volutus-prober", "volutus-runtime",
+            "volutus-model",
+            "volutus-catalog",
+            "volutus-planner",
+            "volutus-plancheck",
+            "volutus-engine",
+            "volutus-store",
+            "volutus-drivers",
+            "volutus-openstack",
+            "volutus-prober",
+            "volutus-runtime",
         ],
     ),
     ("volutus-lab", &[]),
@@ -39,8 +47,15 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] =
     &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"];
 const IMPURE_DEPENDENCIES: &[&str] = &["tokio", "reqwest", "rusqlite", "rand", "openssh", "futures"];
-const IMPURE_TEXTS: &[&str] =
-    &["std::fs", "std::net::Tcp", "std::process", "SystemTime", "Instant::now", "Timestamp::now", "thread_rng"];
+const IMPURE_TEXTS: &[&str] = &[
+    "std::fs",
+    "std::net::Tcp",
+    "std::process",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "thread_rng",
+];
 
 /// Words that the project does not use, because they mean something else to everybody.
 const UNUSED_WORDS: &[&str] = &["Manager", "Helper", "Utils", "utils::", "Workflow"];
@@ -75,9 +90,9 @@ fn problems() -> anyhow::Result<Vec<String>> {
                 problems.push(format!("{name}: `{word}` is a word that the project does not use"));
             }
         }
-        let pure = PURE.iter().any(|krate| {
-            name.starts_with(&format!("crates/{}/src", krate.trim_start_matches("volutus-")))
-        });
+        let pure = PURE
+            .iter()
+            .any(|krate| name.starts_with(&format!("crates/{}/src", krate.trim_start_matches("volutus-"))));
         if pure {
             for banned in IMPURE_TEXTS.iter().filter(|banned| text.contains(**banned)) {
                 problems.push(format!("{name}: `{banned}` in a pure crate"));

@@ -21,11 +21,7 @@ impl Catalog {
     #[must_use]
     pub fn daemon(&self, kind: &DaemonKind) -> Option<(&Service, &Daemon)> {
         self.services.values().find_map(|service| {
-            service
-                .daemons
-                .iter()
-                .find(|d| d.kind == *kind)
-                .map(|daemon| (service, daemon))
+            service.daemons.iter().find(|d| d.kind == *kind).map(|daemon| (service, daemon))
         })
     }
 
@@ -41,9 +37,7 @@ impl Catalog {
     /// The path between two series, where upstream allows it.
     #[must_use]
     pub fn path(&self, from: Series, to: Series) -> Option<&UpgradePath> {
-        self.paths
-            .iter()
-            .find(|path| path.from == from && path.to == to)
+        self.paths.iter().find(|path| path.from == from && path.to == to)
     }
 
     /// The shortest allowed way between two series, by the series in which it stops, `from`
@@ -77,10 +71,7 @@ impl Catalog {
         if from > to {
             return Vec::new();
         }
-        self.series
-            .range(from..=to)
-            .map(|(series, _)| *series)
-            .collect()
+        self.series.range(from..=to).map(|(series, _)| *series).collect()
     }
 
     /// The series that a version of a service belongs to, by its first number: services of the
@@ -89,11 +80,7 @@ impl Catalog {
     pub fn series_of(&self, service: &ServiceName, version: &PackageVersion) -> Option<Series> {
         let major = version.major()?;
         let facts = self.services.get(service)?;
-        facts
-            .versions
-            .iter()
-            .find(|(_, known)| known.major() == Some(major))
-            .map(|(s, _)| *s)
+        facts.versions.iter().find(|(_, known)| known.major() == Some(major)).map(|(s, _)| *s)
     }
 }
 
@@ -101,26 +88,19 @@ impl Service {
     /// What the way from one series to another does to the schema: the worst of its adjacent
     /// hops. `option_contains` answers whether some host's value of an option contains a text;
     /// `None` where the option was not seen, which counts as the worse case.
-    pub fn hop(
-        &self,
-        series: &[Series],
-        option_contains: impl Fn(&str, &str) -> Option<bool>,
-    ) -> HopFacts {
+    pub fn hop(&self, series: &[Series], option_contains: impl Fn(&str, &str) -> Option<bool>) -> HopFacts {
         let mut class = SchemaClass::None;
         let mut why = Vec::new();
         for pair in series.windows(2) {
-            let Some(hop) = self
-                .hops
-                .iter()
-                .find(|hop| hop.from == pair[0] && hop.to == pair[1])
-            else {
+            let Some(hop) = self.hops.iter().find(|hop| hop.from == pair[0] && hop.to == pair[1]) else {
                 class = class.max(SchemaClass::Review);
                 why.push(format!("{} to {} is not in the catalog", pair[0], pair[1]));
                 continue;
             };
-            let other = hop.only_where.as_ref().filter(|condition| {
-                option_contains(&condition.option, &condition.contains) == Some(false)
-            });
+            let other = hop
+                .only_where
+                .as_ref()
+                .filter(|condition| option_contains(&condition.option, &condition.contains) == Some(false));
             match other {
                 Some(condition) => {
                     class = class.max(condition.otherwise);
@@ -132,19 +112,13 @@ impl Service {
                 }
             }
         }
-        HopFacts {
-            class,
-            why: why.join(". "),
-        }
+        HopFacts { class, why: why.join(". ") }
     }
 
     /// The most seconds that its daemons take to stop in that series by default, where known.
     #[must_use]
     pub fn graceful_shutdown_in(&self, series: Series) -> Option<u64> {
-        self.graceful_shutdown_s
-            .range(..=series)
-            .next_back()
-            .map(|(_, seconds)| *seconds)
+        self.graceful_shutdown_s.range(..=series).next_back().map(|(_, seconds)| *seconds)
     }
 }
 

@@ -127,15 +127,10 @@ impl Catalog {
                 if *file != format!("{}.toml", service.name) {
                     return contradiction(
                         name,
-                        format!(
-                            "it describes `{}`, so it must be called {0}.toml",
-                            service.name
-                        ),
+                        format!("it describes `{}`, so it must be called {0}.toml", service.name),
                     );
                 }
-                origins
-                    .services
-                    .insert(service.name.to_string(), name.to_owned());
+                origins.services.insert(service.name.to_string(), name.to_owned());
                 if let Some(other) = self.services.insert(service.name.clone(), service) {
                     return contradiction(name, format!("`{}` is described twice", other.name));
                 }
@@ -152,14 +147,11 @@ impl Catalog {
                 name.clone_into(&mut origins.paths);
             }
             ["hazards.toml", ..] => {
-                self.hazards
-                    .extend(parse::<HazardsFile>(name, text)?.hazard);
+                self.hazards.extend(parse::<HazardsFile>(name, text)?.hazard);
                 name.clone_into(&mut origins.hazards);
             }
             _ => {
-                return Err(Error::UnknownFile {
-                    file: name.to_owned(),
-                });
+                return Err(Error::UnknownFile { file: name.to_owned() });
             }
         }
         Ok(())
@@ -169,10 +161,7 @@ impl Catalog {
         self.check_paths(&origins.paths)?;
         let mut kinds = BTreeMap::new();
         for service in self.services.values() {
-            let file = origins
-                .services
-                .get(service.name.as_str())
-                .map_or("", String::as_str);
+            let file = origins.services.get(service.name.as_str()).map_or("", String::as_str);
             check_service(self, service, file)?;
             for daemon in &service.daemons {
                 if let Some(other) = kinds.insert(&daemon.kind, &service.name) {
@@ -244,9 +233,8 @@ impl Catalog {
                     }
                 }
                 Look::EnvironmentNotIn { daemons, .. } => {
-                    let unknown = daemons
-                        .iter()
-                        .find(|kind| !service.daemons.iter().any(|d| d.kind == **kind));
+                    let unknown =
+                        daemons.iter().find(|kind| !service.daemons.iter().any(|d| d.kind == **kind));
                     if let Some(kind) = unknown {
                         return refuse(format!("`{}` has no daemon `{kind}`", service.name));
                     }
@@ -267,10 +255,7 @@ struct Origins {
 }
 
 fn contradiction<T>(file: &str, message: String) -> Result<T, Error> {
-    Err(Error::Contradiction {
-        file: file.to_owned(),
-        message,
-    })
+    Err(Error::Contradiction { file: file.to_owned(), message })
 }
 
 fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Error> {
@@ -288,11 +273,7 @@ fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Error> {
 
 fn check_service(catalog: &Catalog, service: &Service, file: &str) -> Result<(), Error> {
     let refuse = |message: String| contradiction(file, message);
-    if let Some(other) = service
-        .after
-        .iter()
-        .find(|name| !catalog.services.contains_key(*name))
-    {
+    if let Some(other) = service.after.iter().find(|name| !catalog.services.contains_key(*name)) {
         return refuse(format!("after = `{other}`, which no file describes"));
     }
     for series in service
@@ -346,9 +327,7 @@ fn check_daemons(service: &Service, file: &str) -> Result<(), Error> {
     for daemon in &service.daemons {
         let refuse = |what: &str| contradiction(file, format!("daemon `{}`: {what}", daemon.kind));
         if let Some(other) = daemon.after.iter().find(|kind| !before.contains(*kind)) {
-            return refuse(&format!(
-                "it comes after `{other}`, which is not among the daemons above it"
-            ));
+            return refuse(&format!("it comes after `{other}`, which is not among the daemons above it"));
         }
         if !before.insert(&daemon.kind) {
             return refuse("it is given twice");
@@ -359,11 +338,7 @@ fn check_daemons(service: &Service, file: &str) -> Result<(), Error> {
         if daemon.role != DaemonRole::Api && daemon.record.is_none() && daemon.steady_s.is_none() {
             return refuse("it needs `record` or `steady_s`: something by which it proves itself");
         }
-        if daemon
-            .record
-            .as_ref()
-            .is_some_and(|record| record.versioned)
-            && service.record_versions.is_empty()
+        if daemon.record.as_ref().is_some_and(|record| record.versioned) && service.record_versions.is_empty()
         {
             return refuse("its record is versioned, but there are no [record_versions]");
         }
@@ -380,28 +355,19 @@ fn check_commands(service: &Service, file: &str) -> Result<(), Error> {
         .map(|command| &command.argv);
     for argv in commands.chain([&service.upgrade_check]) {
         // A command without the release's own path would run whatever code the host has.
-        if !argv
-            .first()
-            .is_some_and(|word| word.starts_with("{release}/"))
-        {
+        if !argv.first().is_some_and(|word| word.starts_with("{release}/")) {
             return contradiction(
                 file,
                 format!("command {argv:?} must start with a program of {{release}}/"),
             );
         }
     }
-    if let Some(query) = service.pending.iter().find(|query| {
-        !service
-            .schemas
-            .iter()
-            .any(|schema| schema.name == query.schema)
-    }) {
+    if let Some(query) =
+        service.pending.iter().find(|query| !service.schemas.iter().any(|schema| schema.name == query.schema))
+    {
         return contradiction(
             file,
-            format!(
-                "query `{}` asks schema `{}`, which is not there",
-                query.name, query.schema
-            ),
+            format!("query `{}` asks schema `{}`, which is not there", query.name, query.schema),
         );
     }
     Ok(())
@@ -417,24 +383,13 @@ fn check_sources(service: &Service, file: &str) -> Result<(), Error> {
         ("daemons", true),
         ("after", !service.after.is_empty()),
         ("record_versions", !service.record_versions.is_empty()),
-        (
-            "record_versions_oldest",
-            !service.record_versions_oldest.is_empty(),
-        ),
-        (
-            "graceful_shutdown_s",
-            !service.graceful_shutdown_s.is_empty(),
-        ),
+        ("record_versions_oldest", !service.record_versions_oldest.is_empty()),
+        ("graceful_shutdown_s", !service.graceful_shutdown_s.is_empty()),
         ("refuses_newer_records", service.refuses_newer_records),
         ("pending", !service.pending.is_empty()),
     ];
     for (field, present) in needed {
-        if present
-            && service
-                .sources
-                .get(field)
-                .is_none_or(|source| source.is_empty())
-        {
+        if present && service.sources.get(field).is_none_or(|source| source.is_empty()) {
             return contradiction(file, format!("[sources] says nothing about `{field}`"));
         }
     }

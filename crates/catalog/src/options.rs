@@ -35,11 +35,7 @@ pub fn options_of(
     let roles: BTreeSet<&HostName> = inventory
         .roles
         .iter()
-        .filter(|role| {
-            role.daemons
-                .iter()
-                .any(|daemon| kinds.contains(&daemon.kind))
-        })
+        .filter(|role| role.daemons.iter().any(|daemon| kinds.contains(&daemon.kind)))
         .map(|role| &role.name)
         .collect();
     let declared = inventory
@@ -52,21 +48,11 @@ pub fn options_of(
         .hosts
         .iter()
         .filter(|host| host.roles.iter().any(|role| roles.contains(role)))
-        .map(|host| {
-            (
-                host.name.clone(),
-                seen_on(&host.name, declared, observation, option),
-            )
-        })
+        .map(|host| (host.name.clone(), seen_on(&host.name, declared, observation, option)))
         .collect()
 }
 
-fn seen_on(
-    host: &HostName,
-    files: &[String],
-    observation: &Observation,
-    option: &str,
-) -> OptionSeen {
+fn seen_on(host: &HostName, files: &[String], observation: &Observation, option: &str) -> OptionSeen {
     let unseen = |why: String| OptionSeen::Unseen { why };
     let Some(fact) = observation.hosts.get(host) else {
         return unseen(format!("{host} was not looked at"));
@@ -74,10 +60,7 @@ fn seen_on(
     let Some(seen) = fact.value() else {
         return unseen(fact.why().unwrap_or("no reason was given").to_owned());
     };
-    let read: Vec<_> = files
-        .iter()
-        .filter_map(|file| seen.options.get(file))
-        .collect();
+    let read: Vec<_> = files.iter().filter_map(|file| seen.options.get(file)).collect();
     if read.is_empty() {
         return unseen(format!("none of {} was read on {host}", files.join(", ")));
     }

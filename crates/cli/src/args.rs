@@ -274,8 +274,10 @@ pub struct JournalArgs {
 
 /// `volutus probe`
 #[derive(Debug, Args)]
-#[command(after_help = "Ends by itself after --seconds, or with Ctrl-C; then removes what it made, and prints. \
-        Exit code 0 whatever it saw.")]
+#[command(
+    after_help = "Ends by itself after --seconds, or with Ctrl-C; then removes what it made, and prints. \
+        Exit code 0 whatever it saw."
+)]
 pub struct ProbeArgs {
     /// Seconds to work.
     #[arg(long, default_value_t = 60)]

@@ -94,8 +94,12 @@ impl Context {
     /// Connects nothing yet, but checks that everything that connecting needs is there.
     pub fn driver(&self) -> Result<CloudDriver> {
         CloudDriver::connect(self.inventory.clone(), self.base(), self.catalog.clone()).map_err(|error| {
-            CliError::new(Kind::Cloud, "cannot-connect", format!("could not prepare to reach cloud {}", self.inventory.name))
-                .because(&error)
+            CliError::new(
+                Kind::Cloud,
+                "cannot-connect",
+                format!("could not prepare to reach cloud {}", self.inventory.name),
+            )
+            .because(&error)
         })
     }
 
@@ -110,7 +114,12 @@ impl Context {
     /// Who is at the keyboard: the login name, and the one behind sudo.
     pub fn actor() -> Actor {
         let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        Actor(variable("SUDO_USER").or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_else(|| "root".to_owned()))
+        Actor(
+            variable("SUDO_USER")
+                .or_else(|| variable("USER"))
+                .or_else(|| variable("LOGNAME"))
+                .unwrap_or_else(|| "root".to_owned()),
+        )
     }
 
     /// Now. The command line is one of the few places that may ask.
@@ -121,7 +130,8 @@ impl Context {
 
 fn read_policy(path: &Path) -> Result<Policy> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        CliError::refused("no-policy", format!("could not read the policy {}", path.display())).because(&error)
+        CliError::refused("no-policy", format!("could not read the policy {}", path.display()))
+            .because(&error)
     })?;
     Policy::parse(&text).map_err(|error| {
         CliError::refused("malformed-policy", format!("{}: {error}", path.display()))

@@ -60,12 +60,10 @@ impl Trouble {
     pub(crate) fn outcome(&self, begun: bool) -> volutus_model::Outcome {
         match self {
             Self::Connection(error) => error.outcome(begun),
-            Self::Refused { host, why } => Error::Host {
-                host: host.clone(),
-                doing: "do what was asked".to_owned(),
-                seen: why.clone(),
+            Self::Refused { host, why } => {
+                Error::Host { host: host.clone(), doing: "do what was asked".to_owned(), seen: why.clone() }
+                    .outcome(begun)
             }
-            .outcome(begun),
         }
     }
 }
@@ -105,7 +103,11 @@ impl Channel {
 
     /// Opens a conversation with the databases that services on `host` use, by the Python of a
     /// release there.
-    pub(crate) async fn to_databases(hosts: &Arc<Hosts>, host: &HostName, python: &str) -> Result<Self, Error> {
+    pub(crate) async fn to_databases(
+        hosts: &Arc<Hosts>,
+        host: &HostName,
+        python: &str,
+    ) -> Result<Self, Error> {
         Self::open(hosts, host, python, &[SERVE, DATABASE]).await
     }
 
@@ -120,7 +122,12 @@ impl Channel {
         }
     }
 
-    async fn try_open(hosts: &Arc<Hosts>, host: &HostName, python: &str, program: &str) -> Result<Self, Error> {
+    async fn try_open(
+        hosts: &Arc<Hosts>,
+        host: &HostName,
+        python: &str,
+        program: &str,
+    ) -> Result<Self, Error> {
         let place = hosts.place(host).await?;
         let session = Arc::clone(&place.session);
         let mut command: OwningCommand<Arc<Session>> = if hosts.needs_sudo() {
@@ -135,16 +142,15 @@ impl Channel {
         let mut child = command.spawn().await.map_err(|error| Error::Local(describe(&error)))?;
         let stdin = child.stdin().take().expect("standard input was asked for as a pipe");
         let stdout = child.stdout().take().expect("standard output was asked for as a pipe");
-        let mut channel =
-            Self {
-                hosts: Arc::clone(hosts),
-                host: host.clone(),
-                session,
-                child,
-                stdin,
-                stdout: BufReader::new(stdout),
-                _place: place,
-            };
+        let mut channel = Self {
+            hosts: Arc::clone(hosts),
+            host: host.clone(),
+            session,
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+            _place: place,
+        };
         let mut opening = format!("{}\n", program.len()).into_bytes();
         opening.extend_from_slice(program.as_bytes());
         if let Err(error) = channel.stdin.write_all(&opening).await {
@@ -171,7 +177,12 @@ impl Channel {
             .map_err(|error| refused(format!("its answer to `{operation}` is not as expected: {error}")))
     }
 
-    async fn exchange(&mut self, operation: &str, mut arguments: Value, timeout: Duration) -> Result<Answer, Error> {
+    async fn exchange(
+        &mut self,
+        operation: &str,
+        mut arguments: Value,
+        timeout: Duration,
+    ) -> Result<Answer, Error> {
         arguments["operation"] = json!(operation);
         let mut line = arguments.to_string();
         line.push('\n');

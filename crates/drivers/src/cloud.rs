@@ -114,11 +114,7 @@ impl CloudDriver {
 
     /// The release directories that a service may run from: all series that are known.
     pub(crate) fn releases_of(&self, service: &ServiceName) -> Vec<String> {
-        self.catalog
-            .series
-            .keys()
-            .map(|series| self.inventory.releases.path_of(*series, service))
-            .collect()
+        self.catalog.series.keys().map(|series| self.inventory.releases.path_of(*series, service)).collect()
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Left> {
@@ -176,7 +172,9 @@ impl CloudDriver {
             Action::DrainBackend { backend, server, others_up_min, .. } => {
                 haproxy::drain(attempt, backend, server, *others_up_min).await
             }
-            Action::UndrainBackend { backend, server, .. } => haproxy::undrain(attempt, backend, server).await,
+            Action::UndrainBackend { backend, server, .. } => {
+                haproxy::undrain(attempt, backend, server).await
+            }
             Action::DisableCompute { host } => compute::disable(attempt, host).await,
             Action::EnableCompute { host } => compute::enable(attempt, host).await,
             Action::SwitchDaemon { daemon, service, unit, link, from, to } => {

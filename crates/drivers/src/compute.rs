@@ -105,7 +105,10 @@ async fn settle(attempt: &Attempt<'_>, host: &HostName) -> Result<(), Outcome> {
                     return Ok(());
                 }
                 let busy = seen.busy.join(", ");
-                format!("{} instances change there ({busy}), {waiting} builds have no host yet", seen.busy.len())
+                format!(
+                    "{} instances change there ({busy}), {waiting} builds have no host yet",
+                    seen.busy.len()
+                )
             }
             Err(trouble) if attempt.is_over() => return Err(trouble.outcome(true)),
             Err(trouble) => trouble.to_string(),
@@ -118,7 +121,8 @@ async fn settle(attempt: &Attempt<'_>, host: &HostName) -> Result<(), Outcome> {
                 vec![state(format!("work under way on {host}"), last)],
             ));
         }
-        attempt.say(format!("waiting until {host} is at rest: {}", last.chars().take(120).collect::<String>()));
+        attempt
+            .say(format!("waiting until {host} is at rest: {}", last.chars().take(120).collect::<String>()));
         attempt.pause(LOOK).await;
     }
 }

@@ -87,14 +87,23 @@ impl<'a> Balancer<'a> {
         self.channel.ask("drain_owner", json!({"backend": backend, "server": server}), ASK).await
     }
 
-    async fn note(&mut self, backend: &BackendName, server: &str, owner: Option<&str>) -> Result<(), Trouble> {
+    async fn note(
+        &mut self,
+        backend: &BackendName,
+        server: &str,
+        owner: Option<&str>,
+    ) -> Result<(), Trouble> {
         let question = json!({"backend": backend, "server": server, "owner": owner});
         self.channel.ask("drain_note", question, ASK).await
     }
 }
 
 fn show(servers: &[Server]) -> String {
-    servers.iter().map(|server| format!("{}={}", server.name, server.describe())).collect::<Vec<_>>().join(" ")
+    servers
+        .iter()
+        .map(|server| format!("{}={}", server.name, server.describe()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn evidence(balancer: &Balancer<'_>, backend: &BackendName, servers: &[Server]) -> Evidence {
@@ -121,7 +130,10 @@ fn nowhere(attempt: &Attempt<'_>, backend: &BackendName, server: &str) -> Outcom
     let declared = &attempt.cloud.inventory.load_balancers;
     let asked: Vec<String> = declared.iter().map(|balancer| balancer.host.to_string()).collect();
     permanent(
-        format!("{backend}/{server}: no load balancer has a backend of that name (asked: {})", asked.join(", ")),
+        format!(
+            "{backend}/{server}: no load balancer has a backend of that name (asked: {})",
+            asked.join(", ")
+        ),
         "correct [[load_balancer]] or `backend` in the cloud description; then plan again",
         vec![],
     )
@@ -134,8 +146,9 @@ pub(crate) async fn drain(
     server: &str,
     others_up_min: u32,
 ) -> Attempted {
-    let mut balancers =
-        Balancer::open(attempt.cloud, backend).await.map_err(|trouble| trouble.outcome(attempt.order.taken_up))?;
+    let mut balancers = Balancer::open(attempt.cloud, backend)
+        .await
+        .map_err(|trouble| trouble.outcome(attempt.order.taken_up))?;
     if balancers.is_empty() {
         return Err(nowhere(attempt, backend, server));
     }
@@ -229,7 +242,8 @@ async fn may_be_drained(
                 vec![evidence(balancer, backend, &servers)],
             ));
         }
-        attempt.say(format!("waiting until {others_up_min} other servers of {backend} are up ({others} are)"));
+        attempt
+            .say(format!("waiting until {others_up_min} other servers of {backend} are up ({others} are)"));
         attempt.pause(Duration::from_millis(500)).await;
     }
 }
@@ -261,8 +275,9 @@ async fn give_up(
 
 /// Gives a server back to its backend, everywhere, and waits until it is up.
 pub(crate) async fn undrain(attempt: &Attempt<'_>, backend: &BackendName, server: &str) -> Attempted {
-    let mut balancers =
-        Balancer::open(attempt.cloud, backend).await.map_err(|trouble| trouble.outcome(attempt.order.taken_up))?;
+    let mut balancers = Balancer::open(attempt.cloud, backend)
+        .await
+        .map_err(|trouble| trouble.outcome(attempt.order.taken_up))?;
     if balancers.is_empty() {
         return Err(nowhere(attempt, backend, server));
     }

@@ -99,7 +99,12 @@ pub(crate) struct Unit<'a> {
 }
 
 /// What a host has to know to report on a unit.
-pub(crate) fn wanted(cloud: &CloudDriver, daemon: &DaemonId, service: &ServiceName, unit: &str) -> serde_json::Value {
+pub(crate) fn wanted(
+    cloud: &CloudDriver,
+    daemon: &DaemonId,
+    service: &ServiceName,
+    unit: &str,
+) -> serde_json::Value {
     let distribution = cloud.catalog.services.get(service).map(|known| known.distribution.as_str());
     json!({
         "unit": unit,
@@ -196,7 +201,10 @@ impl Watch<'_, '_> {
         };
         let first = self.first.get_or_insert_with(|| report.clone());
         let trouble = if report.active == "failed" || (report.active == "inactive" && report.pid == 0) {
-            Some(format!("the unit is {} (result {}, exit status {})", report.active, report.result, report.exit_status))
+            Some(format!(
+                "the unit is {} (result {}, exit status {})",
+                report.active, report.result, report.exit_status
+            ))
         } else if report.restarts > first.restarts {
             Some(format!("systemd has restarted it {} times meanwhile", report.restarts - first.restarts))
         } else if first.pid != 0 && report.pid != first.pid {
@@ -272,7 +280,12 @@ fn describe(report: &UnitReport) -> String {
 }
 
 /// The outcome of a proof that failed, with the end of the daemon's log.
-async fn failed(attempt: &Attempt<'_>, claim: &Claim<'_>, seen: &str, mut evidence: Vec<Evidence>) -> Outcome {
+async fn failed(
+    attempt: &Attempt<'_>,
+    claim: &Claim<'_>,
+    seen: &str,
+    mut evidence: Vec<Evidence>,
+) -> Outcome {
     evidence.push(log(attempt, &claim.daemon.host, claim.unit).await);
     permanent(
         format!("{} is not proved to serve: {seen}", claim.daemon),
@@ -361,7 +374,11 @@ fn judge(records: &[ServiceRecord], version: Option<u32>, baseline: &mut BTreeMa
     if advanced.len() == counted { Advance::Seen(advanced.join(", ")) } else { Advance::Waiting }
 }
 
-async fn record(attempt: &Attempt<'_>, claim: &Claim<'_>, wanted: &RecordClaim<'_>) -> Result<String, Outcome> {
+async fn record(
+    attempt: &Attempt<'_>,
+    claim: &Claim<'_>,
+    wanted: &RecordClaim<'_>,
+) -> Result<String, Outcome> {
     let cloud = attempt.cloud;
     let service = cloud.service(wanted.service)?;
     let host = &claim.daemon.host;
@@ -438,7 +455,11 @@ mod tests {
     fn every_fresh_back_end_has_to_report_and_stale_ones_do_not() {
         let mut baseline = BTreeMap::new();
         let read = |a: u64, b: u64| {
-            [record("c@a", "3.19", a, Some(1)), record("c@b", "3.19", b, Some(2)), record("c@old", "3.1", 4, Some(9_999))]
+            [
+                record("c@a", "3.19", a, Some(1)),
+                record("c@b", "3.19", b, Some(2)),
+                record("c@old", "3.1", 4, Some(9_999)),
+            ]
         };
         assert_eq!(judge(&read(1, 1), None, &mut baseline), Advance::Waiting);
         assert_eq!(judge(&read(2, 1), None, &mut baseline), Advance::Waiting);

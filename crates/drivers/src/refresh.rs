@@ -52,10 +52,8 @@ async fn hangup(attempt: &Attempt<'_>, daemon: &DaemonId, service: &ServiceName,
             vec![log(attempt, host, unit).await],
         ));
     }
-    let sent: Signalled = channel
-        .ask("hangup", json!({"unit": unit}), ASK)
-        .await
-        .map_err(|trouble| trouble.outcome(true))?;
+    let sent: Signalled =
+        channel.ask("hangup", json!({"unit": unit}), ASK).await.map_err(|trouble| trouble.outcome(true))?;
     if sent.code != 0 {
         let argv = ["systemctl", "kill", "-s", "HUP", unit].map(str::to_owned);
         return Err(permanent(

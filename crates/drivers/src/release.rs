@@ -176,7 +176,12 @@ pub(crate) async fn switch(attempt: &Attempt<'_>, switch: &Switch<'_>) -> Attemp
         )),
         Ok(SwitchReport::Failed { why }) => {
             let evidence = vec![
-                command(host, &["systemctl".to_owned(), switch.unit.to_owned()], Some(finished.exit_code), &why),
+                command(
+                    host,
+                    &["systemctl".to_owned(), switch.unit.to_owned()],
+                    Some(finished.exit_code),
+                    &why,
+                ),
                 log(attempt, host, switch.unit).await,
             ];
             Err(permanent(

@@ -78,7 +78,10 @@ pub(crate) async fn check_upgrade(
         0 => Ok(Outcome::done(format!("{service}: all upgrade checks passed"))),
         1 => Ok(Outcome::done(format!("{service}: warning: {}", concerns(&finished.output, "Warning")))),
         2 => Err(permanent(
-            format!("the upgrade check of {service} on {host} failed: {}", concerns(&finished.output, "Failure")),
+            format!(
+                "the upgrade check of {service} on {host} failed: {}",
+                concerns(&finished.output, "Failure")
+            ),
             "do what the check's details say, then resume; nothing has been changed yet",
             vec![command(host, argv, Some(2), &finished.output)],
         )),
@@ -151,10 +154,7 @@ mod tests {
 
     #[test]
     fn concerns_are_read_from_the_table() {
-        assert_eq!(
-            concerns(TABLE, "Warning"),
-            "hw_machine_type unset: Some instances have no machine type."
-        );
+        assert_eq!(concerns(TABLE, "Warning"), "hw_machine_type unset: Some instances have no machine type.");
         assert_eq!(concerns(TABLE, "Failure"), "Service User Token: Service user token required.");
         assert_eq!(concerns("Traceback\nKeyError: x\n", "Failure"), "KeyError: x");
     }

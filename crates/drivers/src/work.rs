@@ -79,7 +79,8 @@ pub(crate) async fn perform(
             Ok(finished) => return finished,
             Err(Trouble::Connection(error)) if begun && !attempt.is_over() => {
                 // The work goes on without the connection.
-                attempt.say(format!("the connection to {host} is lost; the work there goes on, trying again"));
+                attempt
+                    .say(format!("the connection to {host} is lost; the work there goes on, trying again"));
                 tracing::info!(%host, %error, "reconnecting to remote work");
                 attempt.pause(RECONNECT).await;
             }
@@ -100,15 +101,17 @@ async fn converse(
     attempt.cloud.forget_reported(&mut channel, host, attempt.order).await?;
     let since = Instant::now();
     loop {
-        let seen: WorkState = channel
-            .ask("work_state", json!({"run_id": names.run, "attempt": names.attempt}), ASK)
-            .await?;
+        let seen: WorkState =
+            channel.ask("work_state", json!({"run_id": names.run, "attempt": names.attempt}), ASK).await?;
         match seen {
             WorkState::Finished { exit_code, output } => return Ok(Ok(Finished { exit_code, output })),
             WorkState::Died { output } if *begun => {
                 return Ok(Err(permanent(
                     format!("unit volutus-{} on {host} ended without a result: it was killed", names.attempt),
-                    format!("see `journalctl -u volutus-{}` on {host} (out of memory?), then resume", names.attempt),
+                    format!(
+                        "see `journalctl -u volutus-{}` on {host} (out of memory?), then resume",
+                        names.attempt
+                    ),
                     vec![command(host, &describe(program), None, &output)],
                 )));
             }
@@ -122,7 +125,9 @@ async fn converse(
                     if attempt.is_over() {
                         return Ok(Err(transient(
                             format!("{rival} on {host}, an earlier attempt at the same, still runs"),
-                            format!("wait for it, or stop it with `systemctl stop {rival}` on {host}; then resume"),
+                            format!(
+                                "wait for it, or stop it with `systemctl stop {rival}` on {host}; then resume"
+                            ),
                             vec![],
                         )));
                     }
@@ -154,7 +159,12 @@ async fn rival(channel: &mut Channel, names: &Names) -> Result<Option<String>, T
     channel.ask("work_rival", question, ASK).await
 }
 
-async fn begin(channel: &mut Channel, names: &Names, program: &Program, begun: &mut bool) -> Result<(), Trouble> {
+async fn begin(
+    channel: &mut Channel,
+    names: &Names,
+    program: &Program,
+    begun: &mut bool,
+) -> Result<(), Trouble> {
     let (argv, text) = match program {
         Program::Argv(argv) => (json!(argv), Value::Null),
         Program::Python(text) => (Value::Null, json!(text)),

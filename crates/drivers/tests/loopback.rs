@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use volutus_catalog::Catalog;
 use volutus_drivers::{CloudDriver, Hosts, SshError, SshFailureKind};
 use volutus_engine::ports::{Driver, Order};
+use volutus_model::Inventory;
 use volutus_model::name::{AttemptId, HostName, RunId, StepId};
 use volutus_model::outcome::{FailureClass, Outcome};
-use volutus_model::Inventory;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -182,7 +182,8 @@ async fn a_changed_host_key_is_refused() {
     let sshd = Sshd::start();
     let other = keygen(&sshd.path("other_key"));
     let key: Vec<&str> = other.split_whitespace().take(2).collect();
-    std::fs::write(sshd.path("known_hosts"), format!("[127.0.0.1]:{} {}\n", sshd.port, key.join(" "))).unwrap();
+    std::fs::write(sshd.path("known_hosts"), format!("[127.0.0.1]:{} {}\n", sshd.port, key.join(" ")))
+        .unwrap();
     assert_eq!(kind_of_failure(&sshd.hosts()).await, SshFailureKind::HostKeyChanged);
 }
 

@@ -89,9 +89,9 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
     })?;
     require(!state.status.is_final(), || "the run is at its end".to_owned())?;
     match event {
-        Event::RunCreated { plan } => require(*plan == state.plan, || {
-            format!("the journal is of plan {plan}, not of {}", state.plan)
-        }),
+        Event::RunCreated { plan } => {
+            require(*plan == state.plan, || format!("the journal is of plan {plan}, not of {}", state.plan))
+        }
         Event::RunTakenUp { .. } => Ok(()),
         Event::StageStarted { stage } => start_stage(state, index, stage),
         Event::StageCompleted { stage } => complete_stage(state, index, stage),
@@ -161,16 +161,13 @@ fn turn(state: &mut RunState, from: &[RunStatus], to: RunStatus) -> Result<(), S
 }
 
 fn known_step<'a>(index: &'a PlanIndex, step: &StepId) -> Result<(usize, &'a Step), String> {
-    let position = index
-        .step_position(step)
-        .ok_or_else(|| format!("step `{step}` is not in the plan"))?;
+    let position = index.step_position(step).ok_or_else(|| format!("step `{step}` is not in the plan"))?;
     Ok((position, index.step(position)))
 }
 
 fn start_stage(state: &mut RunState, index: &PlanIndex, stage: &StageId) -> Result<(), String> {
-    let position = index
-        .stage_position(stage)
-        .ok_or_else(|| format!("stage `{stage}` is not in the plan"))?;
+    let position =
+        index.stage_position(stage).ok_or_else(|| format!("stage `{stage}` is not in the plan"))?;
     let node = &index.stages[position];
     require(state.status == RunStatus::Running, || "no stage starts now".to_owned())?;
     require(!node.held || state.finalize_allowed, || format!("stage `{stage}` waits for finalize"))?;
@@ -181,9 +178,8 @@ fn start_stage(state: &mut RunState, index: &PlanIndex, stage: &StageId) -> Resu
 }
 
 fn complete_stage(state: &mut RunState, index: &PlanIndex, stage: &StageId) -> Result<(), String> {
-    let position = index
-        .stage_position(stage)
-        .ok_or_else(|| format!("stage `{stage}` is not in the plan"))?;
+    let position =
+        index.stage_position(stage).ok_or_else(|| format!("stage `{stage}` is not in the plan"))?;
     require(state.stages_started.contains(stage), || format!("stage `{stage}` has not started"))?;
     let open = index.stage(position).steps.iter().find(|s| state.step(&s.id) != StepStatus::Completed);
     if let Some(open) = open {
@@ -251,16 +247,14 @@ fn start_attempt(
 }
 
 fn take_up_attempt(state: &mut RunState, attempt: &AttemptId) -> Result<(), String> {
-    let known = state
-        .attempts
-        .get_mut(attempt)
-        .ok_or_else(|| format!("attempt {attempt} was never made"))?;
+    let known = state.attempts.get_mut(attempt).ok_or_else(|| format!("attempt {attempt} was never made"))?;
     require(matches!(known.outcome, None | Some(Outcome::Unknown { .. })), || {
         format!("the outcome of attempt {attempt} is known")
     })?;
     match known.list {
         ActionList::Actions => {
-            let Some(StepStatus::Running { action, attempt: current }) = state.steps.get_mut(&known.step) else {
+            let Some(StepStatus::Running { action, attempt: current }) = state.steps.get_mut(&known.step)
+            else {
                 return Err(format!("step `{}` does not run", known.step));
             };
             let free = current.as_ref().is_none_or(|current| current == attempt);
@@ -282,10 +276,7 @@ fn finish_attempt(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), String> {
-    let known = state
-        .attempts
-        .get_mut(attempt)
-        .ok_or_else(|| format!("attempt {attempt} was never made"))?;
+    let known = state.attempts.get_mut(attempt).ok_or_else(|| format!("attempt {attempt} was never made"))?;
     require(known.outcome.is_none(), || format!("attempt {attempt} has its outcome already"))?;
     if known.list == ActionList::Actions {
         let Some(StepStatus::Running { action, attempt: current }) = state.steps.get_mut(&known.step) else {
@@ -343,7 +334,9 @@ fn complete_roll(state: &mut RunState, index: &PlanIndex, at: Timestamp) -> Resu
     for (position, node) in index.stages.iter().enumerate() {
         let id = &index.stage(position).id;
         held |= node.held;
-        require(node.held || state.stages_completed.contains(id), || format!("stage `{id}` is not complete"))?;
+        require(node.held || state.stages_completed.contains(id), || {
+            format!("stage `{id}` is not complete")
+        })?;
     }
     state.rolled_at = Some(at);
     if held {

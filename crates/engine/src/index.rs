@@ -64,8 +64,7 @@ impl PlanIndex {
     /// [`Error::PlanUnsound`] where an id is used twice, an edge leads to nothing, edges form a
     /// circle, or a limit of 0 would let nothing happen: such a plan would never end.
     pub fn new(plan: Arc<Plan>) -> Result<Self, Error> {
-        Self::build(Arc::clone(&plan))
-            .map_err(|why| Error::PlanUnsound { plan: plan.id.clone(), why })
+        Self::build(Arc::clone(&plan)).map_err(|why| Error::PlanUnsound { plan: plan.id.clone(), why })
     }
 
     fn build(plan: Arc<Plan>) -> Result<Self, String> {
@@ -130,7 +129,9 @@ impl PlanIndex {
 
     fn measure_tails(&mut self) -> Result<(), String> {
         let order = topological(self.stages.len(), |i| &self.stages[i].after, |i| &self.stages[i].unlocks)
-            .map_err(|at| format!("stages come after each other in a circle through `{}`", self.stage(at).id))?;
+            .map_err(|at| {
+                format!("stages come after each other in a circle through `{}`", self.stage(at).id)
+            })?;
         for position in &order {
             let held = self.stage(*position).held
                 || self.stages[*position].after.iter().any(|before| self.stages[*before].held);

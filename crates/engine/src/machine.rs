@@ -182,7 +182,12 @@ impl Machine {
     #[must_use]
     pub fn steps_under_way(&self) -> Vec<StepId> {
         let giving_back = self.progress.give_back.iter().filter(|(_, back)| back.open).map(|(step, _)| step);
-        self.progress.running.iter().chain(giving_back).map(|step| self.index.step(*step).id.clone()).collect()
+        self.progress
+            .running
+            .iter()
+            .chain(giving_back)
+            .map(|step| self.index.step(*step).id.clone())
+            .collect()
     }
 
     /// Attempts without an outcome.

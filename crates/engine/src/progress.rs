@@ -266,7 +266,9 @@ impl Progress {
         self.due.insert(step);
         self.tries.remove(&step);
         // Somebody has looked since: an attempt whose outcome was lost may be sought afresh.
-        for attempt in self.latest.range((step, ActionList::Actions, 0)..=(step, ActionList::Actions, u32::MAX)) {
+        for attempt in
+            self.latest.range((step, ActionList::Actions, 0)..=(step, ActionList::Actions, u32::MAX))
+        {
             self.unknowns.remove(attempt.1);
         }
     }
@@ -307,12 +309,23 @@ impl Progress {
         }
     }
 
-    fn place_of(&self, index: &PlanIndex, state: &RunState, attempt: &AttemptId) -> Option<(usize, ActionList)> {
+    fn place_of(
+        &self,
+        index: &PlanIndex,
+        state: &RunState,
+        attempt: &AttemptId,
+    ) -> Option<(usize, ActionList)> {
         let known = state.attempts.get(attempt)?;
         Some((index.step_position(&known.step)?, known.list))
     }
 
-    fn attempt_finished(&mut self, index: &PlanIndex, state: &RunState, attempt: &AttemptId, outcome: &Outcome) {
+    fn attempt_finished(
+        &mut self,
+        index: &PlanIndex,
+        state: &RunState,
+        attempt: &AttemptId,
+        outcome: &Outcome,
+    ) {
         let Some((step, list)) = self.place_of(index, state, attempt) else { return };
         self.open.remove(attempt);
         if let Outcome::Unknown { .. } = outcome {

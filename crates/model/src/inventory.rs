@@ -321,11 +321,8 @@ impl Inventory {
                 return refuse(format!("daemon `{id}` is declared twice, by two roles of its host"));
             }
         }
-        for host in self
-            .load_balancers
-            .iter()
-            .map(|lb| &lb.host)
-            .chain(self.databases.iter().map(|db| &db.host))
+        for host in
+            self.load_balancers.iter().map(|lb| &lb.host).chain(self.databases.iter().map(|db| &db.host))
         {
             if !hosts.contains(host) {
                 return refuse(format!(
@@ -337,9 +334,7 @@ impl Inventory {
     }
 
     /// Every declared daemon with its host and its declaration, ordered as declared.
-    pub fn daemons(
-        &self,
-    ) -> impl Iterator<Item = (DaemonId, &HostDeclaration, &DaemonDeclaration)> + '_ {
+    pub fn daemons(&self) -> impl Iterator<Item = (DaemonId, &HostDeclaration, &DaemonDeclaration)> + '_ {
         let roles: BTreeMap<&HostName, &Role> = self.roles.iter().map(|r| (&r.name, r)).collect();
         self.hosts.iter().flat_map(move |host| {
             let declared: Vec<_> = host
@@ -433,8 +428,7 @@ roles = ["api"]
     #[test]
     fn one_backend_or_several() {
         let inventory = Inventory::parse(CLOUD).unwrap();
-        let counts: Vec<usize> =
-            inventory.daemons().map(|(_, _, daemon)| daemon.backends.len()).collect();
+        let counts: Vec<usize> = inventory.daemons().map(|(_, _, daemon)| daemon.backends.len()).collect();
         assert_eq!(counts, [2, 1]);
         let text = toml::to_string(&inventory).unwrap();
         assert_eq!(Inventory::parse(&text).unwrap(), inventory);

@@ -273,10 +273,7 @@ impl PackageVersion {
     }
 
     fn key(&self) -> (Vec<u64>, &str) {
-        let digits_end = self
-            .0
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(self.0.len());
+        let digits_end = self.0.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.0.len());
         let (release, rest) = self.0.split_at(digits_end);
         let numbers = release.split('.').filter_map(|n| n.parse().ok()).collect();
         (numbers, rest)

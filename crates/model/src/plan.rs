@@ -467,7 +467,9 @@ impl Action {
             Self::Watch { seconds } => format!("watch for {seconds} s"),
             Self::StageRelease { host, series, .. } => format!("stage {series} on {host}"),
             Self::CheckUpgrade { service, host, .. } => format!("upgrade check of {service} on {host}"),
-            Self::SnapshotDatabase { service, host, .. } => format!("snapshot of {service}'s databases on {host}"),
+            Self::SnapshotDatabase { service, host, .. } => {
+                format!("snapshot of {service}'s databases on {host}")
+            }
             Self::MigrateSchema { service, phase, .. } => match phase {
                 SchemaPhase::Expand => format!("expand {service}'s schema"),
                 SchemaPhase::OnlineDataMigrations => format!("online data migrations of {service}"),

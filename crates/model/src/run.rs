@@ -153,9 +153,6 @@ impl RunState {
 
     /// Steps that are under way.
     pub fn running(&self) -> impl Iterator<Item = &StepId> {
-        self.steps
-            .iter()
-            .filter(|(_, status)| matches!(status, StepStatus::Running { .. }))
-            .map(|(id, _)| id)
+        self.steps.iter().filter(|(_, status)| matches!(status, StepStatus::Running { .. })).map(|(id, _)| id)
     }
 }

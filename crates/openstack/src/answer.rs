@@ -47,10 +47,7 @@ impl Answer {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| Error::Body {
             request: self.request.clone(),
-            why: format!(
-                "the answer (status {}) is not as expected: {error}",
-                self.status
-            ),
+            why: format!("the answer (status {}) is not as expected: {error}", self.status),
             beginning: self.beginning(),
         })
     }
@@ -62,14 +59,11 @@ impl Answer {
     /// [`Error::Body`] where it is not there or of another shape.
     pub fn part<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
         let mut whole: Value = self.json()?;
-        let part = whole
-            .get_mut(key)
-            .map(Value::take)
-            .ok_or_else(|| Error::Body {
-                request: self.request.clone(),
-                why: format!("the answer has no `{key}`"),
-                beginning: self.beginning(),
-            })?;
+        let part = whole.get_mut(key).map(Value::take).ok_or_else(|| Error::Body {
+            request: self.request.clone(),
+            why: format!("the answer has no `{key}`"),
+            beginning: self.beginning(),
+        })?;
         serde_json::from_value(part).map_err(|error| Error::Body {
             request: self.request.clone(),
             why: format!("`{key}` of the answer is not as expected: {error}"),
@@ -102,8 +96,7 @@ impl Answer {
     /// The id that OpenStack gave the request, to find it in logs.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.header("x-openstack-request-id")
-            .or_else(|| self.header("x-compute-request-id"))
+        self.header("x-openstack-request-id").or_else(|| self.header("x-compute-request-id"))
     }
 
     /// The beginning of the body, in one line.
@@ -127,20 +120,15 @@ impl Answer {
     /// `{"message"}` (glance's middleware).
     #[must_use]
     pub fn message(&self) -> String {
-        let found = serde_json::from_slice::<Value>(&self.body)
-            .ok()
-            .and_then(|body| {
-                let direct = body
-                    .get("message")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned);
-                direct.or_else(|| {
-                    let first = body.as_object()?.values().next()?;
-                    let inner = first.get(0).unwrap_or(first);
-                    let text = inner.get("message").or_else(|| inner.get("detail"))?;
-                    text.as_str().map(str::to_owned)
-                })
-            });
+        let found = serde_json::from_slice::<Value>(&self.body).ok().and_then(|body| {
+            let direct = body.get("message").and_then(Value::as_str).map(str::to_owned);
+            direct.or_else(|| {
+                let first = body.as_object()?.values().next()?;
+                let inner = first.get(0).unwrap_or(first);
+                let text = inner.get("message").or_else(|| inner.get("detail"))?;
+                text.as_str().map(str::to_owned)
+            })
+        });
         let mut message = found.unwrap_or_else(|| self.beginning());
         if let Some(id) = self.request_id() {
             message = format!("{message} ({id})");
@@ -166,15 +154,9 @@ mod tests {
     #[test]
     fn messages_of_every_service_are_found() {
         for (body, message) in [
-            (
-                r#"{"error":{"code":401,"message":"no","title":"Unauthorized"}}"#,
-                "no",
-            ),
+            (r#"{"error":{"code":401,"message":"no","title":"Unauthorized"}}"#, "no"),
             (r#"{"badRequest":{"code":400,"message":"bad"}}"#, "bad"),
-            (
-                r#"{"NeutronError":{"type":"X","message":"gone","detail":""}}"#,
-                "gone",
-            ),
+            (r#"{"NeutronError":{"type":"X","message":"gone","detail":""}}"#, "gone"),
             (r#"{"errors":[{"status":404,"detail":"absent"}]}"#, "absent"),
             (r#"{"message":"plain"}"#, "plain"),
             ("<html>\n <b>503</b></html>", "<html> <b>503</b></html>"),
@@ -186,9 +168,7 @@ mod tests {
 
     #[test]
     fn a_status_that_is_not_expected_is_an_error_with_request_and_message() {
-        let error = answer(503, "Service Unavailable")
-            .expect_status(&[200, 204])
-            .unwrap_err();
+        let error = answer(503, "Service Unavailable").expect_status(&[200, 204]).unwrap_err();
         insta::assert_snapshot!(
             error,
             @"GET http://198.18.0.10:8774/v2.1/servers: status 503, expected 200 or 204: Service Unavailable"
@@ -203,9 +183,7 @@ mod tests {
 
     #[test]
     fn a_missing_part_is_named() {
-        let error = answer(200, "{\"other\": 1}")
-            .part::<Vec<u8>>("servers")
-            .unwrap_err();
+        let error = answer(200, "{\"other\": 1}").part::<Vec<u8>>("servers").unwrap_err();
         insta::assert_snapshot!(
             error,
             @r#"GET http://198.18.0.10:8774/v2.1/servers: the answer has no `servers`; the body begins with: {"other": 1}"#

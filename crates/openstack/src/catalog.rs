@@ -25,14 +25,8 @@ pub enum ServiceType {
 
 impl ServiceType {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Identity,
-        Self::Image,
-        Self::Compute,
-        Self::Network,
-        Self::Volume,
-        Self::Placement,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Identity, Self::Image, Self::Compute, Self::Network, Self::Volume, Self::Placement];
 
     /// The names under which catalogs have it, the official one first.
     #[must_use]
@@ -63,9 +57,7 @@ impl ServiceType {
     /// The service that a project implements.
     #[must_use]
     pub fn of_project(project: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|service| service.project() == project)
+        Self::ALL.into_iter().find(|service| service.project() == project)
     }
 
     /// The name in the header `OpenStack-API-Version`; `None` for services without
@@ -129,8 +121,7 @@ impl ServiceType {
 /// Whether a part of a path is a version: `v3`, `v2.1`.
 fn is_version(part: &str) -> bool {
     part.strip_prefix('v').is_some_and(|rest| {
-        rest.starts_with(|c: char| c.is_ascii_digit())
-            && rest.chars().all(|c| c.is_ascii_digit() || c == '.')
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().all(|c| c.is_ascii_digit() || c == '.')
     })
 }
 
@@ -169,16 +160,13 @@ pub(crate) fn find<'a>(
     region: Option<&str>,
 ) -> Option<&'a str> {
     service.names().iter().find_map(|name| {
-        catalog
-            .iter()
-            .filter(|entry| entry.kind == *name)
-            .find_map(|entry| {
-                let endpoint = entry.endpoints.iter().find(|endpoint| {
-                    let here = endpoint.region_id.as_deref().or(endpoint.region.as_deref());
-                    endpoint.interface == interface && (region.is_none() || region == here)
-                })?;
-                Some(endpoint.url.as_str())
-            })
+        catalog.iter().filter(|entry| entry.kind == *name).find_map(|entry| {
+            let endpoint = entry.endpoints.iter().find(|endpoint| {
+                let here = endpoint.region_id.as_deref().or(endpoint.region.as_deref());
+                endpoint.interface == interface && (region.is_none() || region == here)
+            })?;
+            Some(endpoint.url.as_str())
+        })
     })
 }
 
@@ -188,62 +176,26 @@ mod tests {
 
     fn roots(service: ServiceType, published: &str) -> (String, String) {
         let url = Url::parse(published).unwrap();
-        (
-            service.resource_root(&url).to_string(),
-            service.version_root(&url).to_string(),
-        )
+        (service.resource_root(&url).to_string(), service.version_root(&url).to_string())
     }
 
     #[test]
     fn roots_come_from_addresses_with_and_without_a_version() {
         for (service, published, resources, versions) in [
-            (
-                ServiceType::Network,
-                "http://h:9696",
-                "http://h:9696/v2.0",
-                "http://h:9696/",
-            ),
-            (
-                ServiceType::Image,
-                "http://h:9292/v2/",
-                "http://h:9292/v2",
-                "http://h:9292/",
-            ),
+            (ServiceType::Network, "http://h:9696", "http://h:9696/v2.0", "http://h:9696/"),
+            (ServiceType::Image, "http://h:9292/v2/", "http://h:9292/v2", "http://h:9292/"),
             (
                 ServiceType::Compute,
                 "http://h/compute/v2.1/abc",
                 "http://h/compute/v2.1/abc",
                 "http://h/compute/v2.1/",
             ),
-            (
-                ServiceType::Identity,
-                "http://h/identity",
-                "http://h/identity/v3",
-                "http://h/identity/v3/",
-            ),
-            (
-                ServiceType::Volume,
-                "http://h:8776/v3/abc",
-                "http://h:8776/v3/abc",
-                "http://h:8776/v3/",
-            ),
-            (
-                ServiceType::Placement,
-                "http://h:8778",
-                "http://h:8778/",
-                "http://h:8778/",
-            ),
-            (
-                ServiceType::Placement,
-                "http://h/placement",
-                "http://h/placement",
-                "http://h/placement/",
-            ),
+            (ServiceType::Identity, "http://h/identity", "http://h/identity/v3", "http://h/identity/v3/"),
+            (ServiceType::Volume, "http://h:8776/v3/abc", "http://h:8776/v3/abc", "http://h:8776/v3/"),
+            (ServiceType::Placement, "http://h:8778", "http://h:8778/", "http://h:8778/"),
+            (ServiceType::Placement, "http://h/placement", "http://h/placement", "http://h/placement/"),
         ] {
-            assert_eq!(
-                roots(service, published),
-                (resources.to_owned(), versions.to_owned())
-            );
+            assert_eq!(roots(service, published), (resources.to_owned(), versions.to_owned()));
         }
     }
 
@@ -259,14 +211,8 @@ mod tests {
             kind: "volumev3".to_owned(),
             endpoints: vec![endpoint("http://one", "one"), endpoint("http://two", "two")],
         }];
-        assert_eq!(
-            find(&catalog, ServiceType::Volume, "public", Some("two")),
-            Some("http://two")
-        );
-        assert_eq!(
-            find(&catalog, ServiceType::Volume, "public", None),
-            Some("http://one")
-        );
+        assert_eq!(find(&catalog, ServiceType::Volume, "public", Some("two")), Some("http://two"));
+        assert_eq!(find(&catalog, ServiceType::Volume, "public", None), Some("http://one"));
         assert_eq!(find(&catalog, ServiceType::Volume, "admin", None), None);
         assert_eq!(find(&catalog, ServiceType::Compute, "public", None), None);
     }

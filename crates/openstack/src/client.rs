@@ -82,9 +82,7 @@ impl Request {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("config", &self.shared.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
@@ -100,11 +98,8 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] where the `cacert` cannot be used.
     pub fn new(config: CloudConfig, timeout: Duration) -> Result<Self, Error> {
-        let refuse = |why: String| Error::Config {
-            file: config.file.clone(),
-            entry: config.entry.clone(),
-            why,
-        };
+        let refuse =
+            |why: String| Error::Config { file: config.file.clone(), entry: config.entry.clone(), why };
         let mut builder = reqwest::Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout)
@@ -115,22 +110,15 @@ impl Client {
             .user_agent(concat!("volutus/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(!config.verify);
         if let Some(path) = &config.cacert {
-            let pem = std::fs::read(path)
-                .map_err(|error| refuse(format!("cacert {}: {error}", path.display())))?;
+            let pem =
+                std::fs::read(path).map_err(|error| refuse(format!("cacert {}: {error}", path.display())))?;
             let certificates = Certificate::from_pem_bundle(&pem)
                 .map_err(|error| refuse(format!("cacert {}: {error}", path.display())))?;
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(|error| refuse(causes(&error)))?;
-        let shared = Shared {
-            config,
-            http,
-            timeout,
-            token: Mutex::new(None),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Shared { config, http, timeout, token: Mutex::new(None) };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The entry that this client speaks for.
@@ -176,8 +164,7 @@ impl Client {
         let mut url = ServiceType::Identity.resource_root(&self.shared.config.auth_url);
         url.set_path(&format!("{}/auth/tokens", url.path().trim_end_matches('/')));
         let body = Body::Json(token::request_body(&self.shared.config));
-        self.exchange(Method::POST, url, HeaderMap::new(), body)
-            .await
+        self.exchange(Method::POST, url, HeaderMap::new(), body).await
     }
 
     /// Uses this token from now on.
@@ -202,10 +189,7 @@ impl Client {
     /// Forgets the token, if it is still the one that was refused.
     async fn forget(&self, refused: &Arc<Token>) {
         let mut held = self.shared.token.lock().await;
-        if held
-            .as_ref()
-            .is_some_and(|token| Arc::ptr_eq(token, refused))
-        {
+        if held.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
             *held = None;
         }
     }
@@ -222,12 +206,7 @@ impl Client {
     /// The address of a service as the catalog has it.
     pub(crate) fn published(&self, token: &Token, service: ServiceType) -> Result<Url, Error> {
         let config = &self.shared.config;
-        let found = catalog::find(
-            &token.catalog,
-            service,
-            &config.interface,
-            config.region.as_deref(),
-        );
+        let found = catalog::find(&token.catalog, service, &config.interface, config.region.as_deref());
         found.and_then(|url| Url::parse(url).ok()).ok_or_else(|| {
             let mut known: Vec<String> = Vec::new();
             for entry in &token.catalog {
@@ -240,11 +219,7 @@ impl Client {
                 service_type: service.names().join(" or "),
                 interface: config.interface.clone(),
                 region: config.region.clone(),
-                known: if known.is_empty() {
-                    vec!["nothing".to_owned()]
-                } else {
-                    known
-                },
+                known: if known.is_empty() { vec!["nothing".to_owned()] } else { known },
             }
         })
     }
@@ -257,10 +232,7 @@ impl Client {
     pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
         let answer = self.attempt(request).await?;
         if answer.status == 401 {
-            tracing::debug!(
-                request = answer.request,
-                "token refused; asking for a new one"
-            );
+            tracing::debug!(request = answer.request, "token refused; asking for a new one");
             return self.attempt(request).await;
         }
         Ok(answer)
@@ -273,16 +245,10 @@ impl Client {
     /// As for [`Client::request`].
     pub async fn attempt(&self, request: &Request) -> Result<Answer, Error> {
         let token = self.token().await?;
-        let root = request
-            .service
-            .resource_root(&self.published(&token, request.service)?);
+        let root = request.service.resource_root(&self.published(&token, request.service)?);
         let url = join(&root, &request.path);
-        let answer = self.exchange(
-            request.method.clone(),
-            url,
-            headers(request, &token)?,
-            request.body.clone(),
-        );
+        let answer =
+            self.exchange(request.method.clone(), url, headers(request, &token)?, request.body.clone());
         let answer = answer.await?;
         if answer.status == 401 {
             self.forget(&token).await;
@@ -317,9 +283,7 @@ impl Client {
         builder = match body {
             Body::Empty => builder,
             Body::Json(value) => builder.json(&value),
-            Body::Bytes(bytes) => builder
-                .header("content-type", "application/octet-stream")
-                .body(bytes),
+            Body::Bytes(bytes) => builder.header("content-type", "application/octet-stream").body(bytes),
         };
         let mut response = builder.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
@@ -335,13 +299,7 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
-            request: name,
-            status,
-            headers,
-            body,
-            elapsed: started.elapsed(),
-        })
+        Ok(Answer { request: name, status, headers, body, elapsed: started.elapsed() })
     }
 }
 
@@ -357,12 +315,11 @@ fn join(root: &Url, path: &str) -> Url {
 }
 
 fn token_header(token: &Token) -> Result<HeaderValue, Error> {
-    let mut value =
-        HeaderValue::from_str(token.secret.expose_secret()).map_err(|_| Error::Body {
-            request: "POST /v3/auth/tokens".to_owned(),
-            why: "the token has characters that no header may have".to_owned(),
-            beginning: "(left out)".to_owned(),
-        })?;
+    let mut value = HeaderValue::from_str(token.secret.expose_secret()).map_err(|_| Error::Body {
+        request: "POST /v3/auth/tokens".to_owned(),
+        why: "the token has characters that no header may have".to_owned(),
+        beginning: "(left out)".to_owned(),
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -374,10 +331,7 @@ fn headers(request: &Request, token: &Token) -> Result<HeaderMap, Error> {
     if request.own_token_as_subject {
         headers.insert("x-subject-token", token_header(token)?);
     }
-    if let Some((version, name)) = request
-        .microversion
-        .zip(request.service.microversion_name())
-    {
+    if let Some((version, name)) = request.microversion.zip(request.service.microversion_name()) {
         let value = HeaderValue::from_str(&format!("{name} {version}"));
         let value = value.map_err(|_| Error::Body {
             request: format!("{} {}", request.method, request.path),

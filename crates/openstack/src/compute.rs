@@ -213,8 +213,7 @@ impl Compute<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn disable_service(self, id: &str, reason: &str) -> Result<Service, Error> {
-        self.update_service(id, json!({"status": "disabled", "disabled_reason": reason}))
-            .await
+        self.update_service(id, json!({"status": "disabled", "disabled_reason": reason})).await
     }
 
     /// Lets new instances onto a compute host again.
@@ -227,11 +226,7 @@ impl Compute<'_> {
 
     async fn update_service(self, id: &str, body: Value) -> Result<Service, Error> {
         let request = Self::build(Method::PUT, format!("/os-services/{}", quote(id))).json(body);
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[200])?
-            .part("service")
+        self.0.request(&request).await?.expect_status(&[200])?.part("service")
     }
 
     /// The instances of all projects that a filter lets through; for administrators.
@@ -257,11 +252,7 @@ impl Compute<'_> {
             if all {
                 path.push_str("&all_tenants=1");
             }
-            let wanted = [
-                ("host", &filter.host),
-                ("status", &filter.status),
-                ("name", &filter.name),
-            ];
+            let wanted = [("host", &filter.host), ("status", &filter.status), ("name", &filter.name)];
             for (key, value) in wanted {
                 if let Some(value) = value {
                     path.push_str(&format!("&{key}={}", quote(value)));
@@ -291,11 +282,7 @@ impl Compute<'_> {
     /// See [`Error`].
     pub async fn create_server(self, server: &NewServer) -> Result<Server, Error> {
         let request = Self::build(Method::POST, "/servers").json(server.body());
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[202])?
-            .part("server")
+        self.0.request(&request).await?.expect_status(&[202])?.part("server")
     }
 
     /// An instance; `None` where there is none of that id.
@@ -305,11 +292,7 @@ impl Compute<'_> {
     pub async fn server(self, id: &str) -> Result<Option<Server>, Error> {
         let request = Self::build(Method::GET, format!("/servers/{}", quote(id)));
         let answer = self.0.request(&request).await?.expect_status(&[200, 404])?;
-        if answer.status == 404 {
-            Ok(None)
-        } else {
-            answer.part("server").map(Some)
-        }
+        if answer.status == 404 { Ok(None) } else { answer.part("server").map(Some) }
     }
 
     /// Asks for the deletion of an instance; `false` where there was none.
@@ -318,13 +301,7 @@ impl Compute<'_> {
     /// See [`Error`].
     pub async fn delete_server(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/servers/{}", quote(id)));
-        Ok(self
-            .0
-            .request(&request)
-            .await?
-            .expect_status(&[204, 404])?
-            .status
-            == 204)
+        Ok(self.0.request(&request).await?.expect_status(&[204, 404])?.status == 204)
     }
 
     /// The flavor of that name.
@@ -332,10 +309,7 @@ impl Compute<'_> {
     /// # Errors
     /// [`Error::Name`] where there is not exactly one; else see [`Error`].
     pub async fn flavor(self, name: &str) -> Result<Flavor, Error> {
-        let answer = self
-            .0
-            .request(&Self::build(Method::GET, "/flavors/detail"))
-            .await?;
+        let answer = self.0.request(&Self::build(Method::GET, "/flavors/detail")).await?;
         let mut flavors: Vec<Flavor> = answer.expect_status(&[200])?.part("flavors")?;
         flavors.retain(|flavor| flavor.name == name);
         self.0.only("flavor", name, flavors)
@@ -363,12 +337,7 @@ impl Compute<'_> {
 
 impl Client {
     /// The one thing of that name.
-    pub(crate) fn only<T>(
-        &self,
-        what: &'static str,
-        name: &str,
-        mut found: Vec<T>,
-    ) -> Result<T, Error> {
+    pub(crate) fn only<T>(&self, what: &'static str, name: &str, mut found: Vec<T>) -> Result<T, Error> {
         match (found.pop(), found.len()) {
             (Some(one), 0) => Ok(one),
             (popped, rest) => Err(Error::Name {

@@ -107,37 +107,22 @@ impl CloudConfig {
             Some(path) => path.to_owned(),
             None => find_file(entry)?,
         };
-        let refuse = |why: String| Error::Config {
-            file: file.clone(),
-            entry: entry.to_owned(),
-            why,
-        };
+        let refuse = |why: String| Error::Config { file: file.clone(), entry: entry.to_owned(), why };
         let mut clouds = read_clouds(&file).map_err(refuse)?;
         let secure = file.with_file_name("secure.yaml");
         if secure.is_file() {
-            let more = read_clouds(&secure)
-                .map_err(|why| refuse(format!("secure.yaml beside it: {why}")))?;
+            let more = read_clouds(&secure).map_err(|why| refuse(format!("secure.yaml beside it: {why}")))?;
             merge(&mut clouds, more);
         }
         let known: Vec<&str> = clouds.keys().map(String::as_str).collect();
         let Some(settings) = clouds.get(entry).and_then(Value::as_object) else {
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            return Err(refuse(format!(
-                "there is no such entry; the file has: {known}"
-            )));
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(refuse(format!("there is no such entry; the file has: {known}")));
         };
         Self::from_settings(&file, entry, settings).map_err(refuse)
     }
 
-    fn from_settings(
-        file: &Path,
-        entry: &str,
-        settings: &Map<String, Value>,
-    ) -> Result<Self, String> {
+    fn from_settings(file: &Path, entry: &str, settings: &Map<String, Value>) -> Result<Self, String> {
         let empty = Map::new();
         let auth_settings = match settings.get("auth") {
             Some(auth) => auth.as_object().ok_or("`auth` is not a mapping")?,
@@ -146,12 +131,10 @@ impl CloudConfig {
         let auth_url = text(auth_settings, "auth_url")?.ok_or(
             "auth.auth_url is missing (entries that only name a `profile` or `vendor` are not supported)",
         )?;
-        let auth_url = Url::parse(&auth_url)
-            .map_err(|error| format!("auth.auth_url `{auth_url}`: {error}"))?;
+        let auth_url =
+            Url::parse(&auth_url).map_err(|error| format!("auth.auth_url `{auth_url}`: {error}"))?;
         if !matches!(auth_url.scheme(), "http" | "https") {
-            return Err(format!(
-                "auth.auth_url `{auth_url}` is neither http nor https"
-            ));
+            return Err(format!("auth.auth_url `{auth_url}` is neither http nor https"));
         }
         let (auth, scope) = read_auth(settings, auth_settings)?;
         let mut verify = flag(settings, "verify")?.unwrap_or(true);
@@ -170,9 +153,7 @@ impl CloudConfig {
             .unwrap_or_else(|| "public".to_owned());
         let interface = interface.trim_end_matches("URL").to_owned();
         if !matches!(interface.as_str(), "public" | "internal" | "admin") {
-            return Err(format!(
-                "interface `{interface}` is none of public, internal, admin"
-            ));
+            return Err(format!("interface `{interface}` is none of public, internal, admin"));
         }
         Ok(Self {
             entry: entry.to_owned(),
@@ -191,11 +172,7 @@ impl CloudConfig {
     #[must_use]
     pub fn who(&self) -> String {
         let user = match &self.auth {
-            Auth::Password {
-                username,
-                user_domain,
-                ..
-            } => {
+            Auth::Password { username, user_domain, .. } => {
                 format!("user {username} of domain {}", user_domain.as_str())
             }
             Auth::ApplicationCredentialId { id, .. } => format!("application credential {id}"),
@@ -235,38 +212,24 @@ fn find_file(entry: &str) -> Result<PathBuf, Error> {
         Some(place) => Ok(place.clone()),
         None => Err(Error::NoConfig {
             entry: entry.to_owned(),
-            searched: places
-                .iter()
-                .map(|place| place.display().to_string())
-                .collect(),
+            searched: places.iter().map(|place| place.display().to_string()).collect(),
         }),
     }
 }
 
 /// The `clouds` of a file, by entry.
 fn read_clouds(file: &Path) -> Result<Map<String, Value>, String> {
-    let size = fs::metadata(file)
-        .map_err(|error| format!("the file cannot be read: {error}"))?
-        .len();
+    let size = fs::metadata(file).map_err(|error| format!("the file cannot be read: {error}"))?.len();
     if size > FILE_BYTES_MAX {
-        return Err(format!(
-            "the file has {size} bytes; a clouds.yaml is never that large"
-        ));
+        return Err(format!("the file has {size} bytes; a clouds.yaml is never that large"));
     }
-    let yaml =
-        fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let yaml = fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
     // The parser's own messages would quote the lines around a mistake, passwords included.
     let options = serde_saphyr::options! { with_snippet: false };
-    let mut whole: Value =
-        serde_saphyr::from_str_with_options(&yaml, options).map_err(|error| {
-            let place = error
-                .location()
-                .map(|at| format!("line {}, column {}: ", at.line(), at.column()));
-            format!(
-                "{}it is not YAML that makes sense",
-                place.unwrap_or_default()
-            )
-        })?;
+    let mut whole: Value = serde_saphyr::from_str_with_options(&yaml, options).map_err(|error| {
+        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        format!("{}it is not YAML that makes sense", place.unwrap_or_default())
+    })?;
     match whole.get_mut("clouds").map(Value::take) {
         Some(Value::Object(clouds)) => Ok(clouds),
         Some(_) => Err("`clouds` is not a mapping".to_owned()),
@@ -286,19 +249,10 @@ fn merge(base: &mut Map<String, Value>, more: Map<String, Value>) {
     }
 }
 
-fn read_auth(
-    settings: &Map<String, Value>,
-    auth: &Map<String, Value>,
-) -> Result<(Auth, Scope), String> {
+fn read_auth(settings: &Map<String, Value>, auth: &Map<String, Value>) -> Result<(Auth, Scope), String> {
     let kind = text(settings, "auth_type")?.unwrap_or_else(|| {
-        let credential = auth
-            .keys()
-            .any(|key| key.starts_with("application_credential"));
-        if credential {
-            "v3applicationcredential".to_owned()
-        } else {
-            "password".to_owned()
-        }
+        let credential = auth.keys().any(|key| key.starts_with("application_credential"));
+        if credential { "v3applicationcredential".to_owned() } else { "password".to_owned() }
     });
     let need = |key: &str| text(auth, key)?.ok_or_else(|| format!("auth.{key} is missing"));
     let user_domain = domain(auth, "user_domain")?;
@@ -314,14 +268,7 @@ fn read_auth(
                 },
             };
             let password = SecretString::from(need("password")?);
-            Ok((
-                Auth::Password {
-                    username: need("username")?,
-                    user_domain,
-                    password,
-                },
-                scope,
-            ))
+            Ok((Auth::Password { username: need("username")?, user_domain, password }, scope))
         }
         "v3applicationcredential" => {
             let secret = SecretString::from(need("application_credential_secret")?);
@@ -336,9 +283,9 @@ fn read_auth(
             };
             Ok((auth, Scope::OfCredential))
         }
-        other => Err(format!(
-            "auth_type `{other}` is not supported; use password or v3applicationcredential"
-        )),
+        other => {
+            Err(format!("auth_type `{other}` is not supported; use password or v3applicationcredential"))
+        }
     }
 }
 
@@ -368,11 +315,7 @@ fn text(settings: &Map<String, Value>, key: &str) -> Result<Option<String>, Stri
 }
 
 fn flag(settings: &Map<String, Value>, key: &str) -> Result<Option<bool>, String> {
-    match text(settings, key)?
-        .as_deref()
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
+    match text(settings, key)?.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None => Ok(None),
         Some("true" | "yes" | "on" | "1") => Ok(Some(true)),
         Some("false" | "no" | "off" | "0") => Ok(Some(false)),
@@ -390,11 +333,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clouds.yaml");
         fs::write(&file, yaml).unwrap();
-        CloudConfig::load(Some(&file), entry).map_err(|error| {
-            error
-                .to_string()
-                .replace(&folder.path().display().to_string(), "DIR")
-        })
+        CloudConfig::load(Some(&file), entry)
+            .map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "DIR"))
     }
 
     const GOOD: &str = "
@@ -421,16 +361,11 @@ clouds:
     #[test]
     fn a_password_entry_is_read() {
         let config = load(GOOD, "lab-admin").unwrap();
-        assert_eq!(
-            config.who(),
-            "user admin of domain Default for project admin"
-        );
+        assert_eq!(config.who(), "user admin of domain Default for project admin");
         assert_eq!(config.region.as_deref(), Some("RegionOne"));
         assert_eq!(config.interface, "internal");
         assert!(!config.verify);
-        let Auth::Password { password, .. } = &config.auth else {
-            panic!("{config:?}")
-        };
+        let Auth::Password { password, .. } = &config.auth else { panic!("{config:?}") };
         assert_eq!(password.expose_secret(), "12345");
         assert!(!format!("{config:?}").contains("12345"));
     }
@@ -464,11 +399,7 @@ clouds:
         let file = folder.path().join("clouds.yaml");
         let open = "clouds: {a: {auth: {auth_url: 'http://h', username: u, project_name: p}}}";
         fs::write(&file, open).unwrap();
-        fs::write(
-            folder.path().join("secure.yaml"),
-            "clouds: {a: {auth: {password: s}}}",
-        )
-        .unwrap();
+        fs::write(folder.path().join("secure.yaml"), "clouds: {a: {auth: {password: s}}}").unwrap();
         let config = CloudConfig::load(Some(&file), "a").unwrap();
         assert!(matches!(config.auth, Auth::Password { .. }));
     }

@@ -36,9 +36,7 @@ pub enum Error {
         elapsed_ms: u64,
     },
     /// Keystone refused the credentials.
-    #[error(
-        "{auth_url} refused the credentials of cloud entry `{entry}` ({who}): {status} {message}"
-    )]
+    #[error("{auth_url} refused the credentials of cloud entry `{entry}` ({who}): {status} {message}")]
     Unauthorized {
         /// The clouds.yaml entry.
         entry: String,
@@ -108,11 +106,7 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn list(statuses: &[u16]) -> String {
-    statuses
-        .iter()
-        .map(u16::to_string)
-        .collect::<Vec<_>>()
-        .join(" or ")
+    statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 impl Error {
@@ -126,11 +120,11 @@ impl Error {
                  one of these places"
                     .to_owned()
             }
-            Self::Unreachable {
-                timed_out: true, ..
-            } => "see whether the address answers from this machine (curl -m 10 ADDRESS), and \
+            Self::Unreachable { timed_out: true, .. } => {
+                "see whether the address answers from this machine (curl -m 10 ADDRESS), and \
                  whether the service behind it hangs"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Unreachable { .. } => {
                 "see whether the address is right and answers from this machine (curl -m 10 \
                  ADDRESS); for TLS, whether `cacert` of the clouds.yaml entry is the right one"
@@ -160,9 +154,7 @@ impl Error {
                 format!("create the {what}, or name another one in the cloud description")
             }
             Self::Name { what, .. } => {
-                format!(
-                    "names of this {what} must be unique for Volutus to choose one: rename the others"
-                )
+                format!("names of this {what} must be unique for Volutus to choose one: rename the others")
             }
         }
     }

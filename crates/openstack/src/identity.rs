@@ -41,10 +41,6 @@ impl Identity<'_> {
     /// See [`Error`].
     pub async fn services(self) -> Result<Vec<Service>, Error> {
         let request = Request::new(Method::GET, ServiceType::Identity, "/services");
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[200])?
-            .part("services")
+        self.0.request(&request).await?.expect_status(&[200])?.part("services")
     }
 }

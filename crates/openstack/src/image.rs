@@ -64,12 +64,6 @@ impl Images<'_> {
     /// See [`Error`].
     pub async fn delete_image(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/images/{}", quote(id)));
-        Ok(self
-            .0
-            .request(&request)
-            .await?
-            .expect_status(&[204, 404])?
-            .status
-            == 204)
+        Ok(self.0.request(&request).await?.expect_status(&[204, 404])?.status == 204)
     }
 }

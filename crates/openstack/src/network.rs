@@ -107,8 +107,7 @@ impl Networking<'_> {
     /// # Errors
     /// [`Error::Name`] where there is not exactly one; else see [`Error`].
     pub async fn network(self, name: &str) -> Result<Network, Error> {
-        self.0
-            .only("network", name, self.networks(Some(name)).await?)
+        self.0.only("network", name, self.networks(Some(name)).await?)
     }
 
     /// The networks that the user sees, all or those of one name.
@@ -130,13 +129,7 @@ impl Networking<'_> {
     /// See [`Error`].
     pub async fn delete_network(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/networks/{}", quote(id)));
-        Ok(self
-            .0
-            .request(&request)
-            .await?
-            .expect_status(&[204, 404])?
-            .status
-            == 204)
+        Ok(self.0.request(&request).await?.expect_status(&[204, 404])?.status == 204)
     }
 
     /// The ports that a filter lets through.
@@ -166,11 +159,7 @@ impl Networking<'_> {
     pub async fn create_port(self, network_id: &str, name: &str) -> Result<Port, Error> {
         let body = json!({"port": {"network_id": network_id, "name": name}});
         let request = Self::build(Method::POST, "/ports").json(body);
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[201])?
-            .part("port")
+        self.0.request(&request).await?.expect_status(&[201])?.part("port")
     }
 
     /// A port; `None` where there is none of that id.
@@ -180,11 +169,7 @@ impl Networking<'_> {
     pub async fn port(self, id: &str) -> Result<Option<Port>, Error> {
         let request = Self::build(Method::GET, format!("/ports/{}", quote(id)));
         let answer = self.0.request(&request).await?.expect_status(&[200, 404])?;
-        if answer.status == 404 {
-            Ok(None)
-        } else {
-            answer.part("port").map(Some)
-        }
+        if answer.status == 404 { Ok(None) } else { answer.part("port").map(Some) }
     }
 
     /// Deletes a port; `false` where there was none.
@@ -193,13 +178,7 @@ impl Networking<'_> {
     /// See [`Error`].
     pub async fn delete_port(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/ports/{}", quote(id)));
-        Ok(self
-            .0
-            .request(&request)
-            .await?
-            .expect_status(&[204, 404])?
-            .status
-            == 204)
+        Ok(self.0.request(&request).await?.expect_status(&[204, 404])?.status == 204)
     }
 
     /// All agents; for administrators. Clouds whose mechanism driver has none answer an empty
@@ -210,10 +189,6 @@ impl Networking<'_> {
     pub async fn agents(self) -> Result<Vec<Agent>, Error> {
         let answer = self.0.request(&Self::build(Method::GET, "/agents")).await?;
         let answer = answer.expect_status(&[200, 404])?;
-        if answer.status == 404 {
-            Ok(Vec::new())
-        } else {
-            answer.part("agents")
-        }
+        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("agents") }
     }
 }

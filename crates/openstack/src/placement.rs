@@ -48,20 +48,10 @@ impl Placement<'_> {
         resources: &BTreeMap<String, u64>,
         limit: u32,
     ) -> Result<Vec<AllocationRequest>, Error> {
-        let amounts: Vec<String> = resources
-            .iter()
-            .map(|(class, amount)| format!("{class}:{amount}"))
-            .collect();
-        let path = format!(
-            "/allocation_candidates?resources={}&limit={limit}",
-            amounts.join(",")
-        );
-        let request =
-            Request::new(Method::GET, ServiceType::Placement, path).microversion(MICROVERSION);
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[200])?
-            .part("allocation_requests")
+        let amounts: Vec<String> =
+            resources.iter().map(|(class, amount)| format!("{class}:{amount}")).collect();
+        let path = format!("/allocation_candidates?resources={}&limit={limit}", amounts.join(","));
+        let request = Request::new(Method::GET, ServiceType::Placement, path).microversion(MICROVERSION);
+        self.0.request(&request).await?.expect_status(&[200])?.part("allocation_requests")
     }
 }

@@ -66,14 +66,12 @@ impl Token {
     pub fn from_answer(answer: Answer) -> Result<Self, Error> {
         let answer = answer.expect_status(&[201])?;
         let issued: Issued = answer.part("token")?;
-        let secret = answer
-            .header("x-subject-token")
-            .ok_or_else(|| Error::Body {
-                request: answer.request.clone(),
-                why: "the answer has no header X-Subject-Token".to_owned(),
-                // The body of an issued token names users and endpoints, which help nobody here.
-                beginning: "(left out)".to_owned(),
-            })?;
+        let secret = answer.header("x-subject-token").ok_or_else(|| Error::Body {
+            request: answer.request.clone(),
+            why: "the answer has no header X-Subject-Token".to_owned(),
+            // The body of an issued token names users and endpoints, which help nobody here.
+            beginning: "(left out)".to_owned(),
+        })?;
         Ok(Self {
             secret: SecretString::from(secret.to_owned()),
             catalog: issued.catalog,
@@ -100,11 +98,7 @@ impl Token {
 /// "Authenticating with an Application Credential".
 pub(crate) fn request_body(config: &CloudConfig) -> Value {
     let identity = match &config.auth {
-        Auth::Password {
-            username,
-            user_domain,
-            password,
-        } => json!({
+        Auth::Password { username, user_domain, password } => json!({
             "methods": ["password"],
             "password": {"user": {
                 "name": username,
@@ -116,12 +110,7 @@ pub(crate) fn request_body(config: &CloudConfig) -> Value {
             "methods": ["application_credential"],
             "application_credential": {"id": id, "secret": secret.expose_secret()},
         }),
-        Auth::ApplicationCredentialName {
-            name,
-            username,
-            user_domain,
-            secret,
-        } => json!({
+        Auth::ApplicationCredentialName { name, username, user_domain, secret } => json!({
             "methods": ["application_credential"],
             "application_credential": {
                 "name": name,
@@ -172,10 +161,7 @@ mod tests {
         assert!(!hour.is_stale(at(3239)));
         assert!(hour.is_stale(at(3240)));
         let short = token(0, 60);
-        assert!(
-            !short.is_stale(at(29)),
-            "a token of a minute must not be stale at birth"
-        );
+        assert!(!short.is_stale(at(29)), "a token of a minute must not be stale at birth");
         assert!(short.is_stale(at(30)));
     }
 

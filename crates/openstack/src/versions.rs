@@ -64,11 +64,7 @@ impl Client {
             why: "the document names no version".to_owned(),
             beginning: answer.beginning(),
         })?;
-        Ok(VersionDocument {
-            url: published.to_string(),
-            min_version,
-            max_version,
-        })
+        Ok(VersionDocument { url: published.to_string(), min_version, max_version })
     }
 }
 
@@ -82,9 +78,7 @@ fn bounds(document: Document) -> Option<(String, String)> {
     let position = entries.iter().position(current).unwrap_or(0);
     let entry = entries.into_iter().nth(position)?;
     let known = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let max = known(entry.max_version)
-        .or(known(entry.version))
-        .unwrap_or(entry.id);
+    let max = known(entry.max_version).or(known(entry.version)).unwrap_or(entry.id);
     Some((known(entry.min_version).unwrap_or_default(), max))
 }
 
@@ -99,15 +93,18 @@ mod tests {
     #[test]
     fn documents_of_every_service_are_read() {
         let pair = |min: &str, max: &str| Some((min.to_owned(), max.to_owned()));
-        let nova = r#"{"version": {"id": "v2.1", "status": "CURRENT", "version": "2.100", "min_version": "2.1"}}"#;
+        let nova =
+            r#"{"version": {"id": "v2.1", "status": "CURRENT", "version": "2.100", "min_version": "2.1"}}"#;
         assert_eq!(read(nova), pair("2.1", "2.100"));
         let placement = r#"{"versions": [{"id": "v1.0", "max_version": "1.39", "min_version": "1.0", "status": "CURRENT"}]}"#;
         assert_eq!(read(placement), pair("1.0", "1.39"));
-        let cinder = r#"{"versions": [{"id": "v3.0", "status": "CURRENT", "version": "3.71", "min_version": "3.0"}]}"#;
+        let cinder =
+            r#"{"versions": [{"id": "v3.0", "status": "CURRENT", "version": "3.71", "min_version": "3.0"}]}"#;
         assert_eq!(read(cinder), pair("3.0", "3.71"));
         let keystone = r#"{"version": {"id": "v3.14", "status": "stable"}}"#;
         assert_eq!(read(keystone), pair("", "v3.14"));
-        let glance = r#"{"versions": [{"id": "v2.15", "status": "SUPPORTED"}, {"id": "v2.17", "status": "CURRENT"}]}"#;
+        let glance =
+            r#"{"versions": [{"id": "v2.15", "status": "SUPPORTED"}, {"id": "v2.17", "status": "CURRENT"}]}"#;
         assert_eq!(read(glance), pair("", "v2.17"));
         let neutron = r#"{"versions": [{"id": "v2.0", "status": "CURRENT"}]}"#;
         assert_eq!(read(neutron), pair("", "v2.0"));

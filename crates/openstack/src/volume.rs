@@ -71,10 +71,7 @@ impl Volumes<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn services(self) -> Result<Vec<Service>, Error> {
-        let answer = self
-            .0
-            .request(&Self::build(Method::GET, "/os-services"))
-            .await?;
+        let answer = self.0.request(&Self::build(Method::GET, "/os-services")).await?;
         answer.expect_status(&[200])?.part("services")
     }
 
@@ -83,10 +80,7 @@ impl Volumes<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn volumes(self) -> Result<Vec<Volume>, Error> {
-        let answer = self
-            .0
-            .request(&Self::build(Method::GET, "/volumes/detail"))
-            .await?;
+        let answer = self.0.request(&Self::build(Method::GET, "/volumes/detail")).await?;
         answer.expect_status(&[200])?.part("volumes")
     }
 
@@ -102,11 +96,7 @@ impl Volumes<'_> {
     ) -> Result<Volume, Error> {
         let body = json!({"volume": {"name": name, "size": size_gib, "volume_type": volume_type}});
         let request = Self::build(Method::POST, "/volumes").json(body);
-        self.0
-            .request(&request)
-            .await?
-            .expect_status(&[202])?
-            .part("volume")
+        self.0.request(&request).await?.expect_status(&[202])?.part("volume")
     }
 
     /// A volume; `None` where there is none of that id.
@@ -116,11 +106,7 @@ impl Volumes<'_> {
     pub async fn volume(self, id: &str) -> Result<Option<Volume>, Error> {
         let request = Self::build(Method::GET, format!("/volumes/{}", quote(id)));
         let answer = self.0.request(&request).await?.expect_status(&[200, 404])?;
-        if answer.status == 404 {
-            Ok(None)
-        } else {
-            answer.part("volume").map(Some)
-        }
+        if answer.status == 404 { Ok(None) } else { answer.part("volume").map(Some) }
     }
 
     /// Asks for the deletion of a volume; `false` where there was none.
@@ -129,12 +115,6 @@ impl Volumes<'_> {
     /// See [`Error`].
     pub async fn delete_volume(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/volumes/{}", quote(id)));
-        Ok(self
-            .0
-            .request(&request)
-            .await?
-            .expect_status(&[202, 404])?
-            .status
-            == 202)
+        Ok(self.0.request(&request).await?.expect_status(&[202, 404])?.status == 202)
     }
 }

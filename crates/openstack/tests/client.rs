@@ -11,9 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use volutus_openstack::compute::ServerFilter;
-use volutus_openstack::{
-    Auth, Client, CloudConfig, Domain, Error, Method, Request, Scope, ServiceType, Url,
-};
+use volutus_openstack::{Auth, Client, CloudConfig, Domain, Error, Method, Request, Scope, ServiceType, Url};
 
 /// What the cloud does, and what it saw.
 #[derive(Default)]
@@ -49,36 +47,21 @@ impl Cloud {
                 endpoint("compute", "/compute/v2.1"),
                 endpoint("network", "/network")
             );
-            return (
-                201,
-                format!("X-Subject-Token: token-{}\r\n", self.tokens),
-                body,
-            );
+            return (201, format!("X-Subject-Token: token-{}\r\n", self.tokens), body);
         }
         let token = head
             .lines()
             .find_map(|line| line.strip_prefix("x-auth-token: token-"))
             .and_then(|number| number.parse::<u32>().ok());
         if token.is_none_or(|token| token <= self.revoked) {
-            return (
-                401,
-                String::new(),
-                r#"{"error":{"message":"token"}}"#.to_owned(),
-            );
+            return (401, String::new(), r#"{"error":{"message":"token"}}"#.to_owned());
         }
-        let (status, body) = self
-            .answers
-            .get(&wanted)
-            .cloned()
-            .unwrap_or((404, "no such thing".to_owned()));
+        let (status, body) = self.answers.get(&wanted).cloned().unwrap_or((404, "no such thing".to_owned()));
         (status, String::new(), body)
     }
 
     fn count(&self, beginning: &str) -> usize {
-        self.seen
-            .iter()
-            .filter(|head| head.starts_with(beginning))
-            .count()
+        self.seen.iter().filter(|head| head.starts_with(beginning)).count()
     }
 }
 
@@ -95,38 +78,27 @@ async fn serve(cloud: Arc<Mutex<Cloud>>, mut stream: TcpStream) -> std::io::Resu
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0) {
             break head.to_owned();
         }
     };
     let (status, headers, body) = cloud.lock().unwrap().answer(&head);
-    let text = format!(
-        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(text.as_bytes()).await
 }
 
 async fn start() -> (Arc<Mutex<Cloud>>, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let cloud = Arc::new(Mutex::new(Cloud {
-        address: address.clone(),
-        ..Cloud::default()
-    }));
+    let cloud = Arc::new(Mutex::new(Cloud { address: address.clone(), ..Cloud::default() }));
     let shared = Arc::clone(&cloud);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(Arc::clone(&shared), stream));
         }
     });
-    (
-        cloud,
-        Client::new(config(&address), Duration::from_secs(20)).unwrap(),
-    )
+    (cloud, Client::new(config(&address), Duration::from_secs(20)).unwrap())
 }
 
 fn config(address: &str) -> CloudConfig {
@@ -139,10 +111,7 @@ fn config(address: &str) -> CloudConfig {
             user_domain: Domain::Id("default".to_owned()),
             password: "hush".to_owned().into(),
         },
-        scope: Scope::ProjectName {
-            name: "p".to_owned(),
-            domain: Domain::Name("D".to_owned()),
-        },
+        scope: Scope::ProjectName { name: "p".to_owned(), domain: Domain::Name("D".to_owned()) },
         region: Some("R".to_owned()),
         interface: "public".to_owned(),
         verify: true,
@@ -151,11 +120,7 @@ fn config(address: &str) -> CloudConfig {
 }
 
 fn put(cloud: &Mutex<Cloud>, request: &str, status: u16, body: &str) {
-    cloud
-        .lock()
-        .unwrap()
-        .answers
-        .insert(request.to_owned(), (status, body.to_owned()));
+    cloud.lock().unwrap().answers.insert(request.to_owned(), (status, body.to_owned()));
 }
 
 fn networks() -> Request {
@@ -167,15 +132,8 @@ async fn any_status_is_an_answer_and_paths_meet_the_catalog() {
     let (cloud, client) = start().await;
     put(&cloud, "GET /network/v2.0/networks?name=a", 503, "busy");
     let answer = client.request(&networks()).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.body.as_slice()),
-        (503, b"busy".as_slice())
-    );
-    assert_eq!(
-        cloud.lock().unwrap().count("GET "),
-        1,
-        "nothing may be repeated by itself"
-    );
+    assert_eq!((answer.status, answer.body.as_slice()), (503, b"busy".as_slice()));
+    assert_eq!(cloud.lock().unwrap().count("GET "), 1, "nothing may be repeated by itself");
 }
 
 #[tokio::test]
@@ -203,11 +161,7 @@ async fn a_refused_token_is_replaced_once_by_request_and_not_by_attempt() {
     assert_eq!(client.request(&networks()).await.unwrap().status, 200);
     cloud.lock().unwrap().revoked = 2;
     assert_eq!(client.attempt(&networks()).await.unwrap().status, 401);
-    assert_eq!(
-        client.attempt(&networks()).await.unwrap().status,
-        200,
-        "the next has a new one"
-    );
+    assert_eq!(client.attempt(&networks()).await.unwrap().status, 200, "the next has a new one");
     cloud.lock().unwrap().revoked = 100;
     assert_eq!(client.request(&networks()).await.unwrap().status, 401);
     assert_eq!(cloud.lock().unwrap().tokens, 4);
@@ -217,30 +171,14 @@ async fn a_refused_token_is_replaced_once_by_request_and_not_by_attempt() {
 async fn microversions_and_pages_are_asked_for() {
     let (cloud, client) = start().await;
     let page = "GET /compute/v2.1/servers/detail?limit=500&all_tenants=1&host=cmp1";
-    put(
-        &cloud,
-        page,
-        200,
-        r#"{"servers": [{"id": "a"}, {"id": "b"}]}"#,
-    );
-    put(
-        &cloud,
-        &format!("{page}&marker=b"),
-        200,
-        r#"{"servers": []}"#,
-    );
-    let filter = ServerFilter {
-        host: Some("cmp1".to_owned()),
-        ..ServerFilter::default()
-    };
+    put(&cloud, page, 200, r#"{"servers": [{"id": "a"}, {"id": "b"}]}"#);
+    put(&cloud, &format!("{page}&marker=b"), 200, r#"{"servers": []}"#);
+    let filter = ServerFilter { host: Some("cmp1".to_owned()), ..ServerFilter::default() };
     let servers = client.compute().servers_of_all(&filter).await.unwrap();
     assert_eq!(servers.len(), 2);
     let cloud = cloud.lock().unwrap();
     let head = cloud.seen.last().unwrap();
-    assert!(
-        head.contains("openstack-api-version: compute 2.79"),
-        "{head}"
-    );
+    assert!(head.contains("openstack-api-version: compute 2.79"), "{head}");
 }
 
 #[tokio::test]
@@ -251,10 +189,7 @@ async fn a_wrong_password_says_who_was_refused_and_not_the_password() {
     let error = client.request(&networks()).await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized { .. }), "{error:?}");
     let message = error.to_string();
-    assert!(
-        message.contains("user u of domain default for project p"),
-        "{message}"
-    );
+    assert!(message.contains("user u of domain default for project p"), "{message}");
     assert!(message.contains("requires authentication"), "{message}");
     assert!(!format!("{error:?}").contains("hush"));
     assert_eq!(cloud.lock().unwrap().count("POST "), 1);
@@ -276,22 +211,11 @@ async fn a_name_that_nothing_or_several_things_have_is_an_error() {
     let (cloud, client) = start().await;
     let list = r#"{"networks": [{"id": "1", "name": "a"}, {"id": "2", "name": "a"}]}"#;
     put(&cloud, "GET /network/v2.0/networks?name=a", 200, list);
-    put(
-        &cloud,
-        "GET /network/v2.0/networks?name=b",
-        200,
-        r#"{"networks": []}"#,
-    );
+    put(&cloud, "GET /network/v2.0/networks?name=b", 200, r#"{"networks": []}"#);
     let two = client.network().network("a").await.unwrap_err();
-    assert_eq!(
-        two.to_string(),
-        "2 networks are called `a` for cloud entry `test`"
-    );
+    assert_eq!(two.to_string(), "2 networks are called `a` for cloud entry `test`");
     let none = client.network().network("b").await.unwrap_err();
-    assert_eq!(
-        none.to_string(),
-        "no network is called `b` for cloud entry `test`"
-    );
+    assert_eq!(none.to_string(), "no network is called `b` for cloud entry `test`");
 }
 
 #[tokio::test]
@@ -301,13 +225,6 @@ async fn nobody_at_the_address_is_unreachable() {
     drop(listener);
     let client = Client::new(config(&address), Duration::from_secs(20)).unwrap();
     let error = client.token().await.unwrap_err();
-    let Error::Unreachable {
-        why,
-        timed_out: false,
-        ..
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
+    let Error::Unreachable { why, timed_out: false, .. } = &error else { panic!("{error:?}") };
     assert!(why.contains("refused"), "{why}");
 }

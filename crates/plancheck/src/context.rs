@@ -43,15 +43,7 @@ impl<'a> Context<'a> {
             .daemons()
             .filter_map(|(id, host, declaration)| {
                 let (service, facts) = known.get(&declaration.kind).copied()?;
-                Some((
-                    id,
-                    Member {
-                        host,
-                        declaration,
-                        service,
-                        facts,
-                    },
-                ))
+                Some((id, Member { host, declaration, service, facts }))
             })
             .collect();
         let graph = Graph::new(plan);
@@ -61,16 +53,7 @@ impl<'a> Context<'a> {
                 switches.entry(daemon).or_default().push(at);
             }
         }
-        Self {
-            plan,
-            inventory,
-            observation,
-            catalog,
-            policy,
-            graph,
-            members,
-            switches,
-        }
+        Self { plan, inventory, observation, catalog, policy, graph, members, switches }
     }
 
     /// Whether a daemon was seen to run the version that the plan wants.

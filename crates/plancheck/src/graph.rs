@@ -30,20 +30,11 @@ pub(crate) struct Graph<'a> {
 impl<'a> Graph<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         let stages: Vec<&Stage> = plan.stages.iter().collect();
-        let index: BTreeMap<&StageId, usize> = stages
-            .iter()
-            .enumerate()
-            .map(|(i, stage)| (&stage.id, i))
-            .collect();
+        let index: BTreeMap<&StageId, usize> =
+            stages.iter().enumerate().map(|(i, stage)| (&stage.id, i)).collect();
         let parents: Vec<Vec<usize>> = stages
             .iter()
-            .map(|stage| {
-                stage
-                    .after
-                    .iter()
-                    .filter_map(|id| index.get(id).copied())
-                    .collect()
-            })
+            .map(|stage| stage.after.iter().filter_map(|id| index.get(id).copied()).collect())
             .collect();
         let ancestors = (0..stages.len()).map(|i| reach(&parents, i)).collect();
         let steps: Vec<(usize, &Step)> = stages
@@ -51,40 +42,22 @@ impl<'a> Graph<'a> {
             .enumerate()
             .flat_map(|(i, stage)| stage.steps.iter().map(move |step| (i, step)))
             .collect();
-        let of_step: BTreeMap<(usize, &StepId), usize> = steps
-            .iter()
-            .enumerate()
-            .map(|(i, (stage, step))| ((*stage, &step.id), i))
-            .collect();
+        let of_step: BTreeMap<(usize, &StepId), usize> =
+            steps.iter().enumerate().map(|(i, (stage, step))| ((*stage, &step.id), i)).collect();
         let requires = steps
             .iter()
             .map(|(stage, step)| {
-                step.requires
-                    .iter()
-                    .filter_map(|id| of_step.get(&(*stage, id)).copied())
-                    .collect()
+                step.requires.iter().filter_map(|id| of_step.get(&(*stage, id)).copied()).collect()
             })
             .collect();
-        Self {
-            stages,
-            steps,
-            ancestors,
-            requires,
-        }
+        Self { stages, steps, ancestors, requires }
     }
 
     /// Every action with its place.
     pub fn actions(&self) -> impl Iterator<Item = (At, &'a Action)> + '_ {
-        self.steps
-            .iter()
-            .enumerate()
-            .flat_map(|(step, (_, content))| {
-                content
-                    .actions
-                    .iter()
-                    .enumerate()
-                    .map(move |(action, a)| (At { step, action }, a))
-            })
+        self.steps.iter().enumerate().flat_map(|(step, (_, content))| {
+            content.actions.iter().enumerate().map(move |(action, a)| (At { step, action }, a))
+        })
     }
 
     pub fn stage_of(&self, step: usize) -> &'a Stage {
@@ -110,18 +83,12 @@ impl<'a> Graph<'a> {
 
     /// Whether the action at `a` is complete before the one at `b` starts, in every run.
     pub fn before(&self, a: At, b: At) -> bool {
-        if a.step == b.step {
-            a.action < b.action
-        } else {
-            self.step_before(a.step, b.step)
-        }
+        if a.step == b.step { a.action < b.action } else { self.step_before(a.step, b.step) }
     }
 
     /// Whether the steps can only run one after another.
     pub fn is_chain(&self, steps: &[usize]) -> bool {
-        steps
-            .windows(2)
-            .all(|pair| self.step_before(pair[0], pair[1]))
+        steps.windows(2).all(|pair| self.step_before(pair[0], pair[1]))
     }
 }
 

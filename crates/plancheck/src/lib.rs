@@ -71,10 +71,8 @@ fn condense(mut findings: Vec<Finding>) -> Vec<Finding> {
         }
     }
     for (_, (mut finding, count)) in left {
-        finding.explanation = format!(
-            "{count} more of this code, this is the first of them: {}",
-            finding.explanation
-        );
+        finding.explanation =
+            format!("{count} more of this code, this is the first of them: {}", finding.explanation);
         kept.push(finding);
     }
     kept.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

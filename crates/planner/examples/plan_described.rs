@@ -7,9 +7,7 @@ use volutus_model::Policy;
 use volutus_planner::{PlanningInput, described, plan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let hosts = std::env::args()
-        .nth(1)
-        .map_or(Ok(100), |text| text.parse())?;
+    let hosts = std::env::args().nth(1).map_or(Ok(100), |text| text.parse())?;
     let catalog = Catalog::builtin()?;
     let (inventory, observation) = described::cloud(hosts);
     let input = PlanningInput {
@@ -24,13 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let (made, report) = plan(&input, &catalog)?;
     let planned = start.elapsed();
-    let findings = volutus_plancheck::check_plan(
-        &made,
-        &input.inventory,
-        &input.observation,
-        &catalog,
-        &input.policy,
-    );
+    let findings =
+        volutus_plancheck::check_plan(&made, &input.inventory, &input.observation, &catalog, &input.policy);
     let checked = start.elapsed() - planned;
     let before = volutus_plancheck::preflight(
         &input.inventory,

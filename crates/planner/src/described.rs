@@ -31,14 +31,7 @@ const WORKERS: [&str; 6] = [
     "cinder-scheduler",
     "cinder-volume",
 ];
-const SERVICES: [&str; 6] = [
-    "cinder",
-    "glance",
-    "keystone",
-    "neutron",
-    "nova",
-    "placement",
-];
+const SERVICES: [&str; 6] = ["cinder", "glance", "keystone", "neutron", "nova", "placement"];
 
 /// A cloud to describe.
 #[derive(Debug, Clone)]
@@ -67,18 +60,9 @@ impl Shape {
         catalog: &volutus_catalog::Catalog,
     ) -> Option<Self> {
         let versions = catalog.series.get(&series)?.versions.clone();
-        let record_version = catalog
-            .services
-            .values()
-            .find_map(|s| s.record_versions.get(&series).copied())?;
-        Some(Self {
-            controllers,
-            computes,
-            zones: 1,
-            series,
-            versions,
-            record_version,
-        })
+        let record_version =
+            catalog.services.values().find_map(|s| s.record_versions.get(&series).copied())?;
+        Some(Self { controllers, computes, zones: 1, series, versions, record_version })
     }
 }
 
@@ -89,13 +73,11 @@ impl Shape {
 #[must_use]
 pub fn cloud(hosts: usize) -> (Inventory, Observation) {
     let catalog = volutus_catalog::Catalog::builtin().expect("the shipped catalog holds together");
-    let series = "2025.2"
-        .parse()
-        .expect("a series as it is written everywhere");
+    let series = "2025.2".parse().expect("a series as it is written everywhere");
     let controllers = if hosts >= 1_000 { 5 } else { 3 };
     let computes = hosts.saturating_sub(controllers + 1).max(1);
-    let mut shape = Shape::new(controllers, computes, series, &catalog)
-        .expect("the shipped catalog has that series");
+    let mut shape =
+        Shape::new(controllers, computes, series, &catalog).expect("the shipped catalog has that series");
     shape.zones = 3;
     let inventory = describe(&shape);
     let observation = observe(&inventory, &shape);
@@ -125,10 +107,7 @@ pub fn describe_text(shape: &Shape) -> String {
         );
     }
     for kind in WORKERS {
-        let _ = writeln!(
-            text,
-            "  {{ kind = \"{kind}\", unit = \"{kind}.service\" }},"
-        );
+        let _ = writeln!(text, "  {{ kind = \"{kind}\", unit = \"{kind}.service\" }},");
     }
     text.push_str(
         "]\n\n[[role]]\nname = \"compute\"\ndaemons = [ { kind = \"nova-compute\", unit = \
@@ -136,22 +115,10 @@ pub fn describe_text(shape: &Shape) -> String {
          \"198.18.0.10\"\n",
     );
     for i in 0..shape.controllers {
-        push_host(
-            &mut text,
-            &format!("ctl{}", i + 1),
-            11 + i,
-            i % shape.zones,
-            "controller",
-        );
+        push_host(&mut text, &format!("ctl{}", i + 1), 11 + i, i % shape.zones, "controller");
     }
     for i in 0..shape.computes {
-        push_host(
-            &mut text,
-            &format!("cmp{}", i + 1),
-            256 + i,
-            i % shape.zones,
-            "compute",
-        );
+        push_host(&mut text, &format!("cmp{}", i + 1), 256 + i, i % shape.zones, "compute");
     }
     text
 }
@@ -208,22 +175,16 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
     let mut records: BTreeMap<ServiceName, Vec<ServiceRecord>> = BTreeMap::new();
     for (id, host, declaration) in inventory.daemons() {
         for backend in &declaration.backends {
-            backends
-                .entry(backend.clone())
-                .or_default()
-                .push(BackendServer {
-                    name: declaration.server_name(&host.name),
-                    status: "UP".to_owned(),
-                    sessions: 0,
-                });
+            backends.entry(backend.clone()).or_default().push(BackendServer {
+                name: declaration.server_name(&host.name),
+                status: "UP".to_owned(),
+                sessions: 0,
+            });
         }
         let kind = id.kind.as_str();
         let name = kind.split('-').next().unwrap_or(kind);
         if name == "nova" || (name == "cinder" && !kind.ends_with("-api")) {
-            records
-                .entry(service(name))
-                .or_default()
-                .push(record(kind, &host.name, shape));
+            records.entry(service(name)).or_default().push(record(kind, &host.name, shape));
         }
         if kind == "nova-compute" {
             instances.insert(host.name.clone(), 12);
@@ -231,23 +192,15 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
         let seen = daemon_seen(kind, shape.versions.get(name), shape.series);
         daemons.insert(id, Fact::observed(seen, "described"));
     }
-    let by_service = |value: fn(&str) -> String| {
-        SERVICES
-            .map(|name| (service(name), value(name)))
-            .into_iter()
-    };
+    let by_service =
+        |value: fn(&str) -> String| SERVICES.map(|name| (service(name), value(name))).into_iter();
     Observation {
         at,
         inventory: inventory.digest(),
         hosts: inventory
             .hosts
             .iter()
-            .map(|host| {
-                (
-                    host.name.clone(),
-                    Fact::observed(host_seen(shape), "described"),
-                )
-            })
+            .map(|host| (host.name.clone(), Fact::observed(host_seen(shape), "described")))
             .collect(),
         daemons,
         schemas: by_service(|name| format!("{name}-head"))
@@ -276,11 +229,7 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
         endpoints: by_service(|name| format!("http://198.18.0.10/{name}"))
             .map(|(name, url)| {
                 let (min_version, max_version) = (String::new(), String::new());
-                let seen = EndpointObservation {
-                    url,
-                    min_version,
-                    max_version,
-                };
+                let seen = EndpointObservation { url, min_version, max_version };
                 (name, Fact::observed(seen, "described"))
             })
             .collect(),
@@ -289,21 +238,9 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
 
 fn record(kind: &str, host: &HostName, shape: &Shape) -> ServiceRecord {
     let nova = kind.starts_with("nova-");
-    let version = if nova {
-        shape.record_version.to_string()
-    } else {
-        "3.19".to_owned()
-    };
-    let binary = if kind == "nova-api" {
-        "nova-osapi_compute"
-    } else {
-        kind
-    };
-    let host = if kind == "cinder-volume" {
-        format!("{host}@lab")
-    } else {
-        host.as_str().to_owned()
-    };
+    let version = if nova { shape.record_version.to_string() } else { "3.19".to_owned() };
+    let binary = if kind == "nova-api" { "nova-osapi_compute" } else { kind };
+    let host = if kind == "cinder-volume" { format!("{host}@lab") } else { host.as_str().to_owned() };
     ServiceRecord {
         binary: binary.to_owned(),
         host,
@@ -322,10 +259,7 @@ fn daemon_seen(kind: &str, version: Option<&PackageVersion>, series: Series) -> 
         main_pid: 100,
         restarts: 0,
         timeout_stop_s: Some(200),
-        environment: BTreeMap::from([(
-            "OS_NOVA_DISABLE_EVENTLET_PATCHING".to_owned(),
-            "false".to_owned(),
-        )]),
+        environment: BTreeMap::from([("OS_NOVA_DISABLE_EVENTLET_PATCHING".to_owned(), "false".to_owned())]),
         version: version.map_or_else(
             || Fact::unobserved(format!("no version is described for {kind}")),
             |version| Fact::observed(version.clone(), "described"),

@@ -66,16 +66,10 @@ pub fn diff(a: &Plan, b: &Plan) -> PlanDiff {
     compare_maps(&mut head, "version of", &a.versions, &b.versions);
     compare_policies(&mut head, a, b);
     let horizons = |plan: &Plan| -> BTreeMap<_, _> {
-        let until =
-            |until: &Option<StageId>| until.as_ref().map_or("open".into(), StageId::to_string);
+        let until = |until: &Option<StageId>| until.as_ref().map_or("open".into(), StageId::to_string);
         plan.rollback
             .iter()
-            .map(|h| {
-                (
-                    h.service.clone(),
-                    format!("{:?} until {}", h.class, until(&h.until)),
-                )
-            })
+            .map(|h| (h.service.clone(), format!("{:?} until {}", h.class, until(&h.until))))
             .collect()
     };
     compare_maps(&mut head, "way back of", &horizons(a), &horizons(b));
@@ -91,17 +85,9 @@ pub fn diff(a: &Plan, b: &Plan) -> PlanDiff {
             Some(other) => stages.extend(both(stage, other)),
         }
     }
-    let added = b
-        .stages
-        .iter()
-        .filter(|stage| !of_a.contains_key(&stage.id));
+    let added = b.stages.iter().filter(|stage| !of_a.contains_key(&stage.id));
     stages.extend(added.map(|stage| only(stage, Presence::OnlyB)));
-    PlanDiff {
-        a: a.id.clone(),
-        b: b.id.clone(),
-        head,
-        stages,
-    }
+    PlanDiff { a: a.id.clone(), b: b.id.clone(), head, stages }
 }
 
 impl PlanDiff {
@@ -145,11 +131,7 @@ fn write_changes(f: &mut fmt::Formatter<'_>, changes: &[Change]) -> fmt::Result 
 
 fn push(changes: &mut Vec<Change>, what: &str, a: Option<String>, b: Option<String>) {
     if a != b {
-        changes.push(Change {
-            what: what.to_owned(),
-            a,
-            b,
-        });
+        changes.push(Change { what: what.to_owned(), a, b });
     }
 }
 
@@ -165,20 +147,10 @@ fn compare_maps<K: Ord + fmt::Display, V: ToString>(
 ) {
     for (key, value) in a {
         let other = b.get(key).map(ToString::to_string);
-        push(
-            changes,
-            &format!("{what} {key}"),
-            Some(value.to_string()),
-            other,
-        );
+        push(changes, &format!("{what} {key}"), Some(value.to_string()), other);
     }
     for (key, value) in b.iter().filter(|(key, _)| !a.contains_key(*key)) {
-        push(
-            changes,
-            &format!("{what} {key}"),
-            None,
-            Some(value.to_string()),
-        );
+        push(changes, &format!("{what} {key}"), None, Some(value.to_string()));
     }
 }
 
@@ -200,33 +172,16 @@ fn only(stage: &Stage, presence: Presence) -> StageDiff {
         .iter()
         .map(|step| {
             let text = Some(describe(step));
-            let (a, b) = if presence == Presence::OnlyA {
-                (text, None)
-            } else {
-                (None, text)
-            };
-            Change {
-                what: step.id.to_string(),
-                a,
-                b,
-            }
+            let (a, b) = if presence == Presence::OnlyA { (text, None) } else { (None, text) };
+            Change { what: step.id.to_string(), a, b }
         })
         .collect();
-    StageDiff {
-        stage: stage.id.clone(),
-        presence,
-        changes,
-    }
+    StageDiff { stage: stage.id.clone(), presence, changes }
 }
 
 fn both(a: &Stage, b: &Stage) -> Option<StageDiff> {
     let mut changes = Vec::new();
-    let join = |ids: &[StageId]| {
-        ids.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let join = |ids: &[StageId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     compare(&mut changes, "after", join(&a.after), join(&b.after));
     compare(&mut changes, "at a time", a.parallel_max, b.parallel_max);
     compare(&mut changes, "held", a.held, b.held);
@@ -240,40 +195,20 @@ fn both(a: &Stage, b: &Stage) -> Option<StageDiff> {
             if new.as_ref() == Some(&old) {
                 // Only something that the summary leaves out differs.
                 let (old, new) = (Some(in_full(step)), other.map(in_full));
-                changes.push(Change {
-                    what,
-                    a: old,
-                    b: new,
-                });
+                changes.push(Change { what, a: old, b: new });
             } else {
-                changes.push(Change {
-                    what,
-                    a: Some(old),
-                    b: new,
-                });
+                changes.push(Change { what, a: Some(old), b: new });
             }
         }
     }
     for step in b.steps.iter().filter(|step| !of_a.contains_key(&step.id)) {
-        changes.push(Change {
-            what: step.id.to_string(),
-            a: None,
-            b: Some(describe(step)),
-        });
+        changes.push(Change { what: step.id.to_string(), a: None, b: Some(describe(step)) });
     }
-    (!changes.is_empty()).then(|| StageDiff {
-        stage: a.id.clone(),
-        presence: Presence::Both,
-        changes,
-    })
+    (!changes.is_empty()).then(|| StageDiff { stage: a.id.clone(), presence: Presence::Both, changes })
 }
 
 fn describe(step: &Step) -> String {
-    step.actions
-        .iter()
-        .map(|action| action.summary())
-        .collect::<Vec<_>>()
-        .join("; ")
+    step.actions.iter().map(|action| action.summary()).collect::<Vec<_>>().join("; ")
 }
 
 fn in_full(step: &Step) -> String {

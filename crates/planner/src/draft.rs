@@ -67,11 +67,7 @@ impl<'a> Draft<'a> {
         let id = StageId::new(new.id)?;
         for (on, why) in &new.after {
             self.awaited.insert(on.clone());
-            self.report.waits.push(Wait {
-                stage: id.clone(),
-                on: on.clone(),
-                why: why.clone(),
-            });
+            self.report.waits.push(Wait { stage: id.clone(), on: on.clone(), why: why.clone() });
         }
         self.stages.push(Stage {
             id: id.clone(),
@@ -87,10 +83,7 @@ impl<'a> Draft<'a> {
 
     /// The id of a stage, where the plan has one of that name.
     pub fn stage(&self, id: &str) -> Option<StageId> {
-        self.stages
-            .iter()
-            .find(|stage| stage.id.as_str() == id)
-            .map(|stage| stage.id.clone())
+        self.stages.iter().find(|stage| stage.id.as_str() == id).map(|stage| stage.id.clone())
     }
 
     /// An edge to a stage, where the plan has one of that name.
@@ -101,11 +94,7 @@ impl<'a> Draft<'a> {
     /// The stages for which no other one waits.
     pub fn leaves(&self) -> Vec<StageId> {
         let leaf = |stage: &&Stage| !self.awaited.contains(&stage.id);
-        self.stages
-            .iter()
-            .filter(leaf)
-            .map(|stage| stage.id.clone())
-            .collect()
+        self.stages.iter().filter(leaf).map(|stage| stage.id.clone()).collect()
     }
 
     pub fn stages(&self) -> &[Stage] {
@@ -113,10 +102,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn note(&mut self, subject: impl ToString, text: impl Into<String>) {
-        self.report.notes.push(Note {
-            subject: subject.to_string(),
-            text: text.into(),
-        });
+        self.report.notes.push(Note { subject: subject.to_string(), text: text.into() });
     }
 
     pub fn find(
@@ -165,12 +151,7 @@ impl<'a> Draft<'a> {
     /// What this run does to the schema of a service, in this cloud.
     pub fn hop(&self, service: &Service) -> HopFacts {
         service.hop(&self.state.way, |option, text| {
-            let seen = options_of(
-                service,
-                &self.input.inventory,
-                &self.input.observation,
-                option,
-            );
+            let seen = options_of(service, &self.input.inventory, &self.input.observation, option);
             let mut all_seen = true;
             for value in seen.values() {
                 match value {
@@ -184,10 +165,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn finish(self) -> Parts {
-        Parts {
-            stages: self.stages,
-            report: self.report,
-        }
+        Parts { stages: self.stages, report: self.report }
     }
 }
 
@@ -214,9 +192,5 @@ pub(crate) fn step(
 
 /// An impact that nobody notices.
 pub(crate) fn no_impact(why: &str) -> Impact {
-    Impact {
-        level: ImpactLevel::None,
-        service: None,
-        why: why.to_owned(),
-    }
+    Impact { level: ImpactLevel::None, service: None, why: why.to_owned() }
 }

@@ -171,25 +171,16 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn other_inventory(inventory: &Inventory, observed_at: jiff::Timestamp) -> Self {
-        Self::OtherInventory {
-            cloud: inventory.name.to_string(),
-            observed_at,
-        }
+        Self::OtherInventory { cloud: inventory.name.to_string(), observed_at }
     }
 }
 
 fn join<T: ToString>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn did_you_mean<T: ToString>(nearest: Option<&T>) -> String {
-    nearest.map_or(String::new(), |name| {
-        format!(". Did you mean {}?", name.to_string())
-    })
+    nearest.map_or(String::new(), |name| format!(". Did you mean {}?", name.to_string()))
 }
 
 fn other_way(way: &[Series]) -> String {
@@ -202,11 +193,8 @@ fn other_way(way: &[Series]) -> String {
 
 /// Ten lines are enough to see what is wrong; ten thousand would hide it.
 fn list_some(unseen: &[(DaemonId, String)]) -> String {
-    let mut lines: Vec<String> = unseen
-        .iter()
-        .take(10)
-        .map(|(daemon, why)| format!("  {daemon}: {why}"))
-        .collect();
+    let mut lines: Vec<String> =
+        unseen.iter().take(10).map(|(daemon, why)| format!("  {daemon}: {why}")).collect();
     if unseen.len() > lines.len() {
         lines.push(format!("  and {} more", unseen.len() - lines.len()));
     }
@@ -215,10 +203,7 @@ fn list_some(unseen: &[(DaemonId, String)]) -> String {
 
 /// The candidate that a mistyped word was perhaps meant to be: at most a third of its
 /// characters differ.
-pub(crate) fn nearest<'a, T: ToString>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a T>,
-) -> Option<&'a T> {
+pub(crate) fn nearest<'a, T: ToString>(word: &str, candidates: impl Iterator<Item = &'a T>) -> Option<&'a T> {
     candidates
         .map(|candidate| (edit_distance(word, &candidate.to_string()), candidate))
         .filter(|(distance, _)| *distance * 3 <= word.chars().count().max(3))

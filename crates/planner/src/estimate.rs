@@ -51,10 +51,7 @@ pub(crate) fn minutes(seconds: u64) -> String {
 pub fn estimate(plan: &Plan) -> Estimate {
     let of_phase = |phase: Phase| {
         let stages = plan.stages.iter().filter(|stage| stage.phase == phase);
-        stages
-            .flat_map(|stage| &stage.steps)
-            .map(|step| u64::from(step.expected_s))
-            .sum::<u64>()
+        stages.flat_map(|stage| &stage.steps).map(|step| u64::from(step.expected_s)).sum::<u64>()
     };
     let (baseline_s, soak_s) = (of_phase(Phase::Baseline), of_phase(Phase::Soak));
     Estimate {
@@ -82,12 +79,8 @@ struct Playing<'a> {
 
 impl<'a> Playing<'a> {
     fn new(stage: &'a Stage) -> Self {
-        let index: BTreeMap<&StepId, usize> = stage
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(i, step)| (&step.id, i))
-            .collect();
+        let index: BTreeMap<&StepId, usize> =
+            stage.steps.iter().enumerate().map(|(i, step)| (&step.id, i)).collect();
         let mut missing = vec![0; stage.steps.len()];
         let mut behind = vec![Vec::new(); stage.steps.len()];
         for (i, step) in stage.steps.iter().enumerate() {
@@ -98,15 +91,7 @@ impl<'a> Playing<'a> {
         }
         let ready = (0..missing.len()).filter(|&i| missing[i] == 0).collect();
         let open = stage.steps.len();
-        Self {
-            stage,
-            before: 0,
-            ready,
-            missing,
-            behind,
-            running: 0,
-            open,
-        }
+        Self { stage, before: 0, ready, missing, behind, running: 0, open }
     }
 
     fn can_start(&self) -> bool {
@@ -117,17 +102,10 @@ impl<'a> Playing<'a> {
 /// Seconds from the start of the first to the end of the last of the stages that are held, or
 /// of those that are not.
 fn play(plan: &Plan, held: bool) -> u64 {
-    let mut stages: Vec<Playing<'_>> = plan
-        .stages
-        .iter()
-        .filter(|stage| stage.held == held)
-        .map(Playing::new)
-        .collect();
-    let index: BTreeMap<_, usize> = stages
-        .iter()
-        .enumerate()
-        .map(|(i, playing)| (playing.stage.id.clone(), i))
-        .collect();
+    let mut stages: Vec<Playing<'_>> =
+        plan.stages.iter().filter(|stage| stage.held == held).map(Playing::new).collect();
+    let index: BTreeMap<_, usize> =
+        stages.iter().enumerate().map(|(i, playing)| (playing.stage.id.clone(), i)).collect();
     let mut behind: Vec<Vec<usize>> = vec![Vec::new(); stages.len()];
     for (i, playing) in stages.iter_mut().enumerate() {
         for before in playing.stage.after.iter().filter_map(|id| index.get(id)) {
@@ -135,9 +113,7 @@ fn play(plan: &Plan, held: bool) -> u64 {
             behind[*before].push(i);
         }
     }
-    let mut startable: BTreeSet<usize> = (0..stages.len())
-        .filter(|&i| stages[i].can_start())
-        .collect();
+    let mut startable: BTreeSet<usize> = (0..stages.len()).filter(|&i| stages[i].can_start()).collect();
     let mut ends: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
     let limit = usize::try_from(plan.policy.parallel_steps_max.max(1)).unwrap_or(usize::MAX);
     let mut now = 0;

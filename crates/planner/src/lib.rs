@@ -55,14 +55,8 @@ pub struct PlanningInput {
 /// [`Error::UnknownSeries`] with the known ones and, where one looks like it, the one that was
 /// perhaps meant.
 pub fn parse_target(text: &str, catalog: &Catalog) -> Result<Series, Error> {
-    let by_name = catalog
-        .series
-        .iter()
-        .find(|(_, facts)| facts.name.eq_ignore_ascii_case(text));
-    let parsed = text
-        .parse()
-        .ok()
-        .filter(|series| catalog.series.contains_key(series));
+    let by_name = catalog.series.iter().find(|(_, facts)| facts.name.eq_ignore_ascii_case(text));
+    let parsed = text.parse().ok().filter(|series| catalog.series.contains_key(series));
     if let Some(series) = parsed.or(by_name.map(|(series, _)| *series)) {
         return Ok(series);
     }
@@ -73,9 +67,7 @@ pub fn parse_target(text: &str, catalog: &Catalog) -> Result<Series, Error> {
         given: text.to_owned(),
         known: catalog.series.keys().copied().collect(),
         // Among equally near numbers the newest is the likeliest to be wanted.
-        nearest: error::nearest(text, catalog.series.keys().rev())
-            .copied()
-            .or(named),
+        nearest: error::nearest(text, catalog.series.keys().rev()).copied().or(named),
     })
 }
 

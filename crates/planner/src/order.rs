@@ -14,28 +14,16 @@ use crate::Error;
 
 /// Seconds that a stage takes at the least: its longest step, or all of them over its width.
 fn duration_s(stage: &Stage) -> u64 {
-    let sum: u64 = stage
-        .steps
-        .iter()
-        .map(|step| u64::from(step.expected_s))
-        .sum();
-    let longest = stage
-        .steps
-        .iter()
-        .map(|step| u64::from(step.expected_s))
-        .max()
-        .unwrap_or(0);
+    let sum: u64 = stage.steps.iter().map(|step| u64::from(step.expected_s)).sum();
+    let longest = stage.steps.iter().map(|step| u64::from(step.expected_s)).max().unwrap_or(0);
     longest.max(sum.div_ceil(u64::from(stage.parallel_max.max(1))))
 }
 
 /// Puts stages in an order in which they could be done one after another, those with the most
 /// work behind them first.
 pub(crate) fn order_stages(stages: Vec<Stage>) -> Result<Vec<Stage>, Error> {
-    let index: BTreeMap<StageId, usize> = stages
-        .iter()
-        .enumerate()
-        .map(|(i, stage)| (stage.id.clone(), i))
-        .collect();
+    let index: BTreeMap<StageId, usize> =
+        stages.iter().enumerate().map(|(i, stage)| (stage.id.clone(), i)).collect();
     let mut before = vec![0_usize; stages.len()];
     let mut behind: Vec<Vec<usize>> = vec![Vec::new(); stages.len()];
     for (i, stage) in stages.iter().enumerate() {
@@ -49,13 +37,8 @@ pub(crate) fn order_stages(stages: Vec<Stage>) -> Result<Vec<Stage>, Error> {
     let topological = topological(&before, &behind);
     if topological.len() < stages.len() {
         let placed: std::collections::BTreeSet<usize> = topological.into_iter().collect();
-        let stages = stages
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| !placed.contains(i));
-        return Err(Error::Circle {
-            stages: stages.map(|(_, s)| s.id.to_string()).collect(),
-        });
+        let stages = stages.iter().enumerate().filter(|(i, _)| !placed.contains(i));
+        return Err(Error::Circle { stages: stages.map(|(_, s)| s.id.to_string()).collect() });
     }
     let mut remaining = vec![0_u64; stages.len()];
     for &i in topological.iter().rev() {

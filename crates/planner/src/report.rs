@@ -52,11 +52,7 @@ impl fmt::Display for PlanReport {
                 writeln!(
                     f,
                     "  {} {} ({}): {}\n    {}",
-                    finding.severity,
-                    finding.code,
-                    finding.subject,
-                    finding.explanation,
-                    finding.action
+                    finding.severity, finding.code, finding.subject, finding.explanation, finding.action
                 )?;
             }
         }

@@ -41,15 +41,11 @@ pub(crate) struct State<'a> {
 
 impl<'a> State<'a> {
     /// The kinds of a service that are present, in the catalog's order.
-    pub fn kinds_of(
-        &self,
-        service: &'a Service,
-    ) -> impl Iterator<Item = (&'a Daemon, &[Member<'a>])> {
-        service.daemons.iter().filter_map(|daemon| {
-            self.members
-                .get(&daemon.kind)
-                .map(|members| (daemon, members.as_slice()))
-        })
+    pub fn kinds_of(&self, service: &'a Service) -> impl Iterator<Item = (&'a Daemon, &[Member<'a>])> {
+        service
+            .daemons
+            .iter()
+            .filter_map(|daemon| self.members.get(&daemon.kind).map(|members| (daemon, members.as_slice())))
     }
 
     /// The first daemon of the service's control plane: where its commands run.
@@ -61,10 +57,7 @@ impl<'a> State<'a> {
     }
 }
 
-pub(crate) fn read_state<'a>(
-    input: &'a PlanningInput,
-    catalog: &'a Catalog,
-) -> Result<State<'a>, Error> {
+pub(crate) fn read_state<'a>(input: &'a PlanningInput, catalog: &'a Catalog) -> Result<State<'a>, Error> {
     let to = input.target;
     if !catalog.series.contains_key(&to) {
         return Err(Error::UnknownSeries {
@@ -74,21 +67,13 @@ pub(crate) fn read_state<'a>(
         });
     }
     if input.observation.inventory != input.inventory.digest() {
-        return Err(Error::other_inventory(
-            &input.inventory,
-            input.observation.at,
-        ));
+        return Err(Error::other_inventory(&input.inventory, input.observation.at));
     }
     let mut members = read_members(input, catalog)?;
     let services: Vec<&Service> = catalog
         .services
         .values()
-        .filter(|service| {
-            service
-                .daemons
-                .iter()
-                .any(|d| members.contains_key(&d.kind))
-        })
+        .filter(|service| service.daemons.iter().any(|d| members.contains_key(&d.kind)))
         .collect();
     let versions = read_versions(input, catalog, &services)?;
     let from = read_from(input, catalog, &mut members, &versions)?;
@@ -99,13 +84,7 @@ pub(crate) fn read_state<'a>(
         let way = catalog.way(from, to).unwrap_or_default();
         return Err(Error::ForbiddenPath { from, to, way });
     }
-    Ok(State {
-        from,
-        way: catalog.between(from, to),
-        versions,
-        members,
-        services,
-    })
+    Ok(State { from, way: catalog.between(from, to), versions, members, services })
 }
 
 fn read_members<'a>(
@@ -147,10 +126,7 @@ fn read_members<'a>(
             unseen.push((id, why.to_owned()));
             continue;
         }
-        let binary = facts
-            .record
-            .as_ref()
-            .map_or("", |record| record.binary.as_str());
+        let binary = facts.record.as_ref().map_or("", |record| record.binary.as_str());
         members.entry(&facts.kind).or_default().push(Member {
             disabled: disabled.contains(&(binary, host.name.as_str())),
             id,
@@ -171,9 +147,7 @@ fn read_members<'a>(
         return Err(Error::Unseen { unseen });
     }
     if members.is_empty() {
-        return Err(Error::NoDaemons {
-            cloud: input.inventory.name.to_string(),
-        });
+        return Err(Error::NoDaemons { cloud: input.inventory.name.to_string() });
     }
     Ok(members)
 }
@@ -186,12 +160,8 @@ fn read_versions(
     let to = input.target;
     let given = input.versions.clone().unwrap_or_default();
     for (service, version) in &given {
-        let wrong = |why: String| Error::WrongVersion {
-            service: service.clone(),
-            version: version.clone(),
-            to,
-            why,
-        };
+        let wrong =
+            |why: String| Error::WrongVersion { service: service.clone(), version: version.clone(), to, why };
         if !services.iter().any(|present| present.name == *service) {
             return Err(wrong("the cloud has no such service".to_owned()));
         }
@@ -206,10 +176,7 @@ fn read_versions(
         let version = given
             .get(&service.name)
             .or_else(|| service.versions.get(&to))
-            .ok_or_else(|| Error::NoVersion {
-                service: service.name.clone(),
-                to,
-            })?;
+            .ok_or_else(|| Error::NoVersion { service: service.name.clone(), to })?;
         versions.insert(service.name.clone(), version.clone());
     }
     Ok(versions)
@@ -230,55 +197,37 @@ fn read_from(
     for member in members.values_mut().flatten() {
         total += 1;
         let service = &member.service.name;
-        let (Some(runs), Some(wanted)) = (member.seen.version.value(), versions.get(service))
-        else {
+        let (Some(runs), Some(wanted)) = (member.seen.version.value(), versions.get(service)) else {
             // Both were made sure of before; should that ever change, nothing may be guessed.
             return Err(Error::Unseen {
                 unseen: vec![(member.id.clone(), "its version is not known".to_owned())],
             });
         };
-        let series = catalog
-            .series_of(service, runs)
-            .ok_or_else(|| Error::UnknownVersion {
-                daemon: member.id.clone(),
-                service: service.clone(),
-                version: runs.clone(),
-                known: catalog.series.keys().copied().collect(),
-            })?;
+        let series = catalog.series_of(service, runs).ok_or_else(|| Error::UnknownVersion {
+            daemon: member.id.clone(),
+            service: service.clone(),
+            version: runs.clone(),
+            known: catalog.series.keys().copied().collect(),
+        })?;
         if series == to {
             member.pending = false;
             if runs != wanted {
                 other.push((member.id.clone(), runs.clone(), wanted.clone()));
             }
         } else {
-            sources
-                .entry(series)
-                .or_insert_with(|| (member.id.clone(), 0))
-                .1 += 1;
+            sources.entry(series).or_insert_with(|| (member.id.clone(), 0)).1 += 1;
         }
     }
     let count = other.len();
     if let Some((first, runs, wanted)) = other.into_iter().next() {
-        return Err(Error::OtherVersionOfTarget {
-            to,
-            count,
-            first,
-            runs,
-            wanted,
-        });
+        return Err(Error::OtherVersionOfTarget { to, count, first, runs, wanted });
     }
     match sources.len() {
         0 => Err(Error::AlreadyOnTarget { to, daemons: total }),
-        1 => Ok(*sources
-            .keys()
-            .next()
-            .expect("one entry has just been counted")),
+        1 => Ok(*sources.keys().next().expect("one entry has just been counted")),
         _ => Err(Error::MixedSeries {
             to,
-            seen: sources
-                .into_iter()
-                .map(|(series, (id, count))| (series, id, count))
-                .collect(),
+            seen: sources.into_iter().map(|(series, (id, count))| (series, id, count)).collect(),
         }),
     }
 }

@@ -38,14 +38,7 @@ const CASES: [Case; 6] = [
         change: as_it_is,
         worst: None,
     },
-    Case {
-        name: "two-and-five",
-        hosts: (2, 5),
-        from: "2025.2",
-        to: "2026.1",
-        change: as_it_is,
-        worst: None,
-    },
+    Case { name: "two-and-five", hosts: (2, 5), from: "2025.2", to: "2026.1", change: as_it_is, worst: None },
     Case {
         name: "one-controller",
         hosts: (1, 1),
@@ -54,34 +47,16 @@ const CASES: [Case; 6] = [
         change: |input| input.policy.accept_downtime = true,
         worst: Some(Severity::Serious),
     },
-    Case {
-        name: "slurp",
-        hosts: (3, 3),
-        from: "2025.1",
-        to: "2026.1",
-        change: as_it_is,
-        worst: None,
-    },
-    Case {
-        name: "to-2026-2",
-        hosts: (3, 3),
-        from: "2026.1",
-        to: "2026.2",
-        change: as_it_is,
-        worst: None,
-    },
+    Case { name: "slurp", hosts: (3, 3), from: "2025.1", to: "2026.1", change: as_it_is, worst: None },
+    Case { name: "to-2026-2", hosts: (3, 3), from: "2026.1", to: "2026.2", change: as_it_is, worst: None },
     Case {
         name: "half-rolled",
         hosts: (3, 3),
         from: "2025.2",
         to: "2026.1",
         change: |input| {
-            for daemon in [
-                "keystone-api@ctl1",
-                "keystone-api@ctl2",
-                "keystone-api@ctl3",
-                "nova-compute@cmp1",
-            ] {
+            for daemon in ["keystone-api@ctl1", "keystone-api@ctl2", "keystone-api@ctl3", "nova-compute@cmp1"]
+            {
                 set_running(&mut input.observation, daemon, "2026.1");
             }
         },
@@ -106,9 +81,7 @@ fn compare(path: &PathBuf, made: &str) {
 fn plans_are_as_reviewed_and_pass_their_check() {
     let catalog = catalog();
     for case in CASES {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/cases")
-            .join(case.name);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(case.name);
         let shape = shape(case.hosts.0, case.hosts.1, case.from);
         if std::env::var_os("UPDATE_CASES").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
@@ -119,19 +92,14 @@ fn plans_are_as_reviewed_and_pass_their_check() {
         let observation = observe(&inventory, &shape);
         let mut input = input_of(inventory, observation, case.to);
         (case.change)(&mut input);
-        let (made, report) =
-            plan(&input, &catalog).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let (made, report) = plan(&input, &catalog).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         compare(&folder.join("plan.md"), &render_markdown(&made, None));
         compare(&folder.join("report.txt"), &report.to_string());
         compare(&folder.join("plan.dot"), &render_dot(&made));
 
         assert_eq!(made.id, made.compute_id());
         let (again, _) = plan(&input, &catalog).unwrap();
-        assert_eq!(
-            again, made,
-            "{}: the same input made another plan",
-            case.name
-        );
+        assert_eq!(again, made, "{}: the same input made another plan", case.name);
         let (_, observation, policy) = (&input.inventory, &input.observation, &input.policy);
         let findings = check_plan(&made, &input.inventory, observation, &catalog, policy);
         let worst = findings.iter().map(|finding| finding.severity).max();
@@ -145,9 +113,7 @@ fn plans_are_as_reviewed_and_pass_their_check() {
             &made.versions,
             policy,
         );
-        let blocking = before
-            .iter()
-            .find(|finding| finding.severity == Severity::Blocking);
+        let blocking = before.iter().find(|finding| finding.severity == Severity::Blocking);
         assert_eq!(blocking, None, "{}", case.name);
     }
 }

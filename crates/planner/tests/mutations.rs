@@ -12,18 +12,12 @@ use volutus_plancheck::check_plan;
 use volutus_planner::{PlanningInput, plan};
 
 fn stage<'p>(plan: &'p mut Plan, id: &str) -> &'p mut Stage {
-    plan.stages
-        .iter_mut()
-        .find(|stage| stage.id.as_str() == id)
-        .unwrap()
+    plan.stages.iter_mut().find(|stage| stage.id.as_str() == id).unwrap()
 }
 
 fn step<'p>(plan: &'p mut Plan, id: &str) -> &'p mut Step {
     let steps = plan.stages.iter_mut().flat_map(|stage| &mut stage.steps);
-    steps
-        .into_iter()
-        .find(|step| step.id.as_str() == id)
-        .unwrap()
+    steps.into_iter().find(|step| step.id.as_str() == id).unwrap()
 }
 
 /// Spoils a plan, gives it a fitting id, and returns what the check says.
@@ -33,21 +27,13 @@ fn spoilt(input: &PlanningInput, spoil: impl Fn(&mut Plan)) -> Vec<Finding> {
     spoil(&mut made);
     assert_ne!(made, before, "nothing was spoilt");
     made.id = made.compute_id();
-    check_plan(
-        &made,
-        &input.inventory,
-        &input.observation,
-        &catalog(),
-        &input.policy,
-    )
+    check_plan(&made, &input.inventory, &input.observation, &catalog(), &input.policy)
 }
 
 #[track_caller]
 fn expect(code: &str, spoil: impl Fn(&mut Plan)) {
     let findings = spoilt(&input(3, 3, "2025.2", "2026.1"), spoil);
-    let found = findings
-        .iter()
-        .any(|f| f.code == code && f.severity == Severity::Blocking);
+    let found = findings.iter().any(|f| f.code == code && f.severity == Severity::Blocking);
     assert!(found, "`{code}` is not among {findings:#?}");
 }
 
@@ -56,17 +42,8 @@ fn identity() {
     let input = input(3, 3, "2025.2", "2026.1");
     let (mut made, _) = plan(&input, &catalog()).unwrap();
     made.policy.soak_s += 1;
-    let findings = check_plan(
-        &made,
-        &input.inventory,
-        &input.observation,
-        &catalog(),
-        &input.policy,
-    );
-    let codes: Vec<&str> = findings
-        .iter()
-        .map(|finding| finding.code.as_str())
-        .collect();
+    let findings = check_plan(&made, &input.inventory, &input.observation, &catalog(), &input.policy);
+    let codes: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();
     assert_eq!(codes, ["plan-altered", "plan-other-policy"]);
     expect("plan-stale", |plan| plan.basis.push('x'));
     expect("plan-other-cloud", |plan| plan.inventory.push('x'));
@@ -80,24 +57,16 @@ fn shape() {
         let copy = plan.stages[0].clone();
         plan.stages.push(copy);
     });
-    expect("plan-malformed", |plan| {
-        stage(plan, "soak").after.push("nowhere".parse().unwrap())
-    });
-    expect("plan-malformed", |plan| {
-        stage(plan, "soak").parallel_max = 0
-    });
+    expect("plan-malformed", |plan| stage(plan, "soak").after.push("nowhere".parse().unwrap()));
+    expect("plan-malformed", |plan| stage(plan, "soak").parallel_max = 0);
     expect("plan-malformed", |plan| {
         let last = "roll/nova-api@ctl3".parse().unwrap();
         step(plan, "roll/nova-api@ctl1").requires.push(last);
     });
     expect("plan-malformed", |plan| {
-        step(plan, "roll/nova-api@ctl1")
-            .requires
-            .push("roll/nowhere".parse().unwrap());
+        step(plan, "roll/nova-api@ctl1").requires.push("roll/nowhere".parse().unwrap());
     });
-    expect("plan-malformed", |plan| {
-        step(plan, "check/nova").action_timeout_s = 0
-    });
+    expect("plan-malformed", |plan| step(plan, "check/nova").action_timeout_s = 0);
 }
 
 #[test]
@@ -114,20 +83,14 @@ fn coverage() {
         let actions = &mut step(plan, "roll/nova-conductor@ctl2").actions;
         actions.retain(|action| !matches!(action, Action::ProveDaemon { .. }));
     });
-    expect("daemon-unproved", |plan| {
-        step(plan, "roll/nova-conductor@ctl2").actions.reverse()
-    });
+    expect("daemon-unproved", |plan| step(plan, "roll/nova-conductor@ctl2").actions.reverse());
 }
 
 #[test]
 fn skew() {
-    expect("path-forbidden", |plan| {
-        plan.from = "2024.2".parse().unwrap()
-    });
+    expect("path-forbidden", |plan| plan.from = "2024.2".parse().unwrap());
     expect("skew-refused", |plan| plan.from = "2024.2".parse().unwrap());
-    expect("skew-too-wide", |plan| {
-        plan.from = "2025.1".parse().unwrap()
-    });
+    expect("skew-too-wide", |plan| plan.from = "2025.1".parse().unwrap());
     expect("version-of-other-series", |plan| {
         let version = volutus_model::PackageVersion::new("34.0.0");
         plan.versions.insert("nova".parse().unwrap(), version);
@@ -178,15 +141,9 @@ fn drop_edge(plan: &mut Plan, from: &str, before: &str) {
 
 #[test]
 fn order() {
-    expect("not-staged", |plan| {
-        stage(plan, "check-upgrades").after.clear()
-    });
-    expect("not-staged", |plan| {
-        drop_edge(plan, "canary-nova-compute", "stage-computes")
-    });
-    expect("check-not-first", |plan| {
-        stage(plan, "expand-keystone").after.clear()
-    });
+    expect("not-staged", |plan| stage(plan, "check-upgrades").after.clear());
+    expect("not-staged", |plan| drop_edge(plan, "canary-nova-compute", "stage-computes"));
+    expect("check-not-first", |plan| stage(plan, "expand-keystone").after.clear());
     expect("roll-before-expand", |plan| {
         stage(plan, "roll-glance-api").after = vec!["check-upgrades".parse().unwrap()];
     });
@@ -197,9 +154,7 @@ fn order() {
         drop_edge(plan, "roll-nova-api", "roll-nova-conductor");
         drop_edge(plan, "roll-nova-api", "roll-nova-scheduler");
     });
-    expect("service-order", |plan| {
-        drop_edge(plan, "roll-nova-conductor", "roll-placement-api")
-    });
+    expect("service-order", |plan| drop_edge(plan, "roll-nova-conductor", "roll-placement-api"));
 }
 
 #[test]
@@ -211,11 +166,7 @@ fn canary() {
         let edges = stage(plan, "canary-nova-compute").after.clone();
         stage(plan, "waves-nova-compute").after = edges;
     });
-    expect("no-canary", |plan| {
-        step(plan, "canary/nova-compute@cmp1")
-            .actions
-            .rotate_right(1)
-    });
+    expect("no-canary", |plan| step(plan, "canary/nova-compute@cmp1").actions.rotate_right(1));
     expect("compute-not-disabled", |plan| {
         step(plan, "roll/nova-compute@cmp2").actions.remove(0);
     });
@@ -238,13 +189,9 @@ fn drain() {
     expect("not-undrained", |plan| {
         step(plan, "roll/nova-api@ctl1").actions.pop();
     });
-    expect("not-undrained", |plan| {
-        step(plan, "roll/nova-api@ctl1").give_back.clear()
-    });
+    expect("not-undrained", |plan| step(plan, "roll/nova-api@ctl1").give_back.clear());
     expect("drain-unguarded", |plan| {
-        if let Action::DrainBackend { others_up_min, .. } =
-            &mut step(plan, "roll/nova-api@ctl1").actions[0]
-        {
+        if let Action::DrainBackend { others_up_min, .. } = &mut step(plan, "roll/nova-api@ctl1").actions[0] {
             *others_up_min = 0;
         }
     });
@@ -255,14 +202,9 @@ fn budget() {
     expect("budget-exceeded", |plan| {
         let stage = stage(plan, "roll-glance-api");
         stage.parallel_max = 3;
-        stage
-            .steps
-            .iter_mut()
-            .for_each(|step| step.requires.clear());
+        stage.steps.iter_mut().for_each(|step| step.requires.clear());
     });
-    expect("budget-exceeded", |plan| {
-        stage(plan, "roll-nova-conductor").parallel_max = 3
-    });
+    expect("budget-exceeded", |plan| stage(plan, "roll-nova-conductor").parallel_max = 3);
     // The same replicas, spread over stages that have no order between them.
     expect("budget-exceeded", |plan| {
         let first = stage(plan, "roll-keystone-api").clone();
@@ -282,8 +224,7 @@ fn budget() {
         let waves = stage(plan, "waves-nova-compute");
         waves.steps.push(canary);
         waves.parallel_max = 3;
-        plan.stages
-            .retain(|stage| stage.id.as_str() != "canary-nova-compute");
+        plan.stages.retain(|stage| stage.id.as_str() != "canary-nova-compute");
     });
     // A server that is down already counts.
     let mut down = input(2, 3, "2025.2", "2026.1");
@@ -292,34 +233,18 @@ fn budget() {
         value[0].status = "DOWN".to_owned();
     }
     let (made, _) = plan(&down, &catalog()).unwrap();
-    let findings = check_plan(
-        &made,
-        &down.inventory,
-        &down.observation,
-        &catalog(),
-        &down.policy,
-    );
-    assert!(
-        findings
-            .iter()
-            .any(|f| f.code == "budget-exceeded" && f.subject == "glance")
-    );
+    let findings = check_plan(&made, &down.inventory, &down.observation, &catalog(), &down.policy);
+    assert!(findings.iter().any(|f| f.code == "budget-exceeded" && f.subject == "glance"));
 }
 
 #[test]
 fn finalize() {
-    expect("finalize-not-held", |plan| {
-        stage(plan, "contract-keystone").held = false
-    });
+    expect("finalize-not-held", |plan| stage(plan, "contract-keystone").held = false);
     expect("finalize-not-held", |plan| {
         if let Action::MigrateSchema { phase, .. } = &mut step(plan, "expand/glance").actions[0] {
             *phase = SchemaPhase::Contract;
         }
     });
-    expect("roll-held", |plan| {
-        stage(plan, "roll-glance-api").held = true
-    });
-    expect("finalize-too-early", |plan| {
-        stage(plan, "contract-keystone").after.clear()
-    });
+    expect("roll-held", |plan| stage(plan, "roll-glance-api").held = true);
+    expect("finalize-too-early", |plan| stage(plan, "contract-keystone").after.clear());
 }

@@ -9,9 +9,7 @@ use volutus_model::{Fact, PackageVersion};
 use volutus_planner::{Error, parse_target, plan};
 
 fn refusal(input: &volutus_planner::PlanningInput) -> String {
-    plan(input, &catalog())
-        .expect_err("a plan was made")
-        .to_string()
+    plan(input, &catalog()).expect_err("a plan was made").to_string()
 }
 
 #[test]
@@ -19,16 +17,10 @@ fn unknown_series() {
     let say = |text: &str| parse_target(text, &catalog()).unwrap_err().to_string();
     insta::assert_snapshot!(say("2026.3"), @"unknown series `2026.3`: known are 2023.1, 2023.2, 2024.1, 2024.2, 2025.1, 2025.2, 2026.1, 2026.2. Did you mean 2026.2?");
     assert!(say("gazpaco").ends_with("Did you mean 2026.1?"));
-    assert_eq!(
-        parse_target("Gazpacho", &catalog()).unwrap(),
-        series("2026.1")
-    );
+    assert_eq!(parse_target("Gazpacho", &catalog()).unwrap(), series("2026.1"));
     let mut input = input(3, 3, "2025.2", "2026.1");
     input.target = series("2031.1");
-    assert!(matches!(
-        plan(&input, &catalog()),
-        Err(Error::UnknownSeries { .. })
-    ));
+    assert!(matches!(plan(&input, &catalog()), Err(Error::UnknownSeries { .. })));
 }
 
 #[test]
@@ -46,10 +38,7 @@ fn nothing_to_do() {
 fn what_was_not_seen_is_not_guessed() {
     let mut input = input(3, 3, "2025.2", "2026.1");
     let id: volutus_model::DaemonId = "nova-api@ctl2".parse().unwrap();
-    input
-        .observation
-        .daemons
-        .insert(id.clone(), Fact::unobserved("ctl2 did not answer in 10 s"));
+    input.observation.daemons.insert(id.clone(), Fact::unobserved("ctl2 did not answer in 10 s"));
     insta::assert_snapshot!(refusal(&input), @r"
     what 1 of the declared daemons run was not seen, and a plan is never made on a guess:
       nova-api@ctl2: ctl2 did not answer in 10 s
@@ -63,10 +52,7 @@ fn mixed_series() {
     let mut input = input(3, 3, "2025.2", "2026.1");
     set_running(&mut input.observation, "glance-api@ctl1", "2025.1");
     let message = refusal(&input);
-    assert!(
-        message.contains("2025.1 on 1 daemons (for example glance-api@ctl1)"),
-        "{message}"
-    );
+    assert!(message.contains("2025.1 on 1 daemons (for example glance-api@ctl1)"), "{message}");
 }
 
 #[test]
@@ -76,10 +62,7 @@ fn another_version_of_the_target() {
     if let Some(Fact::Observed { value, .. }) = input.observation.daemons.get_mut(&id) {
         value.version = Fact::observed(PackageVersion::new("33.0.0"), "test");
     }
-    assert!(matches!(
-        plan(&input, &catalog()),
-        Err(Error::OtherVersionOfTarget { .. })
-    ));
+    assert!(matches!(plan(&input, &catalog()), Err(Error::OtherVersionOfTarget { .. })));
     // With that version as the wanted one it is simply there already.
     let nova = "nova".parse().unwrap();
     input.versions = Some([(nova, PackageVersion::new("33.0.0"))].into());
@@ -101,18 +84,12 @@ fn daemons_that_nobody_knows() {
     input.inventory.roles[0].daemons[0].kind = "keystone-appi".parse().unwrap();
     input.observation.inventory = input.inventory.digest();
     let message = refusal(&input);
-    assert!(
-        message.contains("`keystone-appi`. Did you mean keystone-api?"),
-        "{message}"
-    );
+    assert!(message.contains("`keystone-appi`. Did you mean keystone-api?"), "{message}");
 }
 
 #[test]
 fn an_observation_of_another_description() {
     let mut input = input(3, 3, "2025.2", "2026.1");
     input.inventory.hosts.pop();
-    assert!(matches!(
-        plan(&input, &catalog()),
-        Err(Error::OtherInventory { .. })
-    ));
+    assert!(matches!(plan(&input, &catalog()), Err(Error::OtherInventory { .. })));
 }

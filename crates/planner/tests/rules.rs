@@ -14,23 +14,13 @@ use volutus_planner::{PlanningInput, diff, plan, render_dot};
 
 fn judged(input: &PlanningInput) -> volutus_model::Plan {
     let (made, _) = plan(input, &catalog()).unwrap();
-    let findings = check_plan(
-        &made,
-        &input.inventory,
-        &input.observation,
-        &catalog(),
-        &input.policy,
-    );
+    let findings = check_plan(&made, &input.inventory, &input.observation, &catalog(), &input.policy);
     assert_eq!(findings, [], "{findings:#?}");
     made
 }
 
 fn width(plan: &volutus_model::Plan, stage: &str) -> u32 {
-    plan.stages
-        .iter()
-        .find(|s| s.id.as_str() == stage)
-        .unwrap()
-        .parallel_max
+    plan.stages.iter().find(|s| s.id.as_str() == stage).unwrap().parallel_max
 }
 
 #[test]
@@ -55,11 +45,7 @@ fn a_zone_always_keeps_a_compute() {
     let made = judged(&input);
     assert_eq!(width(&made, "waves-nova-compute-az1"), 2);
     assert_eq!(width(&made, "waves-nova-compute-az3"), 1);
-    let canary = made
-        .stages
-        .iter()
-        .find(|stage| stage.phase == Phase::Canary)
-        .unwrap();
+    let canary = made.stages.iter().find(|stage| stage.phase == Phase::Canary).unwrap();
     assert_eq!(canary.steps[0].id.as_str(), "canary/nova-compute@cmp1");
 }
 
@@ -67,17 +53,11 @@ fn a_zone_always_keeps_a_compute() {
 fn a_disabled_compute_is_no_canary() {
     let mut input = input(3, 3, "2025.2", "2026.1");
     if let Some(Fact::Observed { value, .. }) = input.observation.records.get_mut("nova") {
-        let record = value
-            .iter_mut()
-            .find(|r| r.binary == "nova-compute" && r.host == "cmp1");
+        let record = value.iter_mut().find(|r| r.binary == "nova-compute" && r.host == "cmp1");
         record.unwrap().disabled = Some("broken fan".to_owned());
     }
     let made = judged(&input);
-    let canary = made
-        .stages
-        .iter()
-        .find(|stage| stage.phase == Phase::Canary)
-        .unwrap();
+    let canary = made.stages.iter().find(|stage| stage.phase == Phase::Canary).unwrap();
     assert_eq!(canary.steps[0].id.as_str(), "canary/nova-compute@cmp2");
 }
 
@@ -88,18 +68,11 @@ fn the_segment_range_plug_in_closes_neutrons_way_back() {
         if let Fact::Observed { value, .. } = fact
             && let Some(options) = value.options.get_mut("/etc/neutron/neutron.conf")
         {
-            options.insert(
-                "DEFAULT/service_plugins".into(),
-                "router,network_segment_range".into(),
-            );
+            options.insert("DEFAULT/service_plugins".into(), "router,network_segment_range".into());
         }
     }
     let made = judged(&input);
-    let neutron = made
-        .rollback
-        .iter()
-        .find(|h| h.service.as_str() == "neutron")
-        .unwrap();
+    let neutron = made.rollback.iter().find(|h| h.service.as_str() == "neutron").unwrap();
     assert_eq!(neutron.class, SchemaClass::Restore);
     assert_eq!(neutron.until.as_ref().unwrap().as_str(), "expand-neutron");
     assert_eq!(made.point_of_no_return.unwrap().as_str(), "expand-neutron");
@@ -108,20 +81,14 @@ fn the_segment_range_plug_in_closes_neutrons_way_back() {
 #[test]
 fn several_backends_are_all_drained() {
     let mut input = input(3, 3, "2025.2", "2026.1");
-    let api = input.inventory.roles[0]
-        .daemons
-        .iter_mut()
-        .find(|d| d.kind.as_str() == "nova-api");
+    let api = input.inventory.roles[0].daemons.iter_mut().find(|d| d.kind.as_str() == "nova-api");
     api.unwrap().backends.push("nova-external".parse().unwrap());
     input.observation.inventory = input.inventory.digest();
     let made = judged(&input);
     let (_, step) = made.step(&"roll/nova-api@ctl1".parse().unwrap()).unwrap();
     let kinds: Vec<String> = step.actions.iter().map(Action::summary).collect();
     assert_eq!(kinds[..2], ["drain nova/ctl1", "drain nova-external/ctl1"]);
-    assert_eq!(
-        kinds[4..],
-        ["undrain nova-external/ctl1", "undrain nova/ctl1"]
-    );
+    assert_eq!(kinds[4..], ["undrain nova-external/ctl1", "undrain nova/ctl1"]);
     assert_eq!(step.give_back.len(), 2);
 }
 
@@ -131,11 +98,7 @@ fn a_shared_link_is_told() {
     input.inventory.releases.current = "/opt/cur/{service}".to_owned();
     input.observation.inventory = input.inventory.digest();
     let (_, report) = plan(&input, &catalog()).unwrap();
-    let finding = report
-        .findings
-        .iter()
-        .find(|f| f.code == "shared-link")
-        .unwrap();
+    let finding = report.findings.iter().find(|f| f.code == "shared-link").unwrap();
     assert_eq!(finding.severity, Severity::Serious);
 }
 

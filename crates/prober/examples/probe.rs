@@ -24,10 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let inventory = Inventory::parse(&std::fs::read_to_string(cloud)?)?;
     let credentials = &inventory.credentials;
     let folder = cloud.parent().unwrap_or(Path::new("."));
-    let file = credentials
-        .clouds_yaml
-        .as_ref()
-        .map(|file| folder.join(file));
+    let file = credentials.clouds_yaml.as_ref().map(|file| folder.join(file));
     let entry = |name: &str| CloudConfig::load(file.as_deref(), name);
     let run = RunId::new(format!("example{}", std::process::id()))?;
     let mut config = ProberConfig::new(
@@ -39,10 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(rate) = rate.first() {
         config.rate_per_s = rate.parse()?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let failed = runtime.block_on(probe(config, Duration::from_secs(seconds)))?;
     if failed > 0 {
         return Err(format!("{failed} failed").into());
@@ -59,10 +53,7 @@ async fn probe(config: ProberConfig, span: Duration) -> Result<usize, Box<dyn Er
         let mut samples: Vec<Sample> = Vec::new();
         while let Some(sample) = receiver.recv().await {
             if let SampleResult::Failed { why } = &sample.result {
-                eprintln!(
-                    "failed: {} {} {:?}: {why}",
-                    sample.service, sample.operation, sample.status
-                );
+                eprintln!("failed: {} {} {:?}: {why}", sample.service, sample.operation, sample.status);
             }
             samples.push(sample);
         }
@@ -77,14 +68,8 @@ async fn probe(config: ProberConfig, span: Duration) -> Result<usize, Box<dyn Er
     );
     let mut groups: BTreeMap<(String, String), Vec<&Sample>> = BTreeMap::new();
     for sample in &samples {
-        groups
-            .entry((sample.service.to_string(), sample.operation.clone()))
-            .or_default()
-            .push(sample);
-        groups
-            .entry((sample.service.to_string(), "(all)".to_owned()))
-            .or_default()
-            .push(sample);
+        groups.entry((sample.service.to_string(), sample.operation.clone())).or_default().push(sample);
+        groups.entry((sample.service.to_string(), "(all)".to_owned())).or_default().push(sample);
     }
     for ((service, operation), group) in &groups {
         let mut latencies: Vec<f64> = group.iter().map(|sample| sample.latency_ms).collect();

@@ -11,9 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use volutus_model::name::RunId;
 use volutus_openstack::compute::{self, Attachment, Destination, NewServer};
-use volutus_openstack::{
-    Answer, Body, Client, Method, Request, ServiceType, Token, placement, volume,
-};
+use volutus_openstack::{Answer, Body, Client, Method, Request, ServiceType, Token, placement, volume};
 
 use crate::exchange::{Expected, Recorder, Subject};
 use crate::naming::object_name;
@@ -96,8 +94,7 @@ impl Context {
         match chore {
             Chore::IssueToken => self.issue_token(&self.user, op::ISSUE_TOKEN, due).await,
             Chore::IssueOperatorToken => {
-                self.issue_token(&self.operator, op::ISSUE_OPERATOR_TOKEN, due)
-                    .await;
+                self.issue_token(&self.operator, op::ISSUE_OPERATOR_TOKEN, due).await;
             }
             Chore::ImageLife => self.image_life(number, due).await,
             Chore::ServerLife => self.server_life(number, due).await,
@@ -125,30 +122,15 @@ impl Context {
         request: &Request,
         expected: Expected,
     ) -> Option<Answer> {
-        let client = if request.service == ServiceType::Placement {
-            &self.operator
-        } else {
-            &self.user
-        };
-        let subject = Subject {
-            service: request.service,
-            operation,
-            due,
-        };
+        let client = if request.service == ServiceType::Placement { &self.operator } else { &self.user };
+        let subject = Subject { service: request.service, operation, due };
         self.recorder.send(client, subject, request, expected).await
     }
 
     async fn issue_token(&self, client: &Client, operation: &'static str, due: Instant) {
-        let subject = Subject {
-            service: ServiceType::Identity,
-            operation,
-            due,
-        };
+        let subject = Subject { service: ServiceType::Identity, operation, due };
         let expected = Expected::key(&[201], "token");
-        let answer = self
-            .recorder
-            .exchange(subject, client.authenticate(), expected)
-            .await;
+        let answer = self.recorder.exchange(subject, client.authenticate(), expected).await;
         // A user's program keeps a token for a while; a prober that took every new one would
         // defeat the caches of the services and measure something else.
         const TOKEN_KEPT_S: i64 = 60;
@@ -170,53 +152,29 @@ impl Context {
                 request.own_token_as_subject = true;
                 (op::VALIDATE_TOKEN, request, "token")
             }
-            Chore::ListProjects => (
-                op::LIST_PROJECTS,
-                get(ServiceType::Identity, "/auth/projects"),
-                "projects",
-            ),
-            Chore::ListImages => (
-                op::LIST_IMAGES,
-                get(ServiceType::Image, "/images?limit=25"),
-                "images",
-            ),
+            Chore::ListProjects => {
+                (op::LIST_PROJECTS, get(ServiceType::Identity, "/auth/projects"), "projects")
+            }
+            Chore::ListImages => (op::LIST_IMAGES, get(ServiceType::Image, "/images?limit=25"), "images"),
             Chore::ShowImage => {
                 let path = format!("/images/{}", self.resources.image);
                 (op::SHOW_IMAGE, get(ServiceType::Image, &path), "id")
             }
             Chore::ListServers => {
                 let request = get(ServiceType::Compute, "/servers/detail?limit=25");
-                (
-                    op::LIST_SERVERS,
-                    request.microversion(compute::MICROVERSION),
-                    "servers",
-                )
+                (op::LIST_SERVERS, request.microversion(compute::MICROVERSION), "servers")
             }
             Chore::ListFlavors => {
                 let request = get(ServiceType::Compute, "/flavors?limit=25");
-                (
-                    op::LIST_FLAVORS,
-                    request.microversion(compute::MICROVERSION),
-                    "flavors",
-                )
+                (op::LIST_FLAVORS, request.microversion(compute::MICROVERSION), "flavors")
             }
-            Chore::ListNetworks => (
-                op::LIST_NETWORKS,
-                get(ServiceType::Network, "/networks?limit=25"),
-                "networks",
-            ),
-            Chore::ListPorts => (
-                op::LIST_PORTS,
-                get(ServiceType::Network, "/ports?limit=25"),
-                "ports",
-            ),
+            Chore::ListNetworks => {
+                (op::LIST_NETWORKS, get(ServiceType::Network, "/networks?limit=25"), "networks")
+            }
+            Chore::ListPorts => (op::LIST_PORTS, get(ServiceType::Network, "/ports?limit=25"), "ports"),
             Chore::ListVolumes => {
                 let request = get(ServiceType::Volume, "/volumes/detail?limit=25");
-                (
-                    op::LIST_VOLUMES,
-                    request.microversion(volume::MICROVERSION),
-                    "volumes",
-                )
+                (op::LIST_VOLUMES, request.microversion(volume::MICROVERSION), "volumes")
             }
             Chore::AllocationCandidates => {
                 let path = "/allocation_candidates?resources=VCPU:1,MEMORY_MB:64&limit=10";
@@ -237,17 +195,14 @@ impl Context {
             | Chore::NetworkLife
             | Chore::VolumeLife => unreachable!("perform sends these elsewhere"),
         };
-        self.send(operation, due, &request, Expected::key(&[200], key))
-            .await;
+        self.send(operation, due, &request, Expected::key(&[200], key)).await;
     }
 
     async fn image_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "image", number);
         let body = json!({"name": name, "disk_format": "raw", "container_format": "bare"});
         let request = Request::new(Method::POST, ServiceType::Image, "/images").json(body);
-        let created = self
-            .send(op::CREATE_IMAGE, due, &request, Expected::key(&[201], "id"))
-            .await;
+        let created = self.send(op::CREATE_IMAGE, due, &request, Expected::key(&[201], "id")).await;
         let Some(id) = created.and_then(|answer| id_in(&answer, None)) else {
             return;
         };
@@ -255,32 +210,22 @@ impl Context {
         let mut request = Request::new(Method::PUT, ServiceType::Image, format!("{path}/file"));
         request.body = Body::Bytes(vec![b'v'; IMAGE_BYTES]);
         let expected = Expected::status(&[204]);
-        self.send(op::UPLOAD_IMAGE, Instant::now(), &request, expected)
-            .await;
+        self.send(op::UPLOAD_IMAGE, Instant::now(), &request, expected).await;
         let request = Request::new(Method::DELETE, ServiceType::Image, path);
-        self.send(op::DELETE_IMAGE, Instant::now(), &request, expected)
-            .await;
+        self.send(op::DELETE_IMAGE, Instant::now(), &request, expected).await;
     }
 
     async fn port_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "port", number);
         let body = json!({"port": {"name": name, "network_id": self.resources.network}});
-        self.network_object(
-            "/ports",
-            "port",
-            [op::CREATE_PORT, op::DELETE_PORT],
-            body,
-            due,
-        )
-        .await;
+        self.network_object("/ports", "port", [op::CREATE_PORT, op::DELETE_PORT], body, due).await;
     }
 
     async fn network_life(&self, number: u64, due: Instant) {
         let name = object_name(&self.run, "network", number);
         let body = json!({"network": {"name": name}});
         let operations = [op::CREATE_NETWORK, op::DELETE_NETWORK];
-        self.network_object("/networks", "network", operations, body, due)
-            .await;
+        self.network_object("/networks", "network", operations, body, due).await;
     }
 
     async fn network_object(
@@ -292,21 +237,17 @@ impl Context {
         due: Instant,
     ) {
         let request = Request::new(Method::POST, ServiceType::Network, path).json(body);
-        let created = self
-            .send(create, due, &request, Expected::key(&[201], key))
-            .await;
+        let created = self.send(create, due, &request, Expected::key(&[201], key)).await;
         let Some(id) = created.and_then(|answer| id_in(&answer, Some(key))) else {
             return;
         };
         let request = Request::new(Method::DELETE, ServiceType::Network, format!("{path}/{id}"));
-        self.send(delete, Instant::now(), &request, Expected::status(&[204]))
-            .await;
+        self.send(delete, Instant::now(), &request, Expected::status(&[204])).await;
     }
 
     async fn server_life(self: Arc<Self>, number: u64, due: Instant) {
         let Ok(_life) = self.servers.try_acquire() else {
-            self.too_many(ServiceType::Compute, op::CREATE_SERVER, due)
-                .await;
+            self.too_many(ServiceType::Compute, op::CREATE_SERVER, due).await;
             return;
         };
         let server = NewServer {
@@ -325,36 +266,23 @@ impl Context {
             return;
         };
         let path = format!("/servers/{id}");
-        let look = Request::new(Method::GET, ServiceType::Compute, &path)
-            .microversion(compute::MICROVERSION);
+        let look = Request::new(Method::GET, ServiceType::Compute, &path).microversion(compute::MICROVERSION);
         self.wait(op::BOOT_TO_ACTIVE, op::SHOW_SERVER, due, &look, |answer| {
             state_in(answer, "server", "ACTIVE")
         })
         .await;
         let deleted = Instant::now();
-        let request = Request::new(Method::DELETE, ServiceType::Compute, path)
-            .microversion(compute::MICROVERSION);
+        let request =
+            Request::new(Method::DELETE, ServiceType::Compute, path).microversion(compute::MICROVERSION);
         let expected = Expected::status(&[204]);
-        if self
-            .send(op::DELETE_SERVER, deleted, &request, expected)
-            .await
-            .is_some()
-        {
-            self.wait(
-                op::SERVER_TO_GONE,
-                op::SHOW_DELETED_SERVER,
-                deleted,
-                &look,
-                gone,
-            )
-            .await;
+        if self.send(op::DELETE_SERVER, deleted, &request, expected).await.is_some() {
+            self.wait(op::SERVER_TO_GONE, op::SHOW_DELETED_SERVER, deleted, &look, gone).await;
         }
     }
 
     async fn volume_life(self: Arc<Self>, number: u64, due: Instant) {
         let Ok(_life) = self.volumes.try_acquire() else {
-            self.too_many(ServiceType::Volume, op::CREATE_VOLUME, due)
-                .await;
+            self.too_many(ServiceType::Volume, op::CREATE_VOLUME, due).await;
             return;
         };
         let name = object_name(&self.run, "volume", number);
@@ -369,49 +297,23 @@ impl Context {
             return;
         };
         let path = format!("/volumes/{id}");
-        let look = Request::new(Method::GET, ServiceType::Volume, &path)
-            .microversion(volume::MICROVERSION);
-        self.wait(
-            op::VOLUME_TO_AVAILABLE,
-            op::SHOW_VOLUME,
-            due,
-            &look,
-            |answer| state_in(answer, "volume", "available"),
-        )
+        let look = Request::new(Method::GET, ServiceType::Volume, &path).microversion(volume::MICROVERSION);
+        self.wait(op::VOLUME_TO_AVAILABLE, op::SHOW_VOLUME, due, &look, |answer| {
+            state_in(answer, "volume", "available")
+        })
         .await;
         let deleted = Instant::now();
-        let request = Request::new(Method::DELETE, ServiceType::Volume, path)
-            .microversion(volume::MICROVERSION);
+        let request =
+            Request::new(Method::DELETE, ServiceType::Volume, path).microversion(volume::MICROVERSION);
         let expected = Expected::status(&[202]);
-        if self
-            .send(op::DELETE_VOLUME, deleted, &request, expected)
-            .await
-            .is_some()
-        {
-            self.wait(
-                op::VOLUME_TO_GONE,
-                op::SHOW_DELETED_VOLUME,
-                deleted,
-                &look,
-                gone,
-            )
-            .await;
+        if self.send(op::DELETE_VOLUME, deleted, &request, expected).await.is_some() {
+            self.wait(op::VOLUME_TO_GONE, op::SHOW_DELETED_VOLUME, deleted, &look, gone).await;
         }
     }
 
     async fn too_many(&self, service: ServiceType, operation: &'static str, due: Instant) {
         let why = format!("prober saturated: {LIVES_MAX} are waited for already");
-        self.recorder
-            .record(
-                Subject {
-                    service,
-                    operation,
-                    due,
-                },
-                None,
-                Some(why),
-            )
-            .await;
+        self.recorder.record(Subject { service, operation, due }, None, Some(why)).await;
     }
 
     /// Looks at fixed times until `judge` is satisfied or the bound is reached, and records the
@@ -468,11 +370,7 @@ impl Context {
                 }
             }
         };
-        let subject = Subject {
-            service: request.service,
-            operation,
-            due: since,
-        };
+        let subject = Subject { service: request.service, operation, due: since };
         self.recorder.record(subject, status, fault).await;
     }
 }
@@ -493,9 +391,7 @@ fn state_in(answer: &Answer, key: &str, wanted: &str) -> Look {
     if status == wanted {
         Look::There
     } else if status.to_ascii_lowercase().starts_with("error") {
-        let fault = body[key]["fault"]["message"]
-            .as_str()
-            .unwrap_or("no fault is given");
+        let fault = body[key]["fault"]["message"].as_str().unwrap_or("no fault is given");
         Look::Never(format!("status {status}: {fault}"))
     } else {
         Look::NotYet(format!("status {status}"))
@@ -508,9 +404,7 @@ fn gone(answer: &Answer) -> Look {
     }
     let body: Value = answer.json().unwrap_or_default();
     let object = body.get("server").or_else(|| body.get("volume"));
-    let status = object
-        .and_then(|object| object["status"].as_str())
-        .unwrap_or("(none)");
+    let status = object.and_then(|object| object["status"].as_str()).unwrap_or("(none)");
     // nova shows an instance for a moment longer, as DELETED; cinder says why it cannot delete.
     match status {
         "DELETED" => Look::There,

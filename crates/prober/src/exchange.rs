@@ -33,17 +33,11 @@ pub(crate) struct Expected {
 
 impl Expected {
     pub(crate) const fn status(statuses: &'static [u16]) -> Self {
-        Self {
-            statuses,
-            key: None,
-        }
+        Self { statuses, key: None }
     }
 
     pub(crate) const fn key(statuses: &'static [u16], key: &'static str) -> Self {
-        Self {
-            statuses,
-            key: Some(key),
-        }
+        Self { statuses, key: Some(key) }
     }
 
     /// What is wrong with an answer, if anything.
@@ -92,10 +86,7 @@ impl Recorder {
         let mut history = self.steps.lock().await;
         history.push_back((now, steps));
         // The last entry before the horizon still holds at the horizon, so one is left.
-        while history
-            .get(1)
-            .is_some_and(|(at, _)| now.duration_since(*at) > STEPS_KEPT)
-        {
+        while history.get(1).is_some_and(|(at, _)| now.duration_since(*at) > STEPS_KEPT) {
             history.pop_front();
         }
     }
@@ -119,8 +110,7 @@ impl Recorder {
         request: &Request,
         expected: Expected,
     ) -> Option<Answer> {
-        self.exchange(subject, client.attempt(request), expected)
-            .await
+        self.exchange(subject, client.attempt(request), expected).await
     }
 
     /// Like [`Recorder::send`], for a request that is a future of its own.
@@ -143,38 +133,24 @@ impl Recorder {
             Ok(answer) => {
                 let fault = expected.fault(&answer);
                 let good = fault.is_none();
-                self.record_at(subject, answered, Some(answer.status), fault)
-                    .await;
+                self.record_at(subject, answered, Some(answer.status), fault).await;
                 good.then_some(answer)
             }
             Err(error) => {
-                self.record_at(subject, answered, error.status(), Some(error.to_string()))
-                    .await;
+                self.record_at(subject, answered, error.status(), Some(error.to_string())).await;
                 None
             }
         }
     }
 
     /// Records something that ended now.
-    pub(crate) async fn record(
-        &self,
-        subject: Subject,
-        status: Option<u16>,
-        fault: Option<String>,
-    ) {
+    pub(crate) async fn record(&self, subject: Subject, status: Option<u16>, fault: Option<String>) {
         self.record_at(subject, Instant::now(), status, fault).await;
     }
 
-    async fn record_at(
-        &self,
-        subject: Subject,
-        ended: Instant,
-        status: Option<u16>,
-        fault: Option<String>,
-    ) {
+    async fn record_at(&self, subject: Subject, ended: Instant, status: Option<u16>, fault: Option<String>) {
         let ago = Instant::now().duration_since(subject.due);
-        let due_us =
-            Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
+        let due_us = Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
         let sample = Sample {
             due_us,
             latency_ms: ended.duration_since(subject.due).as_secs_f64() * 1000.0,
@@ -188,10 +164,7 @@ impl Recorder {
             steps: self.steps_at(subject.due).await,
         };
         if self.samples.send(sample).await.is_err() {
-            tracing::debug!(
-                operation = subject.operation,
-                "nobody reads samples any more"
-            );
+            tracing::debug!(operation = subject.operation, "nobody reads samples any more");
         }
     }
 }
@@ -206,11 +179,7 @@ mod tests {
     use super::*;
 
     fn subject(due: Instant) -> Subject {
-        Subject {
-            service: ServiceType::Compute,
-            operation: "list servers",
-            due,
-        }
+        Subject { service: ServiceType::Compute, operation: "list servers", due }
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,16 +192,10 @@ mod tests {
         recorder.set_steps(vec![step.clone()]).await;
         tokio::time::advance(Duration::from_millis(10)).await;
         recorder.record(subject(before), Some(200), None).await;
-        recorder
-            .record(subject(Instant::now()), Some(200), None)
-            .await;
+        recorder.record(subject(Instant::now()), Some(200), None).await;
         let (first, second) = (samples.recv().await.unwrap(), samples.recv().await.unwrap());
         assert!(first.steps.is_empty());
-        assert!(
-            (first.latency_ms - 20.0).abs() < 1e-6,
-            "{}",
-            first.latency_ms
-        );
+        assert!((first.latency_ms - 20.0).abs() < 1e-6, "{}", first.latency_ms);
         assert_eq!(second.steps, vec![step]);
         assert_eq!(second.service.as_str(), "nova");
     }
@@ -241,15 +204,9 @@ mod tests {
     async fn a_saturated_prober_records_a_failure() {
         let (sender, mut samples) = mpsc::channel(10);
         let recorder = Recorder::new(sender);
-        let _held = recorder
-            .permits
-            .acquire_many(IN_FLIGHT_MAX as u32)
-            .await
-            .unwrap();
+        let _held = recorder.permits.acquire_many(IN_FLIGHT_MAX as u32).await.unwrap();
         let never = std::future::pending();
-        let answer = recorder
-            .exchange(subject(Instant::now()), never, Expected::status(&[200]))
-            .await;
+        let answer = recorder.exchange(subject(Instant::now()), never, Expected::status(&[200])).await;
         assert!(answer.is_none());
         let SampleResult::Failed { why } = samples.recv().await.unwrap().result else {
             panic!("a saturated prober must not say Ok")

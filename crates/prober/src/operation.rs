@@ -75,10 +75,7 @@ mod tests {
     fn kinds_follow_from_names() {
         assert_eq!(OperationKind::of(BOOT_TO_ACTIVE), OperationKind::Wait);
         assert_eq!(OperationKind::of(SHOW_SERVER), OperationKind::Read);
-        assert_eq!(
-            OperationKind::of(ALLOCATION_CANDIDATES),
-            OperationKind::Read
-        );
+        assert_eq!(OperationKind::of(ALLOCATION_CANDIDATES), OperationKind::Read);
         assert_eq!(OperationKind::of(ISSUE_TOKEN), OperationKind::Write);
     }
 }

@@ -68,12 +68,7 @@ impl ProberConfig {
     /// request, after which OpenStack's own clients and load balancers give up; 90 s for a
     /// wait, which is longer than a compute takes to restart gracefully.
     #[must_use]
-    pub fn new(
-        operator: CloudConfig,
-        prober: CloudConfig,
-        resources: ProberResources,
-        run: RunId,
-    ) -> Self {
+    pub fn new(operator: CloudConfig, prober: CloudConfig, resources: ProberResources, run: RunId) -> Self {
         Self {
             operator,
             prober,
@@ -118,26 +113,17 @@ impl Prober {
     /// # Errors
     /// [`Error::Rate`]; [`Error::Cloud`] where credentials are refused, the cloud does not
     /// answer, or image, flavor or network are not there.
-    pub async fn start(
-        config: ProberConfig,
-    ) -> Result<(ProberHandle, mpsc::Receiver<Sample>), Error> {
+    pub async fn start(config: ProberConfig) -> Result<(ProberHandle, mpsc::Receiver<Sample>), Error> {
         if !(config.rate_per_s > 0.0 && config.rate_per_s <= 100.0) {
-            return Err(Error::Rate {
-                rate_per_s: config.rate_per_s,
-            });
+            return Err(Error::Rate { rate_per_s: config.rate_per_s });
         }
         let cloud = |attempted| move |source| Error::Cloud { attempted, source };
         let user = Client::new(config.prober, config.request_timeout)
             .map_err(cloud("read the synthetic user's cloud entry"))?;
         let operator = Client::new(config.operator, config.request_timeout)
             .map_err(cloud("read the operator's cloud entry"))?;
-        user.token()
-            .await
-            .map_err(cloud("get a token as the synthetic user"))?;
-        operator
-            .token()
-            .await
-            .map_err(cloud("get a token as the operator"))?;
+        user.token().await.map_err(cloud("get a token as the synthetic user"))?;
+        operator.token().await.map_err(cloud("get a token as the operator"))?;
         let resources = resolve(&user, &config.resources).await?;
         let mut notes: Vec<String> = Vec::new();
         let absent = absent_services(&user, &operator).await?;
@@ -147,11 +133,7 @@ impl Prober {
                 service.project()
             ));
         }
-        if let Some(max) = user
-            .compute()
-            .instances_max()
-            .await
-            .map_err(cloud("read the quota"))?
+        if let Some(max) = user.compute().instances_max().await.map_err(cloud("read the quota"))?
             && max < LIVES_MAX as u64
         {
             notes.push(format!(
@@ -161,15 +143,8 @@ impl Prober {
         }
         let volumes = !absent.contains(&ServiceType::Volume);
         let (found, left) = sweep(&user, volumes, SWEEP_AT_START).await;
-        notes.extend(
-            found
-                .iter()
-                .map(|line| format!("deleted, left by an earlier prober: {line}")),
-        );
-        notes.extend(
-            left.iter()
-                .map(|line| format!("still there, left by an earlier prober: {line}")),
-        );
+        notes.extend(found.iter().map(|line| format!("deleted, left by an earlier prober: {line}")));
+        notes.extend(left.iter().map(|line| format!("still there, left by an earlier prober: {line}")));
 
         let (samples, receiver) = mpsc::channel(SAMPLES_WAITING_MAX);
         let (stage, stage_now) = watch::channel(Stage::Working);
@@ -193,16 +168,7 @@ impl Prober {
                 tokio::spawn(keep(Arc::clone(&context), table, start, working.clone()));
             }
         }
-        Ok((
-            ProberHandle {
-                context,
-                stage,
-                ended,
-                notes,
-                volumes,
-            },
-            receiver,
-        ))
+        Ok((ProberHandle { context, stage, ended, notes, volumes }, receiver))
     }
 }
 
@@ -230,24 +196,9 @@ async fn keep(context: Arc<Context>, table: Timetable, start: Instant, working: 
 async fn resolve(user: &Client, wanted: &ProberResources) -> Result<Resources, Error> {
     let cloud = |attempted| move |source| Error::Cloud { attempted, source };
     Ok(Resources {
-        image: user
-            .image()
-            .image(&wanted.image)
-            .await
-            .map_err(cloud("find its image"))?
-            .id,
-        flavor: user
-            .compute()
-            .flavor(&wanted.flavor)
-            .await
-            .map_err(cloud("find its flavor"))?
-            .id,
-        network: user
-            .network()
-            .network(&wanted.network)
-            .await
-            .map_err(cloud("find its network"))?
-            .id,
+        image: user.image().image(&wanted.image).await.map_err(cloud("find its image"))?.id,
+        flavor: user.compute().flavor(&wanted.flavor).await.map_err(cloud("find its flavor"))?.id,
+        network: user.network().network(&wanted.network).await.map_err(cloud("find its network"))?.id,
         volume_type: wanted.volume_type.clone(),
     })
 }
@@ -257,21 +208,14 @@ async fn resolve(user: &Client, wanted: &ProberResources) -> Result<Resources, E
 async fn absent_services(user: &Client, operator: &Client) -> Result<Vec<ServiceType>, Error> {
     let mut absent: Vec<ServiceType> = Vec::new();
     for service in ServiceType::ALL {
-        let client = if service == ServiceType::Placement {
-            operator
-        } else {
-            user
-        };
+        let client = if service == ServiceType::Placement { operator } else { user };
         match client.endpoint(service).await {
             Ok(_) => {}
             Err(volutus_openstack::Error::NoEndpoint { .. }) if service == ServiceType::Volume => {
                 absent.push(service);
             }
             Err(source) => {
-                return Err(Error::Cloud {
-                    attempted: "find the endpoints of all services",
-                    source,
-                });
+                return Err(Error::Cloud { attempted: "find the endpoints of all services", source });
             }
         }
     }
@@ -280,15 +224,12 @@ async fn absent_services(user: &Client, operator: &Client) -> Result<Vec<Service
 
 fn service_of(chore: Chore) -> ServiceType {
     match chore {
-        Chore::IssueToken
-        | Chore::IssueOperatorToken
-        | Chore::ValidateToken
-        | Chore::ListProjects => ServiceType::Identity,
+        Chore::IssueToken | Chore::IssueOperatorToken | Chore::ValidateToken | Chore::ListProjects => {
+            ServiceType::Identity
+        }
         Chore::ListImages | Chore::ShowImage | Chore::ImageLife => ServiceType::Image,
         Chore::ListServers | Chore::ListFlavors | Chore::ServerLife => ServiceType::Compute,
-        Chore::ListNetworks | Chore::ListPorts | Chore::PortLife | Chore::NetworkLife => {
-            ServiceType::Network
-        }
+        Chore::ListNetworks | Chore::ListPorts | Chore::PortLife | Chore::NetworkLife => ServiceType::Network,
         Chore::ListVolumes | Chore::VolumeLife => ServiceType::Volume,
         Chore::AllocationCandidates | Chore::ListResourceClasses => ServiceType::Placement,
     }
@@ -322,10 +263,6 @@ impl ProberHandle {
         let abandoned = if ended.is_ok() { 0 } else { self.in_flight() };
         self.stage.send_replace(Stage::Abandoned);
         let (swept, left) = sweep(&self.context.user, self.volumes, SWEEP_AT_STOP).await;
-        StopReport {
-            abandoned,
-            swept,
-            left,
-        }
+        StopReport { abandoned, swept, left }
     }
 }

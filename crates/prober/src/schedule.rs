@@ -91,8 +91,7 @@ impl Timetable {
     #[must_use]
     pub fn due(&self, n: u64) -> Duration {
         let period_us = u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX);
-        self.offset
-            .saturating_add(Duration::from_micros(period_us.saturating_mul(n)))
+        self.offset.saturating_add(Duration::from_micros(period_us.saturating_mul(n)))
     }
 }
 
@@ -110,11 +109,7 @@ pub fn timetables(rate_per_s: f64) -> Vec<Timetable> {
         .map(|(index, &(chore, period_ms))| {
             let period = Duration::from_millis(period_ms).mul_f64(stretch);
             let share = ((index as f64) * GOLDEN).fract();
-            Timetable {
-                chore,
-                offset: period.mul_f64(share),
-                period,
-            }
+            Timetable { chore, offset: period.mul_f64(share), period }
         })
         .collect()
 }
@@ -163,10 +158,7 @@ mod tests {
             Chore::VolumeLife => 4.0,
             _ => 1.0,
         };
-        let rate: f64 = Chore::ALL
-            .iter()
-            .map(|&(chore, ms)| requests(chore) * 1000.0 / ms as f64)
-            .sum();
+        let rate: f64 = Chore::ALL.iter().map(|&(chore, ms)| requests(chore) * 1000.0 / ms as f64).sum();
         assert!((10.0..20.0).contains(&rate), "{rate}");
     }
 }

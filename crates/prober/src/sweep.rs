@@ -18,20 +18,16 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
     let mut left: Vec<String> = Vec::new();
     let project = user.token().await?.project_id.clone().unwrap_or_default();
     for server in user.compute().servers(&ServerFilter::default()).await? {
-        if is_own(&server.name) && server.tenant_id == project {
+        // nova lists an instance for a moment longer after it is gone.
+        let gone = server.status == "DELETED";
+        if is_own(&server.name) && server.tenant_id == project && !gone {
             if delete {
                 user.compute().delete_server(&server.id).await?;
             }
-            left.push(format!(
-                "instance {} ({}, {})",
-                server.name, server.id, server.status
-            ));
+            left.push(format!("instance {} ({}, {})", server.name, server.id, server.status));
         }
     }
-    let filter = PortFilter {
-        project_id: Some(project.clone()),
-        ..PortFilter::default()
-    };
+    let filter = PortFilter { project_id: Some(project.clone()), ..PortFilter::default() };
     for port in user.network().ports(&filter).await? {
         if is_own(&port.name) && port.project_id == project {
             if delete {
@@ -74,23 +70,14 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
 
 /// Deletes what is left of probers in the user's project and waits until it is gone, for at
 /// most `bound`. Hands back what it found at first, and what is still there, one line each.
-pub(crate) async fn sweep(
-    user: &Client,
-    volumes: bool,
-    bound: Duration,
-) -> (Vec<String>, Vec<String>) {
+pub(crate) async fn sweep(user: &Client, volumes: bool, bound: Duration) -> (Vec<String>, Vec<String>) {
     let end = Instant::now() + bound;
     let mut found: Option<Vec<String>> = None;
     loop {
         let left = match tokio::time::timeout_at(end, remaining(user, volumes, true)).await {
             Ok(Ok(left)) => left,
-            Ok(Err(error)) => vec![format!(
-                "unknown, because it could not be looked at: {error}"
-            )],
-            Err(_) => vec![format!(
-                "unknown, because looking took over {} s",
-                bound.as_secs()
-            )],
+            Ok(Err(error)) => vec![format!("unknown, because it could not be looked at: {error}")],
+            Err(_) => vec![format!("unknown, because looking took over {} s", bound.as_secs())],
         };
         let first = found.get_or_insert_with(|| left.clone());
         if left.is_empty() || Instant::now() + LOOK_AGAIN >= end {

@@ -102,16 +102,10 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
     if services.is_empty() {
         reasons.push("no service was probed, and the plan has none".to_owned());
     }
-    let lowest = requests
-        .values()
-        .map(|seen| seen.level)
-        .min()
-        .unwrap_or(Level::None);
+    let lowest = requests.values().map(|seen| seen.level).min().unwrap_or(Level::None);
     let level = lowest.min(base.whole);
     let (changed_at, ended_at) = windows.changes.unzip();
-    let duration_s = windows
-        .changes
-        .map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
+    let duration_s = windows.changes.map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
     let started_at = input.state.started_at.or(changed_at).or(ended_at);
     Verdict {
         format: 1,
@@ -153,58 +147,35 @@ struct Base {
 
 impl Base {
     fn level_of(&self, service: &ServiceName) -> Level {
-        if self.none.contains(service) {
-            Level::None
-        } else {
-            self.whole
-        }
+        if self.none.contains(service) { Level::None } else { self.whole }
     }
 }
 
 fn base_level(input: &VerdictInput<'_>) -> Base {
-    let mut base = Base {
-        whole: Level::ZeroImpact,
-        none: BTreeSet::new(),
-        reasons: Vec::new(),
-    };
+    let mut base = Base { whole: Level::ZeroImpact, none: BTreeSet::new(), reasons: Vec::new() };
     let status = input.state.status;
     if !matches!(status, RunStatus::AwaitingFinalize | RunStatus::Succeeded) {
-        let cause = input
-            .state
-            .halt_cause
-            .as_ref()
-            .map(|cause| format!(" ({cause})"));
-        base.reasons
-            .push(format!("the run is {status}{}", cause.unwrap_or_default()));
+        let cause = input.state.halt_cause.as_ref().map(|cause| format!(" ({cause})"));
+        base.reasons.push(format!("the run is {status}{}", cause.unwrap_or_default()));
         base.whole = Level::None;
     }
     if input.daemons.is_empty() {
-        base.reasons
-            .push("no daemon was observed at the end".to_owned());
+        base.reasons.push("no daemon was observed at the end".to_owned());
         base.whole = Level::None;
     }
     for (daemon, seen) in input.daemons {
-        let target = seen
-            .expected
-            .as_ref()
-            .or_else(|| input.plan.versions.get(&seen.service));
+        let target = seen.expected.as_ref().or_else(|| input.plan.versions.get(&seen.service));
         let Some(target) = target else { continue };
         if seen.version.as_ref() == Some(target) {
             continue;
         }
-        let found = seen
-            .version
-            .as_ref()
-            .map_or("nothing that could be seen", PackageVersion::as_str);
-        base.reasons
-            .push(format!("{daemon} runs {found} instead of {target}"));
+        let found = seen.version.as_ref().map_or("nothing that could be seen", PackageVersion::as_str);
+        base.reasons.push(format!("{daemon} runs {found} instead of {target}"));
         base.none.insert(seen.service.clone());
     }
     for service in input.plan.versions.keys() {
-        if !input.daemons.is_empty() && !input.daemons.values().any(|seen| seen.service == *service)
-        {
-            base.reasons
-                .push(format!("no daemon of {service} was observed at the end"));
+        if !input.daemons.is_empty() && !input.daemons.values().any(|seen| seen.service == *service) {
+            base.reasons.push(format!("no daemon of {service} was observed at the end"));
             base.none.insert(service.clone());
         }
     }
@@ -285,24 +256,15 @@ impl<'a> ServiceView<'a> {
         let service = self.service;
         let failures = self.failure_reason();
         if self.work.is_empty() {
-            return (
-                Level::Upgrade,
-                vec![format!("no request was made to {service}")],
-            );
+            return (Level::Upgrade, vec![format!("no request was made to {service}")]);
         }
         let gap_ms = self.longest_gap_ms(|kind| kind == OperationKind::Read);
         if gap_ms > ACCESSIBLE_GAP_MAX.as_secs_f64() * 1000.0 {
             let why = format!("{service}: no read succeeded for {:.1} s", gap_ms / 1000.0);
-            return (
-                Level::Upgrade,
-                std::iter::once(why).chain(failures).collect(),
-            );
+            return (Level::Upgrade, std::iter::once(why).chain(failures).collect());
         }
         if let Some(why) = self.not_rolling() {
-            return (
-                Level::Accessible,
-                std::iter::once(why).chain(failures).collect(),
-            );
+            return (Level::Accessible, std::iter::once(why).chain(failures).collect());
         }
         if let Some(why) = failures {
             return (Level::Rolling, vec![why]);
@@ -346,31 +308,16 @@ impl<'a> ServiceView<'a> {
         let SampleResult::Failed { why } = &first.result else {
             return None;
         };
-        let at = Timestamp::from_microsecond(first.due_us).map_or_else(
-            |_| "an unknown time".to_owned(),
-            |at| at.strftime("%H:%M:%S UTC").to_string(),
-        );
+        let at = Timestamp::from_microsecond(first.due_us)
+            .map_or_else(|_| "an unknown time".to_owned(), |at| at.strftime("%H:%M:%S UTC").to_string());
         let steps: Vec<&str> = first.steps.iter().map(|step| step.as_str()).collect();
-        let during = if steps.is_empty() {
-            String::new()
-        } else {
-            format!(", during {}", steps.join(", "))
-        };
-        let status = first
-            .status
-            .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let before = self
-            .baseline
-            .iter()
-            .filter(|sample| sample.failed())
-            .count();
+        let during = if steps.is_empty() { String::new() } else { format!(", during {}", steps.join(", ")) };
+        let status = first.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let before = self.baseline.iter().filter(|sample| sample.failed()).count();
         let before = if before == 0 {
             String::new()
         } else {
-            format!(
-                "; in the baseline {before} of {} failed as well",
-                self.baseline.len()
-            )
+            format!("; in the baseline {before} of {} failed as well", self.baseline.len())
         };
         Some(format!(
             "{}: {count} of {} requests failed, the first at {at} ({}, {status}{during}): {why}{before}",
@@ -391,27 +338,19 @@ impl<'a> ServiceView<'a> {
             return Some(format!("{service}: its only daemon was replaced at once"));
         }
         if last_start < first_end {
-            return Some(format!(
-                "{service}: all its daemons were replaced at the same time"
-            ));
+            return Some(format!("{service}: all its daemons were replaced at the same time"));
         }
         let mixed = first_end.as_microsecond()..=last_start.as_microsecond();
-        let answered = self
-            .work
-            .iter()
-            .any(|sample| !sample.failed() && mixed.contains(&sample.due_us));
-        (!answered).then(|| {
-            format!("{service}: no request succeeded while old and new daemons ran side by side")
-        })
+        let answered = self.work.iter().any(|sample| !sample.failed() && mixed.contains(&sample.due_us));
+        (!answered)
+            .then(|| format!("{service}: no request succeeded while old and new daemons ran side by side"))
     }
 
     /// The longest time between two successful answers to operations of those kinds.
     fn longest_gap_ms(&self, counts: impl Fn(OperationKind) -> bool) -> f64 {
         let answers = self.work.iter().filter(|sample| !sample.failed());
         let answers = answers.filter(|sample| counts(OperationKind::of(&sample.operation)));
-        self.longest_between(
-            answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64),
-        )
+        self.longest_between(answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64))
     }
 
     /// The longest time in which no request was due.
@@ -425,10 +364,7 @@ impl<'a> ServiceView<'a> {
         let mut longest = 0;
         for &(start, end) in &self.stretches {
             let mut last = start;
-            for &moment in moments
-                .iter()
-                .filter(|moment| (start..=end).contains(*moment))
-            {
+            for &moment in moments.iter().filter(|moment| (start..=end).contains(*moment)) {
                 longest = longest.max(moment - last);
                 last = moment;
             }
@@ -443,11 +379,7 @@ impl<'a> ServiceView<'a> {
         if self.baseline.len() < SERVICE_BASELINE_MIN || self.work.is_empty() {
             return None;
         }
-        let groups = [
-            OperationKind::Read,
-            OperationKind::Write,
-            OperationKind::Wait,
-        ];
+        let groups = [OperationKind::Read, OperationKind::Write, OperationKind::Wait];
         let mut p_values: Vec<f64> = Vec::new();
         for kind in groups {
             let of = |samples: &[&Sample]| {
@@ -455,13 +387,7 @@ impl<'a> ServiceView<'a> {
                     .iter()
                     .filter(|sample| OperationKind::of(&sample.operation) == kind)
                     // A failure is an answer that never comes.
-                    .map(|sample| {
-                        if sample.failed() {
-                            f64::INFINITY
-                        } else {
-                            sample.latency_ms
-                        }
-                    })
+                    .map(|sample| if sample.failed() { f64::INFINITY } else { sample.latency_ms })
                     .collect();
                 latencies.sort_by(f64::total_cmp);
                 latencies

@@ -28,11 +28,7 @@ fn step(id: &str, actions: Vec<Action>) -> Step {
         requires: Vec::new(),
         actions,
         give_back: Vec::new(),
-        impact: Impact {
-            level: ImpactLevel::None,
-            service: None,
-            why: String::new(),
-        },
+        impact: Impact { level: ImpactLevel::None, service: None, why: String::new() },
         expected_s: 10,
         action_timeout_s: 60,
     }
@@ -88,11 +84,7 @@ fn plan() -> Plan {
                     step("roll/nova-api@ctl2", vec![switch("nova-api@ctl2")]),
                 ],
             ),
-            stage(
-                "soak",
-                Phase::Soak,
-                vec![step("soak/watch", vec![Action::Watch { seconds: 20 }])],
-            ),
+            stage("soak", Phase::Soak, vec![step("soak/watch", vec![Action::Watch { seconds: 20 }])]),
         ],
         rollback: Vec::new(),
         point_of_no_return: None,
@@ -124,9 +116,7 @@ fn state(plan: &Plan) -> RunState {
             finished_at: Some(at(BASE_S + end)),
             outcome: None,
         };
-        state
-            .attempts
-            .insert(AttemptId::new(format!("a{number}")).unwrap(), attempt);
+        state.attempts.insert(AttemptId::new(format!("a{number}")).unwrap(), attempt);
     }
     state
 }
@@ -135,11 +125,7 @@ fn daemons() -> BTreeMap<DaemonId, DaemonSeen> {
     ["nova-api@ctl1", "nova-api@ctl2"]
         .into_iter()
         .map(|id| {
-            let seen = DaemonSeen {
-                service: name("nova"),
-                version: Some(version("33.0.2")),
-                expected: None,
-            };
+            let seen = DaemonSeen { service: name("nova"), version: Some(version("33.0.2")), expected: None };
             (name::<DaemonId>(id), seen)
         })
         .collect()
@@ -175,9 +161,7 @@ fn quiet() -> Vec<Sample> {
 
 fn fail(sample: &mut Sample, status: Option<u16>, why: &str) {
     sample.status = status;
-    sample.result = SampleResult::Failed {
-        why: why.to_owned(),
-    };
+    sample.result = SampleResult::Failed { why: why.to_owned() };
 }
 
 fn judge(
@@ -188,14 +172,7 @@ fn judge(
     lost: &[String],
 ) -> Verdict {
     let run = RunId::new("run-1").unwrap();
-    assess(VerdictInput {
-        run: &run,
-        plan,
-        state,
-        samples,
-        daemons,
-        lost,
-    })
+    assess(VerdictInput { run: &run, plan, state, samples, daemons, lost })
 }
 
 fn judge_samples(samples: &[Sample]) -> Verdict {
@@ -209,21 +186,10 @@ fn a_quiet_run_has_zero_impact() {
     assert_eq!(verdict.level, Level::ZeroImpact, "{:?}", verdict.reasons);
     assert!(verdict.reasons.is_empty());
     let nova = &verdict.requests["nova"];
-    assert_eq!(
-        (nova.total, nova.failed, nova.baseline_total),
-        (450, 0, 150)
-    );
+    assert_eq!((nova.total, nova.failed, nova.baseline_total), (450, 0, 150));
     assert_eq!(verdict.requests_total, 450);
-    assert!(
-        (verdict.duration_s - 70.0).abs() < 1e-9,
-        "{}",
-        verdict.duration_s
-    );
-    assert!(
-        nova.p50_ms < 30.0,
-        "waits are not in the percentiles: {}",
-        nova.p50_ms
-    );
+    assert!((verdict.duration_s - 70.0).abs() < 1e-9, "{}", verdict.duration_s);
+    assert!(nova.p50_ms < 30.0, "waits are not in the percentiles: {}", nova.p50_ms);
     assert!(nova.max_gap_ms < 5_000.0);
     assert_eq!(verdict.started_at, at(BASE_S));
 }
@@ -231,30 +197,21 @@ fn a_quiet_run_has_zero_impact() {
 #[test]
 fn slower_answers_are_zero_downtime_with_the_reason() {
     let mut samples = quiet();
-    for sample in samples
-        .iter_mut()
-        .filter(|sample| sample.due_us >= (BASE_S + 40) * 1_000_000)
-    {
+    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 40) * 1_000_000) {
         if sample.operation == "list servers" {
             sample.latency_ms *= 3.0;
         }
     }
     let verdict = judge_samples(&samples);
     assert_eq!(verdict.level, Level::ZeroDowntime);
-    assert!(
-        verdict.reasons[0].contains("more frequent than chance explains"),
-        "{:?}",
-        verdict.reasons
-    );
+    assert!(verdict.reasons[0].contains("more frequent than chance explains"), "{:?}", verdict.reasons);
     assert!(verdict.requests["nova"].p_value.unwrap() < 1e-3);
 }
 
 #[test]
 fn without_a_baseline_nothing_is_said_of_impact() {
-    let samples: Vec<Sample> = quiet()
-        .into_iter()
-        .filter(|sample| sample.due_us >= (BASE_S + 30) * 1_000_000)
-        .collect();
+    let samples: Vec<Sample> =
+        quiet().into_iter().filter(|sample| sample.due_us >= (BASE_S + 30) * 1_000_000).collect();
     let verdict = judge_samples(&samples);
     assert_eq!(verdict.level, Level::ZeroDowntime);
     assert_eq!(verdict.requests["nova"].p_value, None);
@@ -285,45 +242,27 @@ fn a_failure_of_the_baseline_is_not_the_runs() {
 #[test]
 fn dead_computes_are_seen_by_boots_that_never_end() {
     let mut samples = quiet();
-    for sample in samples
-        .iter_mut()
-        .filter(|sample| sample.due_us >= (BASE_S + 90) * 1_000_000)
-    {
+    for sample in samples.iter_mut().filter(|sample| sample.due_us >= (BASE_S + 90) * 1_000_000) {
         if sample.operation == "boot to active" {
             sample.latency_ms = 90_000.0;
             fail(sample, Some(200), "not after 90 s: status BUILD");
         }
     }
     let verdict = judge_samples(&samples);
-    assert_eq!(
-        verdict.level,
-        Level::Rolling,
-        "every API answered, and yet users got nothing"
-    );
-    assert!(
-        verdict.reasons[0].contains("boot to active"),
-        "{:?}",
-        verdict.reasons
-    );
+    assert_eq!(verdict.level, Level::Rolling, "every API answered, and yet users got nothing");
+    assert!(verdict.reasons[0].contains("boot to active"), "{:?}", verdict.reasons);
 }
 
 #[test]
 fn an_outage_of_reads_is_no_accessible_upgrade() {
     let mut samples = quiet();
     let outage = (BASE_S + 60) * 1_000_000..(BASE_S + 80) * 1_000_000;
-    for sample in samples
-        .iter_mut()
-        .filter(|sample| outage.contains(&sample.due_us))
-    {
+    for sample in samples.iter_mut().filter(|sample| outage.contains(&sample.due_us)) {
         fail(sample, None, "connection refused");
     }
     let verdict = judge_samples(&samples);
     assert_eq!(verdict.level, Level::Upgrade);
-    assert!(
-        verdict.reasons[0].starts_with("nova: no read succeeded for 20."),
-        "{:?}",
-        verdict.reasons
-    );
+    assert!(verdict.reasons[0].starts_with("nova: no read succeeded for 20."), "{:?}", verdict.reasons);
     assert!(verdict.requests["nova"].max_gap_ms > 19_000.0);
 }
 
@@ -331,11 +270,7 @@ fn an_outage_of_reads_is_no_accessible_upgrade() {
 fn replacing_all_at_once_is_not_rolling() {
     let plan = plan();
     let mut together = state(&plan);
-    for attempt in together
-        .attempts
-        .values_mut()
-        .filter(|a| a.step.as_str().starts_with("roll/"))
-    {
+    for attempt in together.attempts.values_mut().filter(|a| a.step.as_str().starts_with("roll/")) {
         attempt.started_at = at(BASE_S + 40);
         attempt.finished_at = Some(at(BASE_S + 60));
     }
@@ -359,10 +294,7 @@ fn time_that_nobody_measured_is_not_zero_downtime() {
     let mut samples = quiet();
     let dark = (BASE_S + 52) * 1_000_000..(BASE_S + 66) * 1_000_000;
     samples.retain(|sample| !dark.contains(&sample.due_us));
-    assert!(
-        judge_samples(&samples).level >= Level::ZeroDowntime,
-        "14 s are within the bound"
-    );
+    assert!(judge_samples(&samples).level >= Level::ZeroDowntime, "14 s are within the bound");
     let dark = (BASE_S + 50) * 1_000_000..(BASE_S + 70) * 1_000_000;
     samples.retain(|sample| !dark.contains(&sample.due_us));
     assert!(judge_samples(&samples).level < Level::ZeroDowntime);
@@ -371,11 +303,7 @@ fn time_that_nobody_measured_is_not_zero_downtime() {
 #[test]
 fn waiting_for_finalize_need_not_be_measured() {
     let mut plan = plan();
-    plan.stages.push(stage(
-        "finalize",
-        Phase::Finalize,
-        vec![step("finalize/watch", vec![])],
-    ));
+    plan.stages.push(stage("finalize", Phase::Finalize, vec![step("finalize/watch", vec![])]));
     let mut state = state(&plan);
     let mut later = state.attempts[&AttemptId::new("a3").unwrap()].clone();
     later.step = name("finalize/watch");
@@ -398,12 +326,8 @@ fn no_requests_are_no_evidence() {
 fn daemons_that_were_not_seen_on_the_target_are_no_upgrade() {
     let plan = plan();
     let mut seen = daemons();
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl1"))
-        .unwrap()
-        .version = Some(version("32.2.1"));
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl2"))
-        .unwrap()
-        .version = None;
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap().version = Some(version("32.2.1"));
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = None;
     let verdict = judge(&plan, &state(&plan), &quiet(), &seen, &[]);
     assert_eq!(verdict.level, Level::None);
     insta::assert_snapshot!(verdict.reasons.join("\n"), @r"
@@ -413,17 +337,9 @@ fn daemons_that_were_not_seen_on_the_target_are_no_upgrade() {
     // An anchor that has to stay old until finalize is where it has to be.
     let anchor = seen.get_mut(&name::<DaemonId>("nova-api@ctl1")).unwrap();
     anchor.expected = Some(version("32.2.1"));
-    seen.get_mut(&name::<DaemonId>("nova-api@ctl2"))
-        .unwrap()
-        .version = Some(version("33.0.2"));
-    assert_eq!(
-        judge(&plan, &state(&plan), &quiet(), &seen, &[]).level,
-        Level::ZeroImpact
-    );
-    assert_eq!(
-        judge(&plan, &state(&plan), &quiet(), &BTreeMap::new(), &[]).level,
-        Level::None
-    );
+    seen.get_mut(&name::<DaemonId>("nova-api@ctl2")).unwrap().version = Some(version("33.0.2"));
+    assert_eq!(judge(&plan, &state(&plan), &quiet(), &seen, &[]).level, Level::ZeroImpact);
+    assert_eq!(judge(&plan, &state(&plan), &quiet(), &BTreeMap::new(), &[]).level, Level::None);
 }
 
 #[test]
@@ -433,10 +349,7 @@ fn a_run_that_halted_or_lost_something_is_no_upgrade() {
     halted.status = RunStatus::Halted;
     halted.halt_cause = Some("nova-compute@cmp1 did not prove itself".to_owned());
     let verdict = judge(&plan, &halted, &quiet(), &daemons(), &[]);
-    assert_eq!(
-        (verdict.level, verdict.requests["nova"].level),
-        (Level::None, Level::None)
-    );
+    assert_eq!((verdict.level, verdict.requests["nova"].level), (Level::None, Level::None));
     insta::assert_snapshot!(verdict.reasons.join("\n"), @"the run is halted (nova-compute@cmp1 did not prove itself)");
     let lost = ["instance web-1 is in status ERROR".to_owned()];
     let verdict = judge(&plan, &state(&plan), &quiet(), &daemons(), &lost);
@@ -463,28 +376,9 @@ fn the_whole_is_the_lowest_of_its_services() {
 fn windows_follow_from_the_journal() {
     let plan = plan();
     let found = windows(&plan, &state(&plan));
-    assert_eq!(
-        found.baseline,
-        Some(Window {
-            start: at(BASE_S),
-            end: Some(at(BASE_S + 30))
-        })
-    );
-    assert_eq!(
-        found.work,
-        Some(Window {
-            start: at(BASE_S + 30),
-            end: None
-        })
-    );
+    assert_eq!(found.baseline, Some(Window { start: at(BASE_S), end: Some(at(BASE_S + 30)) }));
+    assert_eq!(found.work, Some(Window { start: at(BASE_S + 30), end: None }));
     assert_eq!(found.changes, Some((at(BASE_S + 30), at(BASE_S + 100))));
     let none = windows(&plan, &RunState::new(plan.id.clone()));
-    assert_eq!(
-        none,
-        Windows {
-            baseline: None,
-            work: None,
-            changes: None
-        }
-    );
+    assert_eq!(none, Windows { baseline: None, work: None, changes: None });
 }

@@ -19,8 +19,7 @@ pub struct Window {
 
 impl Window {
     pub(crate) fn holds(&self, due_us: i64) -> bool {
-        due_us >= self.start.as_microsecond()
-            && self.end.is_none_or(|end| due_us < end.as_microsecond())
+        due_us >= self.start.as_microsecond() && self.end.is_none_or(|end| due_us < end.as_microsecond())
     }
 }
 
@@ -57,26 +56,15 @@ pub fn windows(plan: &Plan, state: &RunState) -> Windows {
         }
         work = Some(work.map_or(started, |first| first.min(started)));
         if !matches!(stage.phase, Phase::Soak | Phase::Finalize) {
-            widen(
-                &mut changes,
-                started,
-                attempt.finished_at.or(state.last_at).unwrap_or(started),
-            );
+            widen(&mut changes, started, attempt.finished_at.or(state.last_at).unwrap_or(started));
         }
     }
     let baseline = baseline.map(|(start, end)| {
         // A baseline that overlaps work would compare the work with itself.
         let end = work.map_or(end, |work| end.min(work));
-        Window {
-            start,
-            end: Some(end),
-        }
+        Window { start, end: Some(end) }
     });
-    Windows {
-        baseline,
-        work: work.map(|start| Window { start, end: None }),
-        changes,
-    }
+    Windows { baseline, work: work.map(|start| Window { start, end: None }), changes }
 }
 
 fn widen(range: &mut Option<(Timestamp, Timestamp)>, start: Timestamp, end: Timestamp) {
@@ -97,21 +85,13 @@ pub(crate) fn stretches(plan: &Plan, state: &RunState, windows: &Windows) -> Vec
     let last = state.last_at.unwrap_or(work.start);
     let mut before: Option<(Timestamp, Timestamp)> = None;
     let mut finalize: Option<(Timestamp, Timestamp)> = None;
-    for attempt in state
-        .attempts
-        .values()
-        .filter(|attempt| attempt.started_at >= work.start)
-    {
+    for attempt in state.attempts.values().filter(|attempt| attempt.started_at >= work.start) {
         let Some((stage, _)) = plan.step(&attempt.step) else {
             continue;
         };
         let held = stage.held || stage.phase == Phase::Finalize;
         let range = if held { &mut finalize } else { &mut before };
-        widen(
-            range,
-            attempt.started_at,
-            attempt.finished_at.unwrap_or(last).max(attempt.started_at),
-        );
+        widen(range, attempt.started_at, attempt.finished_at.unwrap_or(last).max(attempt.started_at));
     }
     [before, finalize]
         .into_iter()
@@ -121,22 +101,14 @@ pub(crate) fn stretches(plan: &Plan, state: &RunState, windows: &Windows) -> Vec
 }
 
 /// Start of the first and end of the last attempt that switched each daemon of a service.
-pub(crate) fn switches(
-    plan: &Plan,
-    state: &RunState,
-    service: &ServiceName,
-) -> Vec<(Timestamp, Timestamp)> {
+pub(crate) fn switches(plan: &Plan, state: &RunState, service: &ServiceName) -> Vec<(Timestamp, Timestamp)> {
     let mut found: BTreeMap<&DaemonId, Option<(Timestamp, Timestamp)>> = BTreeMap::new();
     for attempt in state.attempts.values() {
         let Some((_, step)) = plan.step(&attempt.step) else {
             continue;
         };
         let index = usize::try_from(attempt.action).unwrap_or(usize::MAX);
-        if let Some(Action::SwitchDaemon {
-            service: of,
-            daemon,
-            ..
-        }) = step.actions.get(index)
+        if let Some(Action::SwitchDaemon { service: of, daemon, .. }) = step.actions.get(index)
             && attempt.list == ActionList::Actions
             && of == service
         {

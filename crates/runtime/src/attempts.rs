@@ -51,7 +51,11 @@ impl Attempts {
             match tokio::time::timeout(limit, driver.perform(&order, &speak)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Outcome::Unknown {
-                    why: format!("it was allowed {} s, and did not end {} s later", order.timeout_s, GRACE.as_secs()),
+                    why: format!(
+                        "it was allowed {} s, and did not end {} s later",
+                        order.timeout_s,
+                        GRACE.as_secs()
+                    ),
                 },
             }
         });

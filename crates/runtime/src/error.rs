@@ -18,7 +18,9 @@ pub enum Error {
         source: volutus_engine::Error,
     },
     /// Another process took the lease: this one stopped at once.
-    #[error("run {run} was taken over by another process, so this one stopped; follow it with `volutus watch`")]
+    #[error(
+        "run {run} was taken over by another process, so this one stopped; follow it with `volutus watch`"
+    )]
     LeaseLost {
         /// The run.
         run: RunId,
@@ -28,7 +30,8 @@ pub enum Error {
     /// The operator interrupted twice: this process stopped at once.
     #[error(
         "stopped at once; {} of run {run} may still be going on on their hosts; \
-         `volutus resume` looks for them and goes on", attempts_text(under_way)
+         `volutus resume` looks for them and goes on",
+        attempts_text(under_way)
     )]
     Interrupted {
         /// The run.

@@ -97,7 +97,8 @@ pub(crate) async fn execute(
 
     let (holder, now) = (runtime.holder.clone(), (runtime.clock)());
     let lease =
-        blocking(&runtime.store, move |store| store.acquire_lease(&record.cloud, &holder, now, LEASE_TTL)).await?;
+        blocking(&runtime.store, move |store| store.acquire_lease(&record.cloud, &holder, now, LEASE_TTL))
+            .await?;
     let held = Held { store: runtime.store.clone(), lease };
     let (attempts, sayings) = Attempts::new(Arc::clone(&runtime.driver));
     let mut session = Session {
@@ -299,8 +300,9 @@ impl Session<'_> {
         match self.machine.step(Input::Command(command.command), at) {
             Ok(decision) => {
                 let (run, events) = (self.run.clone(), decision.events);
-                let entries =
-                    self.append(move |store| store.append_command(&lease, &run, &command, at, &events)).await?;
+                let entries = self
+                    .append(move |store| store.append_command(&lease, &run, &command, at, &events))
+                    .await?;
                 self.follow_up(&entries, decision.effects);
                 Ok(())
             }

@@ -33,7 +33,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such run.
-    pub fn push_command(&self, run: &RunId, command: Command, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
+    pub fn push_command(
+        &self,
+        run: &RunId,
+        command: Command,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<i64, Error> {
         let text = records::encode("a command", &command)?;
         self.write("leave a command", |transaction| {
             read_run(transaction, run)?;

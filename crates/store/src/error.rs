@@ -178,10 +178,9 @@ impl Error {
 
 fn explain(code: ErrorCode) -> Option<(&'static str, &'static str)> {
     match code {
-        ErrorCode::DiskFull => Some((
-            "the disk is full",
-            "make room, then run the command again: nothing was recorded halfway",
-        )),
+        ErrorCode::DiskFull => {
+            Some(("the disk is full", "make room, then run the command again: nothing was recorded halfway"))
+        }
         ErrorCode::ReadOnly => Some((
             "the file may only be read",
             "give yourself the right to write to it and to its directory, or choose another --state directory",

@@ -47,7 +47,8 @@ impl Holder {
         Ok(Self {
             host: read("/proc/sys/kernel/hostname")?,
             boot_id: read("/proc/sys/kernel/random/boot_id")?,
-            pid_namespace: pid_namespace().map_err(|source| unreadable("/proc/self/ns/pid".into(), source))?,
+            pid_namespace: pid_namespace()
+                .map_err(|source| unreadable("/proc/self/ns/pid".into(), source))?,
             pid,
             started,
         })

@@ -90,8 +90,8 @@ fn each_entry(
     from_seq: u64,
     mut take: impl FnMut(u64, &str) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut statement =
-        transaction.prepare_cached("SELECT seq, body FROM journal WHERE run = ?1 AND seq >= ?2 ORDER BY seq")?;
+    let mut statement = transaction
+        .prepare_cached("SELECT seq, body FROM journal WHERE run = ?1 AND seq >= ?2 ORDER BY seq")?;
     let mut rows = statement.query(params![run.as_str(), from_seq])?;
     while let Some(row) = rows.next()? {
         take(row.get(0)?, row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?;
@@ -118,10 +118,16 @@ pub(crate) fn append_events(
 ) -> Result<Vec<JournalEntry>, Error> {
     let cloud = read_run(transaction, run)?.cloud;
     if cloud != lease.cloud {
-        return Err(Error::Fenced { cloud, epoch: lease.epoch, current: 0, holder: "a lease of that cloud".to_owned() });
+        return Err(Error::Fenced {
+            cloud,
+            epoch: lease.epoch,
+            current: 0,
+            holder: "a lease of that cloud".to_owned(),
+        });
     }
     let (mut seq, mut prev_hash) = read_head(transaction, run)?;
-    let mut insert = transaction.prepare_cached("INSERT INTO journal (run, seq, body) VALUES (?1, ?2, ?3)")?;
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO journal (run, seq, body) VALUES (?1, ?2, ?3)")?;
     let mut entries = Vec::with_capacity(events.len());
     let mut ended = false;
     for event in events {

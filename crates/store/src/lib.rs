@@ -68,7 +68,11 @@ impl Store {
     }
 
     /// Reads in one consistent view.
-    fn read<T>(&self, what: &str, read: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn read<T>(
+        &self,
+        what: &str,
+        read: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut connection = self.connection();
         let transaction = connection.transaction().map_err(|e| self.error(what, e))?;
         let value = read(&transaction).map_err(|error| error.at(&self.path, what))?;
@@ -78,7 +82,11 @@ impl Store {
 
     /// Reads and writes in one transaction that has the write lock from its beginning: what it
     /// read is still so when it writes. An error leaves everything as it was.
-    fn write<T>(&self, what: &str, write: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn write<T>(
+        &self,
+        what: &str,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut connection = self.connection();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -104,8 +112,7 @@ mod tests {
     fn a_full_disk_is_explained_and_undoes_the_whole_write() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let pages: i64 =
-            store.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        let pages: i64 = store.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         store
             .connection()
             .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))

@@ -87,13 +87,16 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, body: &str) -> Result<T, E
 }
 
 pub(crate) fn name<T: FromStr<Err: Display>>(what: &str, text: &str) -> Result<T, Error> {
-    text.parse()
-        .map_err(|error: T::Err| Error::Unreadable { what: format!("{what} `{text}`"), why: error.to_string() })
+    text.parse().map_err(|error: T::Err| Error::Unreadable {
+        what: format!("{what} `{text}`"),
+        why: error.to_string(),
+    })
 }
 
 /// The one of `ids` (the latest first) that begins with `prefix`.
 pub(crate) fn only_match(kind: &'static str, prefix: &str, ids: Vec<String>) -> Result<String, Error> {
-    let mut fits: Vec<&String> = ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(prefix)).collect();
+    let mut fits: Vec<&String> =
+        ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(prefix)).collect();
     if let Some(exact) = fits.iter().find(|id| id.as_str() == prefix) {
         fits = vec![exact];
     }

@@ -54,10 +54,17 @@ impl Store {
     /// # Errors
     /// [`Error::NotApproved`]; [`Error::RunUnfinished`] while another run of the cloud has not
     /// ended; [`Error::RunId`]; [`Error::PlanAltered`] and [`Error::NotFound`] of the plan.
-    pub fn create_run(&self, run: &RunId, plan: &PlanId, cloud: &HostName, at: Timestamp) -> Result<(), Error> {
+    pub fn create_run(
+        &self,
+        run: &RunId,
+        plan: &PlanId,
+        cloud: &HostName,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         let fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if run.as_str().len() > RUN_ID_CHARS_MAX || !run.as_str().chars().all(fit) {
-            let why = "it becomes part of unit names: at most 64 letters, digits, dashes, dots and underscores";
+            let why =
+                "it becomes part of unit names: at most 64 letters, digits, dashes, dots and underscores";
             return Err(Error::RunId { run: run.clone(), why });
         }
         self.plan(plan)?;
@@ -66,7 +73,9 @@ impl Store {
                 return Err(Error::NotApproved { plan: plan.clone() });
             }
             let open: Option<String> = transaction
-                .query_row("SELECT id FROM run WHERE cloud = ?1 AND ended = 0", [cloud.as_str()], |row| row.get(0))
+                .query_row("SELECT id FROM run WHERE cloud = ?1 AND ended = 0", [cloud.as_str()], |row| {
+                    row.get(0)
+                })
                 .optional()?;
             if let Some(open) = open {
                 let open = records::name("run id", &open)?;

@@ -94,9 +94,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
         return check(found, path);
     }
     transaction.execute_batch(TABLES).map_err(located)?;
-    transaction
-        .execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION])
-        .map_err(located)?;
+    transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION]).map_err(located)?;
     transaction.commit().map_err(located)
 }
 
@@ -109,12 +107,16 @@ fn check(found: u32, path: &Path) -> Result<(), Error> {
 
 fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
     let made: Option<u32> = connection
-        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'", [], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'",
+            [],
+            |row| row.get(0),
+        )
         .optional()?;
     match made {
         None => Ok(None),
-        Some(_) => connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional(),
+        Some(_) => {
+            connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()
+        }
     }
 }

@@ -53,9 +53,8 @@ pub(super) fn parse(text: &str) -> Result<Groups, Error> {
                 groups.children.entry(group.clone()).or_default().insert(child.to_owned());
             }
             Section::Vars(group) => {
-                let (key, value) = line
-                    .split_once('=')
-                    .ok_or_else(|| syntax(format!("`{line}` is not `name=value`")))?;
+                let (key, value) =
+                    line.split_once('=').ok_or_else(|| syntax(format!("`{line}` is not `name=value`")))?;
                 groups
                     .group_vars
                     .entry(group.clone())
@@ -93,13 +92,11 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
     let Some((head, rest)) = pattern.split_once('[') else {
         return Ok(vec![pattern.to_owned()]);
     };
-    let (range, tail) = rest
-        .split_once(']')
-        .ok_or_else(|| format!("the range in `{pattern}` has no closing bracket"))?;
+    let (range, tail) =
+        rest.split_once(']').ok_or_else(|| format!("the range in `{pattern}` has no closing bracket"))?;
     let parts: Vec<&str> = range.split(':').collect();
-    let number = |text: &str| {
-        text.parse::<usize>().map_err(|_| format!("`{text}` in `{pattern}` is not a number"))
-    };
+    let number =
+        |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` in `{pattern}` is not a number"));
     let (first, last, step) = match parts.as_slice() {
         [first, last] => (number(first)?, number(last)?, 1),
         [first, last, step] => (number(first)?, number(last)?, number(step)?.max(1)),

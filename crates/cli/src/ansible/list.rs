@@ -26,8 +26,7 @@ struct Meta {
 
 /// Reads the JSON form.
 pub(super) fn parse(text: &str) -> Result<Groups, Error> {
-    let syntax =
-        |error: serde_json::Error| Error::Syntax { line: error.line(), message: error.to_string() };
+    let syntax = |error: serde_json::Error| Error::Syntax { line: error.line(), message: error.to_string() };
     let mut top: BTreeMap<String, Value> = serde_json::from_str(text).map_err(syntax)?;
     let mut groups = Groups::default();
     if let Some(meta) = top.remove("_meta") {

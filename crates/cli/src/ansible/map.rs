@@ -171,9 +171,8 @@ pub(super) fn describe(groups: &Groups, cloud_name: &str) -> Result<Imported, Er
 }
 
 fn detect(groups: &Groups) -> Result<Tool, Error> {
-    let count = |tool: Tool| {
-        KNOWN.iter().filter(|known| !groups.members(tool.group(known)).is_empty()).count()
-    };
+    let count =
+        |tool: Tool| KNOWN.iter().filter(|known| !groups.members(tool.group(known)).is_empty()).count();
     let (kolla, osa) = (count(Tool::Kolla), count(Tool::OpenStackAnsible));
     if kolla == 0 && osa == 0 {
         return Err(Error::Incomplete(
@@ -185,14 +184,9 @@ fn detect(groups: &Groups) -> Result<Tool, Error> {
     Ok(if kolla >= osa { Tool::Kolla } else { Tool::OpenStackAnsible })
 }
 
-fn infrastructure(
-    groups: &Groups,
-    tool: Tool,
-) -> Result<(Vec<LoadBalancer>, Vec<Database>), Error> {
+fn infrastructure(groups: &Groups, tool: Tool) -> Result<(Vec<LoadBalancer>, Vec<Database>), Error> {
     let (balancer_groups, database_groups, socket): (&[&str], &[&str], &str) = match tool {
-        Tool::Kolla => {
-            (&["haproxy", "loadbalancer"], &["mariadb"], "/var/lib/kolla/haproxy/haproxy.sock")
-        }
+        Tool::Kolla => (&["haproxy", "loadbalancer"], &["mariadb"], "/var/lib/kolla/haproxy/haproxy.sock"),
         Tool::OpenStackAnsible => {
             (&["haproxy", "haproxy_all"], &["galera", "galera_all"], "/var/run/haproxy.stat")
         }

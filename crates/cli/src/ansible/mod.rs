@@ -119,10 +119,7 @@ mod tests {
     #[test]
     fn the_same_inventory_as_yaml_gives_the_same_description() {
         let yaml = include_str!("testdata/kolla.yml");
-        assert_eq!(
-            import(yaml, "site").unwrap().inventory,
-            import(KOLLA, "site").unwrap().inventory
-        );
+        assert_eq!(import(yaml, "site").unwrap().inventory, import(KOLLA, "site").unwrap().inventory);
     }
 
     #[test]

@@ -11,8 +11,7 @@ pub fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
     let store = context.store()?;
     let plan = find(&store, &args.plan)?;
     let actor = Context::actor();
-    let approval =
-        store.approve(&plan.id, &actor, Context::now(), &args.accepted).map_err(store_error)?;
+    let approval = store.approve(&plan.id, &actor, Context::now(), &args.accepted).map_err(store_error)?;
     anstream::println!("plan {} is approved by {} at {}", plan.id, approval.actor, approval.at);
     if !approval.consents.is_empty() {
         anstream::println!("consented to: {}", approval.consents.join(", "));

@@ -28,6 +28,7 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
             return Err(CliError::refused("nothing-to-check", "neither a plan nor --to SERIES is given"));
         }
     };
+    driver.close().await;
     match args.output {
         Format::Json => print_json(&findings)?,
         Format::Table => anstream::print!("{}", show::findings::render(&findings)),

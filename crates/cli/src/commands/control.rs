@@ -39,7 +39,8 @@ pub fn load(store: &Store, record: &RunRecord) -> Result<(Plan, RunState, Vec<St
     let plan = store.plan(&record.plan).map_err(store_error)?;
     let entries = store.journal(&record.id, 0).map_err(store_error)?;
     let internal = |error: volutus_engine::Error| {
-        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id)).because(&error)
+        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id))
+            .because(&error)
     };
     let index = Arc::new(PlanIndex::new(Arc::new(plan.clone())).map_err(internal)?);
     let machine = Machine::load(record.id.clone(), index, &entries).map_err(internal)?;
@@ -146,7 +147,8 @@ async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Re
     let Some(holder) = holder else {
         return run::take_up(context, &store, &record, command).await;
     };
-    let id = store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
+    let id =
+        store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
     let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
     loop {
         match store.command_answer(id).map_err(store_error)? {

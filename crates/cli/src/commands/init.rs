@@ -20,24 +20,28 @@ pub fn run(args: &InitArgs, target: &Path) -> Result<()> {
             Error::Syntax { .. } => "malformed-inventory",
             Error::Incomplete(_) => "incomplete-inventory",
         };
-        CliError::refused(code, format!("could not make a cloud description from {file}")).because(&error).hint(
-            "If Ansible itself reads the inventory, `ansible-inventory --list > inventory.json` gives a \
+        CliError::refused(code, format!("could not make a cloud description from {file}"))
+            .because(&error)
+            .hint(
+                "If Ansible itself reads the inventory, `ansible-inventory --list > inventory.json` gives a \
              form that is always understood.",
-        )
+            )
     })?;
     if target.exists() && !args.force {
         return Err(CliError::refused("exists", format!("{} exists already", target.display()))
             .hint("Name another file with --cloud, or replace this one with --force."));
     }
     let body = toml::to_string(&imported.inventory).map_err(|error| {
-        CliError::new(Kind::Internal, "serialize", "the description could not be written as TOML").because(&error)
+        CliError::new(Kind::Internal, "serialize", "the description could not be written as TOML")
+            .because(&error)
     })?;
     // Written beside and renamed, so that an interrupted command leaves the old file whole.
     let temporary = target.with_extension("toml.new");
     std::fs::write(&temporary, format!("{HEADER}{body}"))
         .and_then(|()| std::fs::rename(&temporary, target))
         .map_err(|error| {
-            CliError::new(Kind::Internal, "write", format!("could not write {}", target.display())).because(&error)
+            CliError::new(Kind::Internal, "write", format!("could not write {}", target.display()))
+                .because(&error)
         })?;
     anstream::println!(
         "{}: {} hosts, {} daemons",

@@ -15,8 +15,12 @@ pub fn run(context: &Context, args: &JournalArgs) -> Result<()> {
     let entries = store.journal(&run.id, 0).map_err(store_error)?;
     if args.verify {
         store.verify_journal(&run.id).map_err(|error| {
-            CliError::new(Kind::Internal, "journal-broken", format!("the journal of run {} is not whole", run.id))
-                .because(&error)
+            CliError::new(
+                Kind::Internal,
+                "journal-broken",
+                format!("the journal of run {} is not whole", run.id),
+            )
+            .because(&error)
         })?;
         anstream::println!("{} entries of run {}: the chain of hashes is whole", entries.len(), run.id);
         return Ok(());

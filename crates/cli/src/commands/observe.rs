@@ -10,6 +10,7 @@ use crate::show;
 pub async fn run(context: &Context, args: &ObserveArgs) -> Result<()> {
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
+    driver.close().await;
     match args.output {
         Format::Json => print_json(&observation),
         Format::Table => {

@@ -37,6 +37,7 @@ async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let versions = args.versions.as_deref().map(read_versions).transpose()?;
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
+    driver.close().await;
     let (plan, report) = make(context, &observation, to, versions)?;
     let store = context.store()?;
     store.put_plan(&plan).map_err(store_error)?;

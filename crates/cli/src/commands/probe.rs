@@ -10,7 +10,10 @@ use volutus_prober::statistics::percentile;
 use volutus_runtime::new_run_id;
 
 use crate::args::{Format, ProbeArgs};
-use crate::commands::{print_json, run::{report_stop, start_prober}};
+use crate::commands::{
+    print_json,
+    run::{report_stop, start_prober},
+};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;

@@ -59,11 +59,9 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
                 show::short(plan.id.as_str())
             ),
         )
-        .hint(format!(
-            "`volutus observe` shows it; make a new plan: volutus plan --to {}",
-            plan.to
-        )));
+        .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
+    driver.close().await;
     refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
@@ -73,12 +71,7 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
-pub async fn take_up(
-    context: &Context,
-    store: &Store,
-    record: &RunRecord,
-    command: Command,
-) -> Result<()> {
+pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, command: Command) -> Result<()> {
     let (plan, state, _) = load(store, record)?;
     if state.status.is_final() {
         return Err(CliError::refused(
@@ -88,9 +81,7 @@ pub async fn take_up(
     }
     // A run that is merely without a process goes on by being taken up.
     if !(command == Command::Resume && state.status == RunStatus::Running) {
-        store
-            .push_command(&record.id, command, &Context::actor(), Context::now())
-            .map_err(store_error)?;
+        store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
     }
     execute(context, store, &record.id, &plan).await
 }
@@ -147,10 +138,7 @@ pub async fn report_stop(handle: ProberHandle) {
 }
 
 /// Starts the synthetic user of a run.
-pub async fn start_prober(
-    context: &Context,
-    run: &RunId,
-) -> Result<(ProberHandle, mpsc::Receiver<Sample>)> {
+pub async fn start_prober(context: &Context, run: &RunId) -> Result<(ProberHandle, mpsc::Receiver<Sample>)> {
     let clouds = context.inventory.credentials.clouds_yaml.as_ref().map(|path| context.base().join(path));
     let load = |entry: &str| {
         CloudConfig::load(clouds.as_deref(), entry).map_err(|error| {
@@ -195,12 +183,20 @@ async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan) -> 
     }
     let status = result.map_err(|error| execution_error(&error))?;
     kept.map_err(|e| internal("the last probe samples could not be kept")(&e))?;
-    conclude(context, store, run, &driver, status).await
+    let concluded = conclude(context, store, run, &driver, status).await;
+    driver.close().await;
+    concluded
 }
 
 fn execution_error(error: &volutus_runtime::Error) -> CliError {
     let (kind, code) = match error {
-        volutus_runtime::Error::Store(volutus_store::Error::LeaseHeld { .. }) => (Kind::Refused, "lease-held"),
+        volutus_runtime::Error::Store(volutus_store::Error::LeaseHeld { .. }) => {
+            (Kind::Refused, "lease-held")
+        }
+        volutus_runtime::Error::Store(volutus_store::Error::ChainBroken { .. }) => {
+            (Kind::Internal, "journal-broken")
+        }
+        volutus_runtime::Error::LeaseLost { .. } => (Kind::Stopped, "lease-lost"),
         volutus_runtime::Error::Interrupted { .. } => (Kind::Stopped, "interrupted"),
         _ => (Kind::Internal, "run-broke-off"),
     };
@@ -233,7 +229,11 @@ async fn conclude(
         }
         RunStatus::Aborted => {
             anstream::print!("{}", show::run::render(run, &plan, &state));
-            if state.left.is_empty() { Ok(()) } else { stopped("left-behind", "could not give everything back") }
+            if state.left.is_empty() {
+                Ok(())
+            } else {
+                stopped("left-behind", "could not give everything back")
+            }
         }
         RunStatus::Halted => {
             anstream::print!("{}", show::run::render(run, &plan, &state));

@@ -21,8 +21,9 @@ pub fn run(context: &Context, args: &VerdictArgs) -> Result<()> {
     let store = context.store()?;
     let run = locate(context, &store, args.run.as_deref())?;
     let verdict = store.verdict(&run.id).map_err(store_error)?.ok_or_else(|| {
-        CliError::refused("no-verdict", format!("run {} has no verdict yet", run.id))
-            .hint("A verdict is made when everything is on the target. `volutus status` tells where it stands.")
+        CliError::refused("no-verdict", format!("run {} has no verdict yet", run.id)).hint(
+            "A verdict is made when everything is on the target. `volutus status` tells where it stands.",
+        )
     })?;
     match args.output {
         Format::Json => print_json(&verdict),
@@ -53,14 +54,7 @@ pub fn make(
             Some((daemon.clone(), DaemonSeen { service: service.name.clone(), version, expected: None }))
         })
         .collect();
-    let verdict = assess(VerdictInput {
-        run,
-        plan,
-        state,
-        samples: &samples,
-        daemons: &daemons,
-        lost: &[],
-    });
+    let verdict = assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &[] });
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
 }

@@ -22,7 +22,8 @@ pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
     let record = locate(context, &store, args.run.as_deref())?;
     let plan = store.plan(&record.plan).map_err(store_error)?;
     let internal = |error: volutus_engine::Error| {
-        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id)).because(&error)
+        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id))
+            .because(&error)
     };
     let index = Arc::new(PlanIndex::new(Arc::new(plan.clone())).map_err(internal)?);
     let mut machine = Machine::new(record.id.clone(), index);

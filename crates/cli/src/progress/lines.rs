@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use volutus_model::Plan;
 use volutus_model::event::JournalEntry;
 use volutus_model::name::AttemptId;
 use volutus_model::probe::Sample;
 use volutus_model::run::{RunState, StepStatus};
-use volutus_model::Plan;
 
 use super::describe::Describer;
 use super::strip::Strip;

@@ -83,11 +83,7 @@ mod tests {
             service: ServiceName::new("nova").unwrap(),
             operation: "list servers".to_owned(),
             status: Some(if failed { 503 } else { 200 }),
-            result: if failed {
-                SampleResult::Failed { why: "503".to_owned() }
-            } else {
-                SampleResult::Ok
-            },
+            result: if failed { SampleResult::Failed { why: "503".to_owned() } } else { SampleResult::Ok },
             steps: Vec::new(),
         }
     }

@@ -124,10 +124,8 @@ impl Terminal {
             .iter()
             .filter(|stage| !stage.held || state.finalize_allowed)
             .map(|stage| {
-                let open = stage
-                    .steps
-                    .iter()
-                    .filter(|step| !matches!(state.step(&step.id), StepStatus::Completed));
+                let open =
+                    stage.steps.iter().filter(|step| !matches!(state.step(&step.id), StepStatus::Completed));
                 let total: u32 = open.map(|step| step.expected_s).sum();
                 f64::from(total) / f64::from(stage.parallel_max.max(1))
             })
@@ -141,7 +139,8 @@ impl volutus_runtime::Reporter for Terminal {
         match &entry.event {
             Event::AttemptStarted { attempt, step, .. } => {
                 let title = self.describer.describe(&entry.event);
-                let summary = title.split_once(": ").map_or(title.as_str(), |(_, summary)| summary).to_owned();
+                let summary =
+                    title.split_once(": ").map_or(title.as_str(), |(_, summary)| summary).to_owned();
                 self.steps_of.insert(attempt.clone(), step.clone());
                 let since = self.running.get(step).map_or(entry.at, |running| running.since);
                 self.running.insert(step.clone(), Running { summary, since, said: String::new() });

@@ -11,7 +11,9 @@ pub fn render(findings: &[Finding]) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
     let mut text = String::new();
-    for group in sorted.chunk_by(|a, b| (a.severity, &a.code, template(a)) == (b.severity, &b.code, template(b))) {
+    for group in
+        sorted.chunk_by(|a, b| (a.severity, &a.code, template(a)) == (b.severity, &b.code, template(b)))
+    {
         text += &render_group(group);
     }
     let count = |severity| sorted.iter().filter(|f| f.severity == severity).count();

@@ -56,12 +56,9 @@ pub fn render(observation: &Observation) -> String {
     text += &format!("{hosts}\n\n");
     let empty = BTreeMap::<HostName, u64>::new();
     let instances = observation.instances.value().unwrap_or(&empty);
-    let mut daemons =
-        table(&["daemon", "running version", "release", "unit", "restarts", "instances"]);
+    let mut daemons = table(&["daemon", "running version", "release", "unit", "restarts", "instances"]);
     for (id, fact) in &observation.daemons {
-        let count = (id.kind.as_str() == "nova-compute")
-            .then(|| instances.get(&id.host).copied())
-            .flatten();
+        let count = (id.kind.as_str() == "nova-compute").then(|| instances.get(&id.host).copied()).flatten();
         let [version, release, unit, restarts, instances] = daemon_row(fact, count);
         daemons.add_row([id.to_string(), version, release, unit, restarts, instances]);
     }
@@ -72,11 +69,16 @@ pub fn render(observation: &Observation) -> String {
     let mut schemas = table(&["service", "schema heads", "pending rows", "endpoint", "versions"]);
     for (service, fact) in &observation.schemas {
         let heads = or_unseen(fact, |heads| {
-            heads.iter().map(|(name, head)| format!("{name}={}", head.join("+"))).collect::<Vec<_>>().join(" ")
+            heads
+                .iter()
+                .map(|(name, head)| format!("{name}={}", head.join("+")))
+                .collect::<Vec<_>>()
+                .join(" ")
         });
-        let pending = observation.pending_migrations.get(service).map_or(String::new(), |fact| {
-            or_unseen(fact, |rows| rows.values().sum::<u64>().to_string())
-        });
+        let pending = observation
+            .pending_migrations
+            .get(service)
+            .map_or(String::new(), |fact| or_unseen(fact, |rows| rows.values().sum::<u64>().to_string()));
         let (url, versions) = observation.endpoints.get(service).map_or_else(Default::default, |fact| {
             (
                 or_unseen(fact, |endpoint| endpoint.url.clone()),

@@ -43,8 +43,7 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
                 ImpactLevel::Minor => "minor".yellow().to_string(),
                 ImpactLevel::Major => "MAJOR".red().bold().to_string(),
             };
-            let service =
-                step.impact.service.as_ref().map_or(String::new(), |service| format!(" {service}"));
+            let service = step.impact.service.as_ref().map_or(String::new(), |service| format!(" {service}"));
             text += &format!(
                 "  {:36} {:>6}  impact {impact}{service}: {}\n",
                 step.id.as_str(),
@@ -68,12 +67,7 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
             SchemaClass::Restore => "RESTORE",
         };
         let until = horizon.until.as_ref().map_or("the end".to_owned(), ToString::to_string);
-        rollback.add_row([
-            horizon.service.to_string(),
-            class.to_owned(),
-            until,
-            horizon.why.clone(),
-        ]);
+        rollback.add_row([horizon.service.to_string(), class.to_owned(), until, horizon.why.clone()]);
     }
     text += &format!("{rollback}\n\n");
     if let Some(stage) = &plan.point_of_no_return {

@@ -123,9 +123,7 @@ pub fn choices(status: RunStatus) -> String {
             "volutus verdict   what users noticed so far",
             "volutus finalize  unpin, migrate data, contract (takes the way back)",
         ],
-        RunStatus::Aborted => {
-            &["volutus plan --to SERIES   a new plan from what the cloud is now"]
-        }
+        RunStatus::Aborted => &["volutus plan --to SERIES   a new plan from what the cloud is now"],
         RunStatus::Succeeded => &["volutus verdict   what users noticed"],
     };
     let mut text = "\nWhat you can do now:\n".to_owned();

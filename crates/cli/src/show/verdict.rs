@@ -7,9 +7,8 @@ use super::{duration, short, table};
 
 /// The whole verdict; its last line is the one that counts.
 pub fn render(verdict: &Verdict) -> String {
-    let mut requests = table(&[
-        "service", "level", "requests", "failed", "p50", "p99", "baseline p99", "longest gap",
-    ]);
+    let mut requests =
+        table(&["service", "level", "requests", "failed", "p50", "p99", "baseline p99", "longest gap"]);
     for (service, seen) in &verdict.requests {
         requests.add_row([
             service.to_string(),

@@ -66,11 +66,17 @@ impl Server {
 pub(crate) fn parse_stat(text: &str) -> Result<Vec<Server>, String> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let header = lines.next().and_then(|line| line.strip_prefix("# ")).ok_or_else(|| {
-        format!("its answer to `show stat` does not begin with a header: {}", text.chars().take(120).collect::<String>())
+        format!(
+            "its answer to `show stat` does not begin with a header: {}",
+            text.chars().take(120).collect::<String>()
+        )
     })?;
     let columns: Vec<&str> = header.split(',').collect();
     let position = |name: &str| {
-        columns.iter().position(|column| *column == name).ok_or_else(|| format!("`show stat` has no column {name}"))
+        columns
+            .iter()
+            .position(|column| *column == name)
+            .ok_or_else(|| format!("`show stat` has no column {name}"))
     };
     let (backend, name, status) = (position("pxname")?, position("svname")?, position("status")?);
     let (sessions, queued, check) = (position("scur")?, position("qcur")?, position("last_chk")?);

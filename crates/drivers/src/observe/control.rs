@@ -49,7 +49,9 @@ pub(super) async fn observe_databases(cloud: &CloudDriver) -> Databases {
     for service in services(cloud) {
         match database::places(cloud, service).into_iter().next() {
             // Services that share a host share one program there.
-            Some((host, python)) => groups.entry(host).or_insert_with(|| (python, Vec::new())).1.push(service),
+            Some((host, python)) => {
+                groups.entry(host).or_insert_with(|| (python, Vec::new())).1.push(service)
+            }
             None => unseen(&mut seen, service, "no declared host carries its control plane"),
         }
     }
@@ -182,7 +184,9 @@ pub(super) async fn observe_backends(cloud: &CloudDriver) -> BTreeMap<BackendNam
         let fact = match trouble {
             Some(why) => Fact::unobserved(why),
             // A site may keep internal and external backends on load balancers of their own.
-            None if merged.is_empty() => Fact::unobserved(format!("no load balancer has a backend {backend}")),
+            None if merged.is_empty() => {
+                Fact::unobserved(format!("no load balancer has a backend {backend}"))
+            }
             None => Fact::observed(merged.into_values().collect(), "HAProxy's runtime API"),
         };
         found.insert(backend, fact);
@@ -204,7 +208,9 @@ fn merge(merged: &mut BTreeMap<String, BackendServer>, server: &haproxy::Server)
 }
 
 /// What the endpoints publish, through the load balancer as users see them.
-pub(super) async fn observe_endpoints(cloud: &CloudDriver) -> BTreeMap<ServiceName, Fact<EndpointObservation>> {
+pub(super) async fn observe_endpoints(
+    cloud: &CloudDriver,
+) -> BTreeMap<ServiceName, Fact<EndpointObservation>> {
     let looks = services(cloud).into_iter().map(|service| async move {
         let fact = match ServiceType::of_project(service.name.as_str()) {
             None => Fact::unobserved(format!("it is not known how to read the versions of {}", service.name)),

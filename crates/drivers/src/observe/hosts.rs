@@ -79,8 +79,11 @@ async fn look<'a>(
     declared: Vec<Declared<'a>>,
     services: Vec<Option<&'a Service>>,
 ) -> Seen {
-    let known: Vec<(&Declared<'_>, &Service)> =
-        declared.iter().zip(&services).filter_map(|(daemon, service)| service.map(|known| (daemon, known))).collect();
+    let known: Vec<(&Declared<'_>, &Service)> = declared
+        .iter()
+        .zip(&services)
+        .filter_map(|(daemon, service)| service.map(|known| (daemon, known)))
+        .collect();
     let question = question(cloud, &known);
     let answer = tokio::time::timeout(HOST_TIME, ask(cloud, &host.name, question)).await;
     if cloud.inventory.hosts.len() > KEPT_OPEN_MAX {
@@ -93,7 +96,9 @@ async fn look<'a>(
     };
     let unknown = declared.iter().zip(&services).filter(|(_, service)| service.is_none());
     let mut daemons: Vec<(DaemonId, Fact<DaemonObservation>)> = unknown
-        .map(|((id, _), _)| (id.clone(), Fact::unobserved(format!("the catalog knows no daemon {}", id.kind))))
+        .map(|((id, _), _)| {
+            (id.clone(), Fact::unobserved(format!("the catalog knows no daemon {}", id.kind)))
+        })
         .collect();
     let ids = known.iter().map(|((id, _), _)| id.clone());
     let report = match answer {
@@ -143,8 +148,10 @@ fn question(cloud: &CloudDriver, known: &[(&Declared<'_>, &Service)]) -> Value {
     }
     paths.sort();
     paths.dedup();
-    let daemons: Vec<Value> =
-        known.iter().map(|((id, declared), service)| wanted(cloud, id, &service.name, &declared.unit)).collect();
+    let daemons: Vec<Value> = known
+        .iter()
+        .map(|((id, declared), service)| wanted(cloud, id, &service.name, &declared.unit))
+        .collect();
     // The file system that holds releases is that of the part of their path that does not vary.
     let root = releases.path.split('{').next().unwrap_or("/");
     json!({"daemons": daemons, "releases": staged, "root": root, "known": paths, "options": options})

@@ -133,10 +133,24 @@ fn two_parallel_steps_and_a_held_stage() {
     assert!(states > 1_000, "only {states} states");
     let names: BTreeSet<&str> = transitions.iter().map(|(_, event)| *event).collect();
     let all = [
-        "abort-requested", "aborted", "attempt-finished", "attempt-started", "attempt-taken-up",
-        "finalize-allowed", "halted", "paused", "probe-breached", "resumed", "roll-completed",
-        "run-taken-up", "stage-completed", "stage-started", "step-completed", "step-failed",
-        "step-retried", "succeeded",
+        "abort-requested",
+        "aborted",
+        "attempt-finished",
+        "attempt-started",
+        "attempt-taken-up",
+        "finalize-allowed",
+        "halted",
+        "paused",
+        "probe-breached",
+        "resumed",
+        "roll-completed",
+        "run-taken-up",
+        "stage-completed",
+        "stage-started",
+        "step-completed",
+        "step-failed",
+        "step-retried",
+        "succeeded",
     ];
     assert_eq!(names, BTreeSet::from(all), "not every transition was seen");
 }
@@ -144,10 +158,7 @@ fn two_parallel_steps_and_a_held_stage() {
 #[test]
 fn chains_and_stages_that_join() {
     let left = vec![step("a", &[], vec![super::plans::disable("h1")])];
-    let right = vec![
-        holding_step("b", &[], "h1"),
-        step("c", &["b"], vec![super::plans::disable("h2")]),
-    ];
+    let right = vec![holding_step("b", &[], "h1"), step("c", &["b"], vec![super::plans::disable("h2")])];
     let join = vec![step("d", &[], Vec::new()), step("e", &["d"], vec![super::plans::enable("h2")])];
     let stages = vec![
         stage("left", &[], 1, left),
@@ -162,7 +173,8 @@ fn chains_and_stages_that_join() {
 
 #[test]
 fn an_abort_in_every_moment_gives_back() {
-    let steps = vec![holding_step("a", &[], "h1"), holding_step("b", &[], "h2"), holding_step("c", &["a"], "h1")];
+    let steps =
+        vec![holding_step("a", &[], "h1"), holding_step("b", &[], "h2"), holding_step("c", &["a"], "h1")];
     let stages = vec![stage("roll", &[], 3, steps)];
     let budget = Budget { failures: 3, commands: 1, crashes: 0, breaches: 0 };
     let (states, transitions) = explore(plan(stages, policy(2, 2)), budget);

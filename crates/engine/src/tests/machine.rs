@@ -106,13 +106,16 @@ fn a_failed_proof_is_retried_from_its_switch() {
 
 #[test]
 fn running_steps_end_after_another_failed_and_nothing_new_begins() {
-    let steps = vec![holding_step("a", &[], "h1"), holding_step("b", &[], "h2"), holding_step("c", &[], "h3")];
+    let steps =
+        vec![holding_step("a", &[], "h1"), holding_step("b", &[], "h2"), holding_step("c", &[], "h3")];
     let (mut trial, _) = Trial::begun(plan(vec![stage("roll", &[], 2, steps)], policy(4, 1)));
     let _ = finish(&mut trial, "r1-0-a0-1", failure(FailureClass::Permanent));
     let next = finish(&mut trial, "r1-1-a0-1", done());
     assert_eq!(performed(&next), [order("r1-1-a1-1", false, 0)], "b has to let go of its host");
     let end = finish(&mut trial, "r1-1-a1-1", done());
-    assert!(end.effects.is_empty() && end.events.contains(&Event::StepCompleted { step: "b".parse().unwrap() }));
+    assert!(
+        end.effects.is_empty() && end.events.contains(&Event::StepCompleted { step: "b".parse().unwrap() })
+    );
     assert!(trial.machine.is_at_rest());
 }
 
@@ -226,8 +229,7 @@ fn thirty_thousand_steps_are_not_quadratic() {
         let mut queue: std::collections::VecDeque<_> = decision.effects.into();
         let mut events = 0;
         while let Some(Effect::Perform { order, .. }) = queue.pop_front() {
-            let decision =
-                trial.step(Input::Finished { attempt: order.attempt, outcome: done() }).unwrap();
+            let decision = trial.step(Input::Finished { attempt: order.attempt, outcome: done() }).unwrap();
             events += decision.events.len();
             queue.extend(decision.effects);
         }

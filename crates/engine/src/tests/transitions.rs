@@ -35,7 +35,11 @@ fn run_level_events_are_possible_exactly_there() {
     use RunStatus::{Aborting, AwaitingFinalize, Halted, Paused, Running};
     let breach = ProbeBreach { failed: 1, total: 1, last: Vec::new() };
     let table: [(Event, &[RunStatus], Option<RunStatus>); 9] = [
-        (Event::RunTakenUp { holder: "p".into() }, &[Running, Paused, Halted, AwaitingFinalize, Aborting], None),
+        (
+            Event::RunTakenUp { holder: "p".into() },
+            &[Running, Paused, Halted, AwaitingFinalize, Aborting],
+            None,
+        ),
         (Event::Paused, &[Running], Some(Paused)),
         (Event::Resumed, &[Paused, Halted], Some(Running)),
         (Event::Halted { cause: "c".into() }, &[Running, Paused], Some(Halted)),
@@ -92,7 +96,12 @@ fn step_level_events_out_of_order_are_refused() {
         (vec![roll(), end("x")], "was never made"),
         (vec![roll(), Event::AttemptTakenUp { attempt: "x".parse().unwrap() }], "was never made"),
         (
-            vec![roll(), begin("a", 0, "x"), end("x"), Event::AttemptTakenUp { attempt: "x".parse().unwrap() }],
+            vec![
+                roll(),
+                begin("a", 0, "x"),
+                end("x"),
+                Event::AttemptTakenUp { attempt: "x".parse().unwrap() },
+            ],
             "is known",
         ),
         (vec![roll(), begin("a", 0, "x"), complete("a")], "not all actions"),
@@ -137,6 +146,9 @@ fn a_journal_of_another_plan_or_format_is_refused() {
     let mut newer = entries(&[Event::Paused]);
     newer[0].format = 2;
     assert!(matches!(fold(&mut fresh, &index, &newer[0]), Err(Error::UnknownFormat { seq: 0, format: 2 })));
-    assert!(matches!(fold(&mut fresh, &index, &entries(&[Event::Paused])[0]), Err(Error::IllegalEvent { .. })));
+    assert!(matches!(
+        fold(&mut fresh, &index, &entries(&[Event::Paused])[0]),
+        Err(Error::IllegalEvent { .. })
+    ));
     assert_eq!(fresh.step(&"a".parse().unwrap()), StepStatus::Pending);
 }

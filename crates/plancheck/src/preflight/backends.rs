@@ -11,10 +11,7 @@ use crate::blocking;
 
 pub(crate) fn check_backends(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let mut backends: BTreeMap<&BackendName, Vec<&Declared<'_>>> = BTreeMap::new();
-    let apis = subject
-        .daemons
-        .iter()
-        .filter(|daemon| daemon.facts.role == DaemonRole::Api);
+    let apis = subject.daemons.iter().filter(|daemon| daemon.facts.role == DaemonRole::Api);
     for daemon in apis {
         for backend in &daemon.declaration.backends {
             backends.entry(backend).or_default().push(daemon);
@@ -63,11 +60,7 @@ pub(crate) fn check_backends(subject: &Subject<'_>, findings: &mut Vec<Finding>)
 
 fn too_few(subject: &Subject<'_>, what: impl std::fmt::Display, why: &str) -> Finding {
     let accepted = subject.policy.accept_downtime;
-    let severity = if accepted {
-        Severity::Serious
-    } else {
-        Severity::Blocking
-    };
+    let severity = if accepted { Severity::Serious } else { Severity::Blocking };
     Finding::new(
         severity,
         "single-replica",
@@ -90,9 +83,7 @@ fn check_servers(
 ) {
     let seen = match subject.observation.backends.get(backend) {
         None => Err("no load balancer has a backend of that name"),
-        Some(fact) => fact
-            .value()
-            .ok_or_else(|| fact.why().unwrap_or("no reason was given")),
+        Some(fact) => fact.value().ok_or_else(|| fact.why().unwrap_or("no reason was given")),
     };
     let servers = match seen {
         Ok(servers) => servers,
@@ -113,10 +104,7 @@ fn check_servers(
             None => findings.push(blocking(
                 "server-missing",
                 format!("{backend}/{name}"),
-                format!(
-                    "{} is declared to serve there, and the backend has no such server",
-                    daemon.id
-                ),
+                format!("{} is declared to serve there, and the backend has no such server", daemon.id),
                 "Correct `backend` or `server` of the daemon in the cloud description.",
             )),
             Some(server) if server.status == "UP" || server.status == "no check" => {}

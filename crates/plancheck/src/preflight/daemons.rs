@@ -19,19 +19,12 @@ pub(crate) fn check_daemons(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
         .services
         .iter()
         .filter(|(_, service)| service.options.iter().any(|option| option == GRACEFUL))
-        .map(|(name, service)| {
-            (
-                *name,
-                options_of(service, subject.inventory, subject.observation, GRACEFUL),
-            )
-        })
+        .map(|(name, service)| (*name, options_of(service, subject.inventory, subject.observation, GRACEFUL)))
         .collect();
     for daemon in &subject.daemons {
         let seen = match subject.observation.daemons.get(&daemon.id) {
             None => Err("it was not looked at"),
-            Some(fact) => fact
-                .value()
-                .ok_or_else(|| fact.why().unwrap_or("no reason was given")),
+            Some(fact) => fact.value().ok_or_else(|| fact.why().unwrap_or("no reason was given")),
         };
         let seen = match seen {
             Ok(seen) => seen,
@@ -48,24 +41,16 @@ pub(crate) fn check_daemons(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
         check_running(daemon, seen, findings);
         check_version(subject, daemon, seen, &mut versions, findings);
         check_link(subject, daemon, seen, findings);
-        let set = graceful
-            .get(&daemon.service.name)
-            .and_then(|hosts| hosts.get(&daemon.host.name));
+        let set = graceful.get(&daemon.service.name).and_then(|hosts| hosts.get(&daemon.host.name));
         check_stop(subject, daemon, seen, set, findings);
     }
-    for (service, versions) in versions
-        .into_iter()
-        .filter(|(_, versions)| versions.len() > 1)
-    {
+    for (service, versions) in versions.into_iter().filter(|(_, versions)| versions.len() > 1) {
         let versions: Vec<String> = versions.into_iter().map(ToString::to_string).collect();
         findings.push(Finding::new(
             Severity::Warning,
             "version-skew",
             service,
-            format!(
-                "its daemons run more than one version now: {}",
-                versions.join(", ")
-            ),
+            format!("its daemons run more than one version now: {}", versions.join(", ")),
             "Find out whether an earlier change was left half done.",
         ));
     }
@@ -81,10 +66,7 @@ fn check_running(daemon: &Declared<'_>, seen: &DaemonObservation, findings: &mut
                  hide what is wrong",
                 daemon.declaration.unit, seen.active_state, seen.main_pid
             ),
-            format!(
-                "Look at `journalctl -u {}`, and start it.",
-                daemon.declaration.unit
-            ),
+            format!("Look at `journalctl -u {}`, and start it.", daemon.declaration.unit),
         ));
     }
 }
@@ -139,11 +121,7 @@ fn check_link(
 ) {
     let service = &daemon.service.name;
     let (Some(link), Some(path)) = (seen.link.value(), seen.release_path.value()) else {
-        let why = seen
-            .link
-            .why()
-            .or(seen.release_path.why())
-            .unwrap_or("no reason was given");
+        let why = seen.link.why().or(seen.release_path.why()).unwrap_or("no reason was given");
         findings.push(Finding::new(
             Severity::Serious,
             "link-unseen",
@@ -158,11 +136,7 @@ fn check_link(
     }
     let releases = &subject.inventory.releases;
     let expected = [subject.from, subject.to].map(|series| releases.path_of(series, service));
-    let severity = if expected.contains(link) {
-        Severity::Serious
-    } else {
-        Severity::Blocking
-    };
+    let severity = if expected.contains(link) { Severity::Serious } else { Severity::Blocking };
     findings.push(Finding::new(
         severity,
         "restart-would-switch",
@@ -198,8 +172,7 @@ fn check_stop(
         _ => None,
     };
     for series in [subject.from, subject.to] {
-        let Some(graceful) = configured.or_else(|| daemon.service.graceful_shutdown_in(series))
-        else {
+        let Some(graceful) = configured.or_else(|| daemon.service.graceful_shutdown_in(series)) else {
             continue;
         };
         if stop < graceful {
@@ -211,11 +184,7 @@ fn check_stop(
                     "in {series} it may take {graceful} s to stop gracefully, and systemd kills \
                      it after {stop} s, in the middle of what it does"
                 ),
-                format!(
-                    "Set TimeoutStopSec={} in a drop-in of {}.",
-                    graceful + 20,
-                    daemon.declaration.unit
-                ),
+                format!("Set TimeoutStopSec={} in a drop-in of {}.", graceful + 20, daemon.declaration.unit),
             ));
             return;
         }

@@ -9,10 +9,7 @@ use super::{Subject, some};
 
 pub(crate) fn check_hazards(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let hazards = &subject.catalog.hazards;
-    for hazard in hazards
-        .iter()
-        .filter(|hazard| hazard.concerns(subject.from, subject.to))
-    {
+    for hazard in hazards.iter().filter(|hazard| hazard.concerns(subject.from, subject.to)) {
         let Some(service) = subject.services.get(&hazard.service) else {
             continue;
         };
@@ -30,17 +27,9 @@ pub(crate) fn check_hazards(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
                     value.is_some_and(|value| value.to_lowercase().contains(&text))
                 });
             }
-            Look::EnvironmentNotIn {
-                daemons,
-                variable,
-                values,
-            } => {
+            Look::EnvironmentNotIn { daemons, variable, values } => {
                 let mut hit: Vec<String> = Vec::new();
-                for daemon in subject
-                    .daemons
-                    .iter()
-                    .filter(|d| daemons.contains(&d.id.kind))
-                {
+                for daemon in subject.daemons.iter().filter(|d| daemons.contains(&d.id.kind)) {
                     // A daemon that was not seen has a finding of its own.
                     let fact = subject.observation.daemons.get(&daemon.id);
                     let Some(seen) = fact.and_then(|fact| fact.value()) else {
@@ -77,15 +66,8 @@ fn not_judged(hazard: &Hazard, what: &str, why: &str) -> Finding {
         severity,
         &hazard.code,
         &hazard.service,
-        format!(
-            "could not be judged, because {what} was not seen ({why}). {}",
-            hazard.explanation
-        ),
-        if severity == Severity::Info {
-            String::new()
-        } else {
-            format!("Look yourself. {}", hazard.action)
-        },
+        format!("could not be judged, because {what} was not seen ({why}). {}", hazard.explanation),
+        if severity == Severity::Info { String::new() } else { format!("Look yourself. {}", hazard.action) },
     )
 }
 
@@ -124,14 +106,10 @@ fn check_option(
                 reason.clone_from(why);
             }
             OptionSeen::Set(text) if is_hit(Some(text)) => {
-                hits.entry(format!("{option} = {text}"))
-                    .or_default()
-                    .push(host.to_string());
+                hits.entry(format!("{option} = {text}")).or_default().push(host.to_string());
             }
             OptionSeen::Unset if is_hit(None) => {
-                hits.entry(format!("{option} is not set"))
-                    .or_default()
-                    .push(host.to_string());
+                hits.entry(format!("{option} is not set")).or_default().push(host.to_string());
             }
             OptionSeen::Set(_) | OptionSeen::Unset => {}
         }

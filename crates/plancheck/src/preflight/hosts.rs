@@ -20,9 +20,7 @@ pub(crate) fn check_hosts(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     for host in &subject.inventory.hosts {
         let seen = match subject.observation.hosts.get(&host.name) {
             None => Err("it was not looked at"),
-            Some(fact) => fact
-                .value()
-                .ok_or_else(|| fact.why().unwrap_or("no reason was given")),
+            Some(fact) => fact.value().ok_or_else(|| fact.why().unwrap_or("no reason was given")),
         };
         match seen {
             Err(why) => findings.push(blocking(
@@ -63,11 +61,7 @@ fn check_clock(host: &HostName, seen: &HostObservation, findings: &mut Vec<Findi
     if skew <= CLOCK_WARN_MS {
         return;
     }
-    let severity = if skew > CLOCK_BLOCK_MS {
-        Severity::Blocking
-    } else {
-        Severity::Warning
-    };
+    let severity = if skew > CLOCK_BLOCK_MS { Severity::Blocking } else { Severity::Warning };
     findings.push(Finding::new(
         severity,
         "clock-skew",
@@ -88,10 +82,9 @@ fn check_disk(
     seen: &HostObservation,
     findings: &mut Vec<Finding>,
 ) -> bool {
-    for (what, free) in [
-        ("where releases are kept", seen.release_free_bytes),
-        ("on its root", seen.root_free_bytes),
-    ] {
+    for (what, free) in
+        [("where releases are kept", seen.release_free_bytes), ("on its root", seen.root_free_bytes)]
+    {
         if free < FREE_BLOCK {
             findings.push(blocking(
                 "disk-full",
@@ -102,26 +95,13 @@ fn check_disk(
         }
     }
     let staged = seen.staged.get(&subject.to).is_some_and(|there| {
-        subject
-            .versions
-            .iter()
-            .all(|(service, version)| there.get(service) == Some(version))
+        subject.versions.iter().all(|(service, version)| there.get(service) == Some(version))
     });
     !staged && (FREE_BLOCK..RELEASE_FREE_WARN).contains(&seen.release_free_bytes)
 }
 
-fn check_python(
-    subject: &Subject<'_>,
-    host: &HostName,
-    seen: &HostObservation,
-    findings: &mut Vec<Finding>,
-) {
-    let Some(floor) = subject
-        .catalog
-        .series
-        .get(&subject.to)
-        .map(|facts| &facts.python_min)
-    else {
+fn check_python(subject: &Subject<'_>, host: &HostName, seen: &HostObservation, findings: &mut Vec<Finding>) {
+    let Some(floor) = subject.catalog.series.get(&subject.to).map(|facts| &facts.python_min) else {
         return;
     };
     match (minor(&seen.python), minor(floor)) {
@@ -129,20 +109,14 @@ fn check_python(
         (Some(_), Some(_)) => findings.push(blocking(
             "python-too-old",
             host,
-            format!(
-                "its Python is {}, and {} needs {floor} or newer",
-                seen.python, subject.to
-            ),
+            format!("its Python is {}, and {} needs {floor} or newer", seen.python, subject.to),
             "Upgrade the host's operating system first (drain it, one host after another).",
         )),
         _ => findings.push(Finding::new(
             Severity::Serious,
             "python-unseen",
             host,
-            format!(
-                "`{}` is no version of Python that can be compared",
-                seen.python
-            ),
+            format!("`{}` is no version of Python that can be compared", seen.python),
             format!("See that the host has Python {floor} or newer as /usr/bin/python3."),
         )),
     }

@@ -55,40 +55,18 @@ pub fn preflight(
     for (id, host, declaration) in inventory.daemons() {
         match known.get(&declaration.kind).copied() {
             Some((service, facts)) => {
-                daemons.push(Declared {
-                    id,
-                    host,
-                    declaration,
-                    service,
-                    facts,
-                });
+                daemons.push(Declared { id, host, declaration, service, facts });
             }
             None => findings.push(crate::blocking(
                 "daemon-unknown",
                 &id,
-                format!(
-                    "the catalog knows no `{}`, so nobody plans for it",
-                    declaration.kind
-                ),
+                format!("the catalog knows no `{}`, so nobody plans for it", declaration.kind),
                 "Add its service to the catalog as a data file, or take it out of the description.",
             )),
         }
     }
-    let services = daemons
-        .iter()
-        .map(|d| (&d.service.name, d.service))
-        .collect();
-    let subject = Subject {
-        inventory,
-        observation,
-        catalog,
-        from,
-        to,
-        versions,
-        policy,
-        daemons,
-        services,
-    };
+    let services = daemons.iter().map(|d| (&d.service.name, d.service)).collect();
+    let subject = Subject { inventory, observation, catalog, from, to, versions, policy, daemons, services };
     hosts::check_hosts(&subject, &mut findings);
     daemons::check_daemons(&subject, &mut findings);
     records::check_records(&subject, &mut findings);
@@ -100,9 +78,5 @@ pub fn preflight(
 /// Some names of many, for a sentence.
 pub(crate) fn some(names: &[String]) -> String {
     let shown = names.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 8 {
-        format!("{shown} and {} more", names.len() - 8)
-    } else {
-        shown
-    }
+    if names.len() > 8 { format!("{shown} and {} more", names.len() - 8) } else { shown }
 }

@@ -13,12 +13,7 @@ use crate::blocking;
 const STALE_S: u64 = 60;
 
 pub(crate) fn check_records(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    let hosts: BTreeSet<&str> = subject
-        .inventory
-        .hosts
-        .iter()
-        .map(|host| host.name.as_str())
-        .collect();
+    let hosts: BTreeSet<&str> = subject.inventory.hosts.iter().map(|host| host.name.as_str()).collect();
     for (name, service) in &subject.services {
         let binaries: BTreeSet<&str> = service
             .daemons
@@ -28,12 +23,7 @@ pub(crate) fn check_records(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
             .collect();
         if !binaries.is_empty() {
             match subject.observation.records.get(*name) {
-                None => unseen(
-                    "its service records",
-                    name,
-                    "they were not looked at",
-                    findings,
-                ),
+                None => unseen("its service records", name, "they were not looked at", findings),
                 Some(fact) => match fact.value() {
                     None => {
                         let why = fact.why().unwrap_or("no reason was given");
@@ -51,12 +41,7 @@ pub(crate) fn check_records(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
     }
 }
 
-fn unseen(
-    what: &str,
-    service: &volutus_model::ServiceName,
-    why: &str,
-    findings: &mut Vec<Finding>,
-) {
+fn unseen(what: &str, service: &volutus_model::ServiceName, why: &str, findings: &mut Vec<Finding>) {
     findings.push(Finding::new(
         Severity::Serious,
         "records-unseen",
@@ -97,9 +82,7 @@ fn check_record(
     }
     let host = record.host.split('@').next().unwrap_or(&record.host);
     let stale = record.age_s.is_none_or(|age| age > STALE_S);
-    let age = record
-        .age_s
-        .map_or_else(|| "never".to_owned(), |age| format!("{age} s ago"));
+    let age = record.age_s.map_or_else(|| "never".to_owned(), |age| format!("{age} s ago"));
     if !hosts.contains(host) {
         let reporting = if stale { "does not report" } else { "reports" };
         findings.push(Finding::new(
@@ -139,12 +122,7 @@ fn check_pending(subject: &Subject<'_>, service: &Service, findings: &mut Vec<Fi
     }
     let counts: BTreeMap<_, _> = match subject.observation.pending_migrations.get(&service.name) {
         None => {
-            unseen(
-                "its pending migrations",
-                &service.name,
-                "they were not counted",
-                findings,
-            );
+            unseen("its pending migrations", &service.name, "they were not counted", findings);
             return;
         }
         Some(fact) => match fact.value() {

@@ -96,11 +96,7 @@ fn backends(context: &Context<'_>) -> Vec<Group> {
                 touched.entry(backend).or_default().insert(at.step);
             }
             Action::SwitchDaemon { daemon, .. }
-            | Action::RefreshDaemon {
-                daemon,
-                how: Refresh::Restart,
-                ..
-            } => {
+            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => {
                 // Undrained or not, a replica that stops does not serve.
                 if let Some(member) = context.members.get(daemon) {
                     for backend in &member.declaration.backends {
@@ -114,15 +110,9 @@ fn backends(context: &Context<'_>) -> Vec<Group> {
     touched
         .into_iter()
         .map(|(backend, steps)| {
-            let seen = context
-                .observation
-                .backends
-                .get(backend)
-                .and_then(|fact| fact.value());
+            let seen = context.observation.backends.get(backend).and_then(|fact| fact.value());
             let up = seen.map(|servers| {
-                let up = servers
-                    .iter()
-                    .filter(|s| s.status == "UP" || s.status == "no check");
+                let up = servers.iter().filter(|s| s.status == "UP" || s.status == "no check");
                 u32::try_from(up.count()).unwrap_or(u32::MAX)
             });
             let declared = declared.get(backend).copied().unwrap_or(0);
@@ -166,10 +156,7 @@ fn daemons(context: &Context<'_>) -> Vec<Group> {
         group.min = match group.kind {
             // A queue holds its messages while a single worker restarts.
             Kind::Workers if group.serving == 1 => 0,
-            Kind::Workers => context
-                .policy
-                .serving_replicas_min
-                .clamp(1, group.serving - 1),
+            Kind::Workers => context.policy.serving_replicas_min.clamp(1, group.serving - 1),
             Kind::Computes | Kind::Backend => 1,
         };
         group.steps.sort_unstable();
@@ -182,10 +169,7 @@ fn worst_case(context: &Context<'_>, steps: &[usize]) -> u32 {
     let graph = &context.graph;
     let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for step in steps {
-        by_stage
-            .entry(graph.steps[*step].0)
-            .or_default()
-            .push(*step);
+        by_stage.entry(graph.steps[*step].0).or_default().push(*step);
     }
     let widths: Vec<(usize, u32)> = by_stage
         .into_iter()
@@ -193,20 +177,13 @@ fn worst_case(context: &Context<'_>, steps: &[usize]) -> u32 {
             let width = graph.stages[stage].parallel_max;
             let count = u32::try_from(steps.len()).unwrap_or(u32::MAX);
             // Looking for a chain pays only where the width alone would allow more than one.
-            let width = if width > 1 && steps.len() <= 64 && graph.is_chain(&steps) {
-                1
-            } else {
-                width
-            };
+            let width = if width > 1 && steps.len() <= 64 && graph.is_chain(&steps) { 1 } else { width };
             (stage, width.min(count))
         })
         .collect();
     let limit = context.policy.parallel_steps_max;
     let most = if widths.len() > STAGES_EXACT_MAX {
-        widths
-            .iter()
-            .map(|(_, width)| *width)
-            .fold(0, u32::saturating_add)
+        widths.iter().map(|(_, width)| *width).fold(0, u32::saturating_add)
     } else {
         heaviest(context, &widths, &mut Vec::new())
     };
@@ -220,9 +197,8 @@ fn heaviest(context: &Context<'_>, rest: &[(usize, u32)], chosen: &mut Vec<usize
     };
     let without = heaviest(context, rest, chosen);
     let graph = &context.graph;
-    let ordered = chosen
-        .iter()
-        .any(|other| graph.stage_before(*other, *stage) || graph.stage_before(*stage, *other));
+    let ordered =
+        chosen.iter().any(|other| graph.stage_before(*other, *stage) || graph.stage_before(*stage, *other));
     if ordered {
         return without;
     }

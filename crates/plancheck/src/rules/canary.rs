@@ -14,12 +14,7 @@ pub(crate) fn check_canary(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let computes: Vec<(&volutus_model::DaemonId, At)> = context
         .switches
         .iter()
-        .filter(|(id, _)| {
-            context
-                .members
-                .get(**id)
-                .is_some_and(|m| m.facts.role == DaemonRole::Compute)
-        })
+        .filter(|(id, _)| context.members.get(**id).is_some_and(|m| m.facts.role == DaemonRole::Compute))
         .flat_map(|(id, places)| places.iter().map(move |at| (*id, *at)))
         .collect();
     for (id, at) in &computes {
@@ -51,17 +46,10 @@ pub(crate) fn check_canary(context: &Context<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// Disabled before the switch, and enabled after the proof, in the same step.
-fn check_around(
-    context: &Context<'_>,
-    id: &volutus_model::DaemonId,
-    at: At,
-    findings: &mut Vec<Finding>,
-) {
+fn check_around(context: &Context<'_>, id: &volutus_model::DaemonId, at: At, findings: &mut Vec<Finding>) {
     let step = context.graph.steps[at.step].1;
     let place = |wanted: fn(&Action) -> Option<&volutus_model::HostName>| {
-        step.actions
-            .iter()
-            .position(|action| wanted(action) == Some(&id.host))
+        step.actions.iter().position(|action| wanted(action) == Some(&id.host))
     };
     let disable = place(|action| match action {
         Action::DisableCompute { host } => Some(host),
@@ -79,9 +67,7 @@ fn check_around(
         findings.push(blocking(
             "compute-not-disabled",
             &step.id,
-            format!(
-                "{id} is replaced while instances may still be scheduled to it; they would hang"
-            ),
+            format!("{id} is replaced while instances may still be scheduled to it; they would hang"),
             PLAN_AGAIN,
         ));
     }

@@ -15,13 +15,9 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
     for (at, action) in context.graph.actions() {
         let step = &context.graph.steps[at.step].1.id;
         match action {
-            Action::CheckUpgrade { service, argv, .. }
-            | Action::MigrateSchema { service, argv, .. } => {
+            Action::CheckUpgrade { service, argv, .. } | Action::MigrateSchema { service, argv, .. } => {
                 let release = format!("{}/", releases.path_of(to, service));
-                if !argv
-                    .first()
-                    .is_some_and(|program| program.starts_with(&release))
-                {
+                if !argv.first().is_some_and(|program| program.starts_with(&release)) {
                     findings.push(blocking(
                         "command-of-other-release",
                         step,
@@ -30,14 +26,7 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                     ));
                 }
             }
-            Action::SwitchDaemon {
-                daemon,
-                service,
-                unit,
-                link,
-                from: old,
-                to: new,
-            } => {
+            Action::SwitchDaemon { daemon, service, unit, link, from: old, to: new } => {
                 let Some(member) = context.members.get(daemon) else {
                     continue;
                 };
@@ -58,20 +47,12 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                     ));
                 }
             }
-            Action::ProveDaemon {
-                daemon,
-                service,
-                version,
-                proofs,
-                ..
-            } => {
+            Action::ProveDaemon { daemon, service, version, proofs, .. } => {
                 if context.plan.versions.get(service) != Some(version) {
                     findings.push(blocking(
                         "proof-of-other-version",
                         step,
-                        format!(
-                            "it proves {version}, which is not the plan's version of {service}"
-                        ),
+                        format!("it proves {version}, which is not the plan's version of {service}"),
                         PLAN_AGAIN,
                     ));
                 }

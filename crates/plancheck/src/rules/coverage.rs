@@ -22,20 +22,13 @@ pub(crate) fn check_coverage(context: &Context<'_>, findings: &mut Vec<Finding>)
             findings.push(blocking(
                 "daemon-unknown",
                 &id,
-                format!(
-                    "the catalog knows no `{}`, so nobody plans for it",
-                    declaration.kind
-                ),
+                format!("the catalog knows no `{}`, so nobody plans for it", declaration.kind),
                 "Add its service to the catalog as a data file, or take it out of the description.",
             ));
         }
     }
     for (id, member) in &context.members {
-        let switches = context
-            .switches
-            .get(id)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let switches = context.switches.get(id).map(Vec::as_slice).unwrap_or_default();
         let done = context.on_target(id, &member.service.name);
         if switches.is_empty() && !done {
             findings.push(blocking(
@@ -59,10 +52,7 @@ pub(crate) fn check_coverage(context: &Context<'_>, findings: &mut Vec<Finding>)
         // In the same step: whatever waits for the step then waits for the proof.
         for switch in switches {
             let proofs = proofs.get(id).map(Vec::as_slice).unwrap_or_default();
-            if !proofs
-                .iter()
-                .any(|at| at.step == switch.step && at.action > switch.action)
-            {
+            if !proofs.iter().any(|at| at.step == switch.step && at.action > switch.action) {
                 findings.push(blocking(
                     "daemon-unproved",
                     id,

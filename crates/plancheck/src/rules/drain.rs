@@ -15,11 +15,7 @@ pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for (at, action) in context.graph.actions() {
         let daemon = match action {
             Action::SwitchDaemon { daemon, .. }
-            | Action::RefreshDaemon {
-                daemon,
-                how: Refresh::Restart,
-                ..
-            } => daemon,
+            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => daemon,
             _ => continue,
         };
         let Some(member) = context.members.get(daemon) else {
@@ -39,13 +35,7 @@ pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_backend(
-    step: &Step,
-    stop: usize,
-    wanted: &BackendName,
-    name: &str,
-    findings: &mut Vec<Finding>,
-) {
+fn check_backend(step: &Step, stop: usize, wanted: &BackendName, name: &str, findings: &mut Vec<Finding>) {
     let is_undrain = |action: &Action| {
         matches!(action, Action::UndrainBackend { backend, server, .. }
             if backend == wanted && server == name)
@@ -62,10 +52,7 @@ fn check_backend(
             PLAN_AGAIN,
         ));
     }
-    let proof = step
-        .actions
-        .iter()
-        .rposition(|a| matches!(a, Action::ProveDaemon { .. }));
+    let proof = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
     let undrain = step.actions.iter().rposition(is_undrain);
     let in_order = undrain.is_some() && undrain > proof && undrain > Some(stop);
     if !in_order || !step.give_back.iter().any(is_undrain) {
@@ -84,13 +71,7 @@ fn check_backend(
 /// The driver is the last one that can refuse a drain: it must be told the right limit.
 fn check_others(context: &Context<'_>, step: &Step, findings: &mut Vec<Finding>) {
     for action in &step.actions {
-        let Action::DrainBackend {
-            backend,
-            others_up_min,
-            daemon,
-            ..
-        } = action
-        else {
+        let Action::DrainBackend { backend, others_up_min, daemon, .. } = action else {
             continue;
         };
         let Some(Member { facts, .. }) = context.members.get(daemon) else {
@@ -99,9 +80,7 @@ fn check_others(context: &Context<'_>, step: &Step, findings: &mut Vec<Finding>)
         let replicas: BTreeSet<_> = context
             .members
             .iter()
-            .filter(|(id, member)| {
-                id.kind == facts.kind && member.declaration.backends.contains(backend)
-            })
+            .filter(|(id, member)| id.kind == facts.kind && member.declaration.backends.contains(backend))
             .map(|(id, _)| id)
             .collect();
         let others = u32::try_from(replicas.len().saturating_sub(1)).unwrap_or(u32::MAX);

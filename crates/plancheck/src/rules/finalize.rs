@@ -20,20 +20,13 @@ pub(crate) fn check_finalize(context: &Context<'_>, findings: &mut Vec<Finding>)
             findings.push(blocking(
                 "finalize-not-held",
                 step,
-                format!(
-                    "{} would happen before the operator allows it",
-                    action.summary()
-                ),
+                format!("{} would happen before the operator allows it", action.summary()),
                 PLAN_AGAIN,
             ));
         }
         let rolls = matches!(
             action,
-            Action::SwitchDaemon { .. }
-                | Action::MigrateSchema {
-                    phase: SchemaPhase::Expand,
-                    ..
-                }
+            Action::SwitchDaemon { .. } | Action::MigrateSchema { phase: SchemaPhase::Expand, .. }
         );
         if rolls && stage.held {
             findings.push(blocking(

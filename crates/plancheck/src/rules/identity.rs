@@ -26,10 +26,7 @@ pub(crate) fn check_identity(
         findings.push(blocking(
             "plan-format",
             &plan.id,
-            format!(
-                "the plan has format {}, and this Volutus knows format {FORMAT}",
-                plan.format
-            ),
+            format!("the plan has format {}, and this Volutus knows format {FORMAT}", plan.format),
             "Make a new plan with this Volutus, or run it with the one that made it.",
         ));
     }

@@ -25,31 +25,21 @@ pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
                 staged.entry(host).or_default().push(at);
             }
             Action::CheckUpgrade { service, .. } => checks.entry(service).or_default().push(at),
-            Action::MigrateSchema {
-                service,
-                phase: SchemaPhase::Expand,
-                ..
-            } => {
+            Action::MigrateSchema { service, phase: SchemaPhase::Expand, .. } => {
                 expands.entry(service).or_default().push(at);
             }
             _ => {}
         }
     }
     check_staged(context, &staged, findings);
-    let services: BTreeMap<&ServiceName, &Service> = context
-        .members
-        .values()
-        .map(|member| (&member.service.name, member.service))
-        .collect();
+    let services: BTreeMap<&ServiceName, &Service> =
+        context.members.values().map(|member| (&member.service.name, member.service)).collect();
     let none = Vec::new();
     for (name, service) in &services {
         let expands = expands.get(name).unwrap_or(&none);
         let checks = checks.get(name).unwrap_or(&none);
-        let rolls: Vec<At> = service
-            .daemons
-            .iter()
-            .flat_map(|daemon| context.switches_of(&daemon.kind))
-            .collect();
+        let rolls: Vec<At> =
+            service.daemons.iter().flat_map(|daemon| context.switches_of(&daemon.kind)).collect();
         if rolls.is_empty() {
             continue;
         }
@@ -89,11 +79,7 @@ pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_staged(
-    context: &Context<'_>,
-    staged: &BTreeMap<&HostName, Vec<At>>,
-    findings: &mut Vec<Finding>,
-) {
+fn check_staged(context: &Context<'_>, staged: &BTreeMap<&HostName, Vec<At>>, findings: &mut Vec<Finding>) {
     // Commands of the new release need it on their host just as daemons do.
     let mut needs: BTreeSet<(&HostName, At)> = BTreeSet::new();
     for (at, action) in context.graph.actions() {
@@ -136,34 +122,17 @@ fn check_kinds(context: &Context<'_>, service: &Service, findings: &mut Vec<Find
     }
 }
 
-fn check_services(
-    context: &Context<'_>,
-    service: &Service,
-    first: &Service,
-    findings: &mut Vec<Finding>,
-) {
+fn check_services(context: &Context<'_>, service: &Service, first: &Service, findings: &mut Vec<Finding>) {
     let control = |service: &Service| -> Vec<At> {
-        let kinds = service
-            .daemons
-            .iter()
-            .filter(|d| d.role != DaemonRole::Compute);
-        kinds
-            .flat_map(|daemon| context.switches_of(&daemon.kind))
-            .collect()
+        let kinds = service.daemons.iter().filter(|d| d.role != DaemonRole::Compute);
+        kinds.flat_map(|daemon| context.switches_of(&daemon.kind)).collect()
     };
-    let all: Vec<At> = service
-        .daemons
-        .iter()
-        .flat_map(|daemon| context.switches_of(&daemon.kind))
-        .collect();
+    let all: Vec<At> = service.daemons.iter().flat_map(|daemon| context.switches_of(&daemon.kind)).collect();
     if !all_before(context, &control(first), &all) {
         findings.push(blocking(
             "service-order",
             &service.name,
-            format!(
-                "a daemon of it may be replaced before all of {} is",
-                first.name
-            ),
+            format!("a daemon of it may be replaced before all of {} is", first.name),
             PLAN_AGAIN,
         ));
     }
@@ -175,10 +144,7 @@ pub(crate) fn all_before(context: &Context<'_>, first: &[At], then: &[At]) -> bo
     let stages = |places: &[At]| -> BTreeMap<usize, Vec<At>> {
         let mut by_stage: BTreeMap<usize, Vec<At>> = BTreeMap::new();
         for at in places {
-            by_stage
-                .entry(context.graph.steps[at.step].0)
-                .or_default()
-                .push(*at);
+            by_stage.entry(context.graph.steps[at.step].0).or_default().push(*at);
         }
         by_stage
     };
@@ -189,9 +155,7 @@ pub(crate) fn all_before(context: &Context<'_>, first: &[At], then: &[At]) -> bo
                 return context.graph.stage_before(*a, *b);
             }
             places_a.len() * places_b.len() <= PAIRS_MAX
-                && places_a
-                    .iter()
-                    .all(|x| places_b.iter().all(|y| context.graph.before(*x, *y)))
+                && places_a.iter().all(|x| places_b.iter().all(|y| context.graph.before(*x, *y)))
         })
     })
 }

@@ -20,9 +20,7 @@ pub(crate) fn check_shape(plan: &Plan, findings: &mut Vec<Finding>) {
             if !stages.contains(before) {
                 wrong(
                     &stage.id,
-                    format!(
-                        "it comes after `{before}`, which does not stand before it in the plan"
-                    ),
+                    format!("it comes after `{before}`, which does not stand before it in the plan"),
                 );
             }
         }
@@ -61,12 +59,7 @@ pub(crate) fn check_shape(plan: &Plan, findings: &mut Vec<Finding>) {
 
 /// Steps of a stage may stand in any order, so circles are looked for.
 fn check_requires(stage: &Stage, findings: &mut Vec<Finding>) {
-    let index: BTreeMap<_, usize> = stage
-        .steps
-        .iter()
-        .enumerate()
-        .map(|(i, step)| (&step.id, i))
-        .collect();
+    let index: BTreeMap<_, usize> = stage.steps.iter().enumerate().map(|(i, step)| (&step.id, i)).collect();
     let mut missing = vec![0_usize; stage.steps.len()];
     let mut behind = vec![Vec::new(); stage.steps.len()];
     for (i, step) in stage.steps.iter().enumerate() {
@@ -100,10 +93,7 @@ fn check_requires(stage: &Stage, findings: &mut Vec<Finding>) {
         findings.push(blocking(
             "plan-malformed",
             &stage.id,
-            format!(
-                "{} of its steps require each other in a circle",
-                stage.steps.len() - reached
-            ),
+            format!("{} of its steps require each other in a circle", stage.steps.len() - reached),
             PLAN_AGAIN,
         ));
     }

@@ -59,10 +59,7 @@ pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
         }
     }
     let services: BTreeSet<_> = context.members.values().map(|m| &m.service.name).collect();
-    for service in services
-        .into_iter()
-        .filter_map(|name| catalog.services.get(name))
-    {
+    for service in services.into_iter().filter_map(|name| catalog.services.get(name)) {
         let runs = service.record_versions.get(&plan.from);
         let oldest = service.record_versions_oldest.get(&plan.to);
         if let (Some(runs), Some(oldest)) = (runs, oldest)

@@ -12,34 +12,17 @@ pub fn render_dot(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail, so the results carry nothing.
     let _ = writeln!(text, "digraph plan {{");
-    let _ = writeln!(
-        text,
-        "  label={};",
-        quoted(&format!("{}: {} to {}", plan.cloud, plan.from, plan.to))
-    );
-    let _ = writeln!(
-        text,
-        "  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];"
-    );
+    let _ = writeln!(text, "  label={};", quoted(&format!("{}: {} to {}", plan.cloud, plan.from, plan.to)));
+    let _ = writeln!(text, "  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];");
     for stage in &plan.stages {
         let label = format!(
             "{}\n{} steps, {} at a time, {}",
             stage.id,
             stage.steps.len(),
             stage.parallel_max,
-            minutes(
-                stage
-                    .steps
-                    .iter()
-                    .map(|step| u64::from(step.expected_s))
-                    .sum()
-            ),
+            minutes(stage.steps.iter().map(|step| u64::from(step.expected_s)).sum()),
         );
-        let dashed = if stage.held {
-            ", style=\"rounded,filled,dashed\""
-        } else {
-            ""
-        };
+        let dashed = if stage.held { ", style=\"rounded,filled,dashed\"" } else { "" };
         let _ = writeln!(
             text,
             "  {} [label={}, fillcolor={}{dashed}];",
@@ -50,12 +33,7 @@ pub fn render_dot(plan: &Plan) -> String {
     }
     for stage in &plan.stages {
         for before in &stage.after {
-            let _ = writeln!(
-                text,
-                "  {} -> {};",
-                quoted(before.as_str()),
-                quoted(stage.id.as_str())
-            );
+            let _ = writeln!(text, "  {} -> {};", quoted(before.as_str()), quoted(stage.id.as_str()));
         }
     }
     text.push_str("}\n");
@@ -71,10 +49,5 @@ fn colour(stage: &Stage) -> &'static str {
 }
 
 fn quoted(text: &str) -> String {
-    format!(
-        "\"{}\"",
-        text.replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    )
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }

@@ -12,21 +12,14 @@ use crate::report::PlanReport;
 pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail, so the results carry nothing.
-    let _ = writeln!(
-        text,
-        "# Plan: {} from {} to {}\n",
-        plan.cloud, plan.from, plan.to
-    );
+    let _ = writeln!(text, "# Plan: {} from {} to {}\n", plan.cloud, plan.from, plan.to);
     let _ = writeln!(text, "- id: `{}`", plan.id);
     let _ = writeln!(text, "- made: {}", plan.created_at);
     if let Some(parent) = &plan.parent {
         let _ = writeln!(text, "- goes on from: `{parent}`");
     }
     let _ = writeln!(text, "- expected time: {}", estimate(plan));
-    let point = plan
-        .point_of_no_return
-        .as_ref()
-        .map_or("none".to_owned(), |id| format!("`{id}`"));
+    let point = plan.point_of_no_return.as_ref().map_or("none".to_owned(), |id| format!("`{id}`"));
     let _ = writeln!(text, "- point of no return: {point}\n");
     push_services(&mut text, plan);
     push_stages(&mut text, plan);
@@ -40,10 +33,7 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
 fn push_services(text: &mut String, plan: &Plan) {
     text.push_str("## Services\n\n| service | version | schema | way back |\n|---|---|---|---|\n");
     for horizon in &plan.rollback {
-        let version = plan
-            .versions
-            .get(&horizon.service)
-            .map_or("", |version| version.as_str());
+        let version = plan.versions.get(&horizon.service).map_or("", |version| version.as_str());
         let until = match &horizon.until {
             Some(stage) => format!("open until `{stage}`"),
             None => "open, even at the end".to_owned(),
@@ -118,21 +108,12 @@ fn push_report(text: &mut String, report: &PlanReport) {
         let _ = writeln!(text, "- {}: {}.", note.subject, note.text);
     }
     for wait in &report.waits {
-        let _ = writeln!(
-            text,
-            "- `{}` waits for `{}`: {}.",
-            wait.stage, wait.on, wait.why
-        );
+        let _ = writeln!(text, "- `{}` waits for `{}`: {}.", wait.stage, wait.on, wait.why);
     }
 }
 
 fn impact(stage: &Stage) -> &'static str {
-    stage
-        .steps
-        .iter()
-        .map(|step| step.impact.level)
-        .max()
-        .map_or("none", level)
+    stage.steps.iter().map(|step| step.impact.level).max().map_or("none", level)
 }
 
 fn level(level: ImpactLevel) -> &'static str {

@@ -12,10 +12,7 @@ pub(crate) const WATCH_SLACK_S: u32 = 60;
 pub(crate) fn plan_baseline(draft: &mut Draft<'_>) -> Result<(), Error> {
     let seconds = draft.policy().baseline_s;
     if seconds == 0 {
-        draft.note(
-            "baseline",
-            "left out by policy: latencies will have nothing to compare with",
-        );
+        draft.note("baseline", "left out by policy: latencies will have nothing to compare with");
         return Ok(());
     }
     draft.add(NewStage {

@@ -51,18 +51,12 @@ pub(crate) fn plan_canary(draft: &mut Draft<'_>) -> Result<(), Error> {
             }
             let mut new = compute_step(draft, member, members.len())?;
             new.id = volutus_model::StepId::new(format!("canary/{}", member.id))?;
-            new.actions.push(Action::BootCanary {
-                host: member.host.name.clone(),
-            });
+            new.actions.push(Action::BootCanary { host: member.host.name.clone() });
             new.expected_s += CANARY_EXPECTED_S;
             let mut after = roll::edges(draft, service, daemon);
             // The whole control plane of the service has to be new, not only what the catalog
             // orders explicitly: a compute must never be newer than what it talks to.
-            for other in service
-                .daemons
-                .iter()
-                .filter(|d| d.role != DaemonRole::Compute)
-            {
+            for other in service.daemons.iter().filter(|d| d.role != DaemonRole::Compute) {
                 let edge = draft.edge(&roll::stage_of(other), "the control plane comes first");
                 after.extend(edge.filter(|(id, _)| !after.iter().any(|(known, _)| known == id)));
             }
@@ -70,10 +64,7 @@ pub(crate) fn plan_canary(draft: &mut Draft<'_>) -> Result<(), Error> {
             draft.add(NewStage {
                 id: stage_of(daemon),
                 phase: Phase::Canary,
-                title: format!(
-                    "replace the first {} and boot an instance there",
-                    daemon.kind
-                ),
+                title: format!("replace the first {} and boot an instance there", daemon.kind),
                 parallel_max: 1,
                 after,
                 steps: vec![new],

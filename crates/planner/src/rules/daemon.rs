@@ -33,11 +33,7 @@ pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
     if let Some(health) = &member.facts.health {
         match member.declaration.port {
             Some(port) => proofs.push(Proof::Http {
-                url: format!(
-                    "http://{}:{port}{}",
-                    host_part(member.host.address),
-                    health.path
-                ),
+                url: format!("http://{}:{port}{}", host_part(member.host.address), health.path),
                 statuses: health.statuses.clone(),
             }),
             None => draft.find(
@@ -51,10 +47,8 @@ pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
         }
     }
     if let Some(record) = &member.facts.record {
-        let version = record
-            .versioned
-            .then(|| service.record_versions.get(&draft.input.target).copied())
-            .flatten();
+        let version =
+            record.versioned.then(|| service.record_versions.get(&draft.input.target).copied()).flatten();
         proofs.push(Proof::ServiceRecord {
             service: service.name.clone(),
             binary: record.binary.clone(),
@@ -87,12 +81,9 @@ pub(crate) fn action_timeout_s(draft: &Draft<'_>, member: &Member<'_>) -> u32 {
         .max()
         .unwrap_or(90)
         .min(STOP_MAX_S);
-    let stop = u32::try_from(graceful)
-        .unwrap_or(u32::MAX)
-        .saturating_add(START_SLACK_S);
+    let stop = u32::try_from(graceful).unwrap_or(u32::MAX).saturating_add(START_SLACK_S);
     let policy = draft.policy();
-    stop.max(policy.drain_timeout_s.saturating_add(START_SLACK_S))
-        .max(policy.prove_timeout_s)
+    stop.max(policy.drain_timeout_s.saturating_add(START_SLACK_S)).max(policy.prove_timeout_s)
 }
 
 fn host_part(address: IpAddr) -> String {

@@ -76,11 +76,7 @@ pub(crate) fn plan_expand(draft: &mut Draft<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn snapshot(
-    draft: &mut Draft<'_>,
-    service: &Service,
-    hop: &HopFacts,
-) -> Result<Option<Step>, Error> {
+fn snapshot(draft: &mut Draft<'_>, service: &Service, hop: &HopFacts) -> Result<Option<Step>, Error> {
     let Some(database) = draft.input.inventory.databases.first() else {
         draft.find(
             Severity::Serious,

@@ -20,12 +20,7 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
     let rolled: Vec<(StageId, String)> = draft
         .leaves()
         .into_iter()
-        .map(|stage| {
-            (
-                stage,
-                "everything runs the target and was watched".to_owned(),
-            )
-        })
+        .map(|stage| (stage, "everything runs the target and was watched".to_owned()))
         .collect();
     for service in draft.state.services.clone() {
         let mut previous = rolled.clone();
@@ -51,12 +46,7 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
                 "convert data to the new forms",
                 &service.online_data_migrations,
             ),
-            (
-                "contract",
-                SchemaPhase::Contract,
-                "remove what only old code needs",
-                &service.contract,
-            ),
+            ("contract", SchemaPhase::Contract, "remove what only old code needs", &service.contract),
         ] {
             let steps = schema_step(draft, service, phase, commands)?;
             let added = draft.add(NewStage {
@@ -68,10 +58,7 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
                 steps: steps.into_iter().collect(),
             })?;
             if let Some(stage) = added {
-                previous = vec![(
-                    stage,
-                    "data is converted before its old form goes".to_owned(),
-                )];
+                previous = vec![(stage, "data is converted before its old form goes".to_owned())];
             }
         }
     }

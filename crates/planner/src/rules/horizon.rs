@@ -19,28 +19,16 @@ pub(crate) fn plan_horizon(draft: &Draft<'_>) -> (Vec<RollbackHorizon>, BTreeSet
         if hop.class == SchemaClass::Restore {
             closing.extend(until.clone());
         }
-        horizons.push(RollbackHorizon {
-            service: service.name.clone(),
-            class: hop.class,
-            until,
-            why,
-        });
+        horizons.push(RollbackHorizon { service: service.name.clone(), class: hop.class, until, why });
     }
-    let finalize = draft
-        .stages()
-        .iter()
-        .filter(|stage| stage.phase == Phase::Finalize);
+    let finalize = draft.stages().iter().filter(|stage| stage.phase == Phase::Finalize);
     closing.extend(finalize.map(|stage| stage.id.clone()));
     (horizons, closing)
 }
 
 /// The first stage, in the plan's order, from which on the way back is a restore.
 pub(crate) fn point_of_no_return(stages: &[Stage], closing: &BTreeSet<StageId>) -> Option<StageId> {
-    stages
-        .iter()
-        .map(|stage| &stage.id)
-        .find(|id| closing.contains(*id))
-        .cloned()
+    stages.iter().map(|stage| &stage.id).find(|id| closing.contains(*id)).cloned()
 }
 
 fn horizon_of(draft: &Draft<'_>, service: &Service, hop: &HopFacts) -> (Option<StageId>, String) {
@@ -78,11 +66,8 @@ fn refused_from(draft: &Draft<'_>, service: &Service) -> Option<(StageId, String
         return None;
     }
     let versioned = |daemon: &&Daemon| daemon.record.as_ref().is_some_and(|r| r.versioned);
-    let first = service
-        .daemons
-        .iter()
-        .filter(versioned)
-        .find_map(|daemon| draft.stage(&roll::stage_of(daemon)))?;
+    let first =
+        service.daemons.iter().filter(versioned).find_map(|daemon| draft.stage(&roll::stage_of(daemon)))?;
     let why = format!(
         "But code that writes record version {old} refuses to start once every record of its \
          binary says {new}: when {first} has replaced its last daemon, the way back first lowers \
@@ -92,14 +77,8 @@ fn refused_from(draft: &Draft<'_>, service: &Service) -> Option<(StageId, String
 }
 
 fn first_finalize(draft: &Draft<'_>, service: &Service) -> Option<StageId> {
-    let unpins = service
-        .daemons
-        .iter()
-        .map(|daemon| format!("unpin-{}", daemon.kind));
+    let unpins = service.daemons.iter().map(|daemon| format!("unpin-{}", daemon.kind));
     unpins
-        .chain([
-            format!("convert-{}", service.name),
-            format!("contract-{}", service.name),
-        ])
+        .chain([format!("convert-{}", service.name), format!("contract-{}", service.name)])
         .find_map(|id| draft.stage(&id))
 }

@@ -14,28 +14,14 @@ pub(crate) fn check_links(draft: &mut Draft<'_>) {
     let of_role: BTreeMap<&HostName, Vec<&DaemonKind>> = inventory
         .roles
         .iter()
-        .map(|role| {
-            (
-                &role.name,
-                role.daemons.iter().map(|daemon| &daemon.kind).collect(),
-            )
-        })
+        .map(|role| (&role.name, role.daemons.iter().map(|daemon| &daemon.kind).collect()))
         .collect();
     // Thousands of hosts have the same few sets of roles.
-    let shapes: BTreeSet<&[HostName]> = inventory
-        .hosts
-        .iter()
-        .map(|host| host.roles.as_slice())
-        .collect();
+    let shapes: BTreeSet<&[HostName]> = inventory.hosts.iter().map(|host| host.roles.as_slice()).collect();
     let mut shared: BTreeMap<String, BTreeSet<&DaemonKind>> = BTreeMap::new();
     for roles in shapes {
         let mut links: BTreeMap<String, BTreeSet<&DaemonKind>> = BTreeMap::new();
-        for kind in roles
-            .iter()
-            .filter_map(|role| of_role.get(role))
-            .flatten()
-            .copied()
-        {
+        for kind in roles.iter().filter_map(|role| of_role.get(role)).flatten().copied() {
             if let Some((service, _)) = draft.catalog.daemon(kind) {
                 let link = inventory.releases.current_of(&service.name, kind);
                 links.entry(link).or_default().insert(kind);

@@ -25,10 +25,7 @@ pub(crate) fn plan_roll(draft: &mut Draft<'_>) -> Result<(), Error> {
             if done > 0 {
                 draft.note(
                     &daemon.kind,
-                    format!(
-                        "{done} of {} run the target already and are left out",
-                        members.len()
-                    ),
+                    format!("{done} of {} run the target already and are left out", members.len()),
                 );
             }
             let (parallel_max, steps) = match daemon.role {
@@ -56,8 +53,7 @@ fn by_dependency<'a>(draft: &Draft<'a>) -> Vec<&'a Service> {
     let mut rest: Vec<&Service> = draft.state.services.clone();
     let mut ordered: Vec<&Service> = Vec::new();
     while !rest.is_empty() {
-        let waits =
-            |service: &Service| rest.iter().any(|other| service.after.contains(&other.name));
+        let waits = |service: &Service| rest.iter().any(|other| service.after.contains(&other.name));
         // Services that wait for each other would be a mistake of the catalog; the first one then
         // goes ahead, and the plan checker tells of the order.
         let next = rest.iter().position(|service| !waits(service)).unwrap_or(0);
@@ -67,24 +63,16 @@ fn by_dependency<'a>(draft: &Draft<'a>) -> Vec<&'a Service> {
 }
 
 /// What a kind's roll waits for.
-pub(crate) fn edges(
-    draft: &Draft<'_>,
-    service: &Service,
-    daemon: &Daemon,
-) -> Vec<(StageId, String)> {
+pub(crate) fn edges(draft: &Draft<'_>, service: &Service, daemon: &Daemon) -> Vec<(StageId, String)> {
     let mut edges = Vec::new();
     let widened = draft
-        .edge(
-            &expand::stage_of(service),
-            "new code needs the widened schema",
-        )
+        .edge(&expand::stage_of(service), "new code needs the widened schema")
         .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"));
     edges.extend(widened);
     for kind in &daemon.after {
-        edges.extend(draft.edge(
-            &format!("roll-{kind}"),
-            format!("{} must not be newer than {kind}", daemon.kind),
-        ));
+        edges.extend(
+            draft.edge(&format!("roll-{kind}"), format!("{} must not be newer than {kind}", daemon.kind)),
+        );
     }
     // Only the kinds that wait for none of their own service carry the edges to other services;
     // the rest inherit them.
@@ -95,10 +83,12 @@ pub(crate) fn edges(
             };
             for kind in &other.daemons {
                 if kind.role != DaemonRole::Compute {
-                    edges.extend(draft.edge(
-                        &stage_of(kind),
-                        format!("{} needs {name} in the new version", service.name),
-                    ));
+                    edges.extend(
+                        draft.edge(
+                            &stage_of(kind),
+                            format!("{} needs {name} in the new version", service.name),
+                        ),
+                    );
                 }
             }
         }

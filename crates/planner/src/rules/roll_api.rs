@@ -12,10 +12,7 @@ use crate::draft::{Draft, step};
 use crate::state::Member;
 
 /// How many replicas may be out at the same time, and the steps.
-pub(crate) fn steps(
-    draft: &mut Draft<'_>,
-    members: &[Member<'_>],
-) -> Result<(u32, Vec<Step>), Error> {
+pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u32, Vec<Step>), Error> {
     let replicas = Replicas::of(members);
     let mut steps: Vec<Step> = Vec::new();
     for member in members.iter().filter(|member| member.pending) {
@@ -33,11 +30,7 @@ pub(crate) fn steps(
         )?;
         new.give_back = undrain;
         // The first replica shows that the new release serves; only then may two be out at once.
-        new.requires = steps
-            .first()
-            .map(|first| first.id.clone())
-            .into_iter()
-            .collect();
+        new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
     Ok((width(draft, &replicas), steps))
@@ -52,25 +45,15 @@ pub(crate) struct Replicas {
 impl Replicas {
     pub fn of(members: &[Member<'_>]) -> Self {
         let mut by_backend = BTreeMap::new();
-        for backend in members
-            .iter()
-            .flat_map(|member| &member.declaration.backends)
-        {
+        for backend in members.iter().flat_map(|member| &member.declaration.backends) {
             *by_backend.entry(backend.clone()).or_insert(0) += 1;
         }
-        Self {
-            by_backend,
-            total: u32::try_from(members.len()).unwrap_or(u32::MAX),
-        }
+        Self { by_backend, total: u32::try_from(members.len()).unwrap_or(u32::MAX) }
     }
 
     /// Replicas of the smallest backend that the member serves in; of the kind where none.
     fn beside(&self, member: &Member<'_>) -> u32 {
-        let counts = member
-            .declaration
-            .backends
-            .iter()
-            .filter_map(|b| self.by_backend.get(b));
+        let counts = member.declaration.backends.iter().filter_map(|b| self.by_backend.get(b));
         counts.min().copied().unwrap_or(self.total)
     }
 }
@@ -129,11 +112,7 @@ pub(crate) fn around(
             server: server.clone(),
             others_up_min: min.min(count.saturating_sub(1)),
         });
-        undrains.push(Action::UndrainBackend {
-            daemon: member.id.clone(),
-            backend: backend.clone(),
-            server,
-        });
+        undrains.push(Action::UndrainBackend { daemon: member.id.clone(), backend: backend.clone(), server });
     }
     undrains.reverse();
     (drains, undrains)
@@ -145,24 +124,12 @@ pub(crate) fn impact(member: &Member<'_>, replicas: &Replicas, min: u32) -> Impa
     let service = Some(member.service.name.clone());
     if member.declaration.backends.is_empty() {
         let why = "it is not behind a load balancer: requests to it fail meanwhile".to_owned();
-        return Impact {
-            level: ImpactLevel::Major,
-            service,
-            why,
-        };
+        return Impact { level: ImpactLevel::Major, service, why };
     }
     if count <= min.max(1) {
         let why = format!("too few of {count} replicas serve meanwhile: requests fail");
-        return Impact {
-            level: ImpactLevel::Major,
-            service,
-            why,
-        };
+        return Impact { level: ImpactLevel::Major, service, why };
     }
     let why = format!("one of {count} replicas is out; the others serve");
-    Impact {
-        level: ImpactLevel::Minor,
-        service,
-        why,
-    }
+    Impact { level: ImpactLevel::Minor, service, why }
 }

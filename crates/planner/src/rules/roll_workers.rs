@@ -9,18 +9,13 @@ use crate::draft::{Draft, step};
 use crate::state::Member;
 
 /// How many may be out at the same time, and the steps.
-pub(crate) fn steps(
-    draft: &mut Draft<'_>,
-    members: &[Member<'_>],
-) -> Result<(u32, Vec<Step>), Error> {
+pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u32, Vec<Step>), Error> {
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     let mut steps: Vec<Step> = Vec::new();
     for member in members.iter().filter(|member| member.pending) {
         let actions = vec![daemon::switch(draft, member), daemon::prove(draft, member)];
         let why = if count > 1 {
-            format!(
-                "one of {count} is out; the others go on, and the queue holds what is meant for it"
-            )
+            format!("one of {count} is out; the others go on, and the queue holds what is meant for it")
         } else {
             "it is the only one: messages wait in the queue until it is back".to_owned()
         };
@@ -28,20 +23,12 @@ pub(crate) fn steps(
             format!("roll/{}", member.id),
             format!("replace {}", member.id),
             actions,
-            Impact {
-                level: ImpactLevel::Minor,
-                service: Some(member.service.name.clone()),
-                why,
-            },
+            Impact { level: ImpactLevel::Minor, service: Some(member.service.name.clone()), why },
             member.facts.expected_s,
             daemon::action_timeout_s(draft, member),
         )?;
         // The first one shows that the new release works; the others may then go side by side.
-        new.requires = steps
-            .first()
-            .map(|first| first.id.clone())
-            .into_iter()
-            .collect();
+        new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
     Ok((width(count, draft.policy().serving_replicas_min), steps))
@@ -51,8 +38,5 @@ pub(crate) fn steps(
 /// at most two thirds are out. A queue holds what comes meanwhile, so that workers bear more
 /// than APIs do, and waiting for their reports is what a roll spends most of its time on.
 fn width(count: u32, serving_min: u32) -> u32 {
-    count
-        .saturating_sub(serving_min.max(1))
-        .min(count * 2 / 3)
-        .max(1)
+    count.saturating_sub(serving_min.max(1)).min(count * 2 / 3).max(1)
 }

@@ -9,21 +9,13 @@ use crate::draft::{Draft, NewStage, no_impact, step};
 pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
     let seconds = draft.policy().soak_s;
     if seconds == 0 {
-        draft.note(
-            "soak",
-            "left out by policy: nothing is watched between roll and finalize",
-        );
+        draft.note("soak", "left out by policy: nothing is watched between roll and finalize");
         return Ok(());
     }
     let after = draft
         .leaves()
         .into_iter()
-        .map(|stage| {
-            (
-                stage,
-                "the watch is of the cloud with everything replaced".to_owned(),
-            )
-        })
+        .map(|stage| (stage, "the watch is of the cloud with everything replaced".to_owned()))
         .collect();
     draft.add(NewStage {
         id: "soak".to_owned(),

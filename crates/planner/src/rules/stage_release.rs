@@ -23,10 +23,7 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
     let mut services: BTreeMap<&HostName, BTreeSet<&ServiceName>> = BTreeMap::new();
     let mut control: BTreeSet<&HostName> = BTreeSet::new();
     for member in draft.state.members.values().flatten() {
-        services
-            .entry(&member.host.name)
-            .or_default()
-            .insert(&member.service.name);
+        services.entry(&member.host.name).or_default().insert(&member.service.name);
         if member.facts.role != DaemonRole::Compute {
             control.insert(&member.host.name);
         }
@@ -44,43 +41,23 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
             .filter(|(service, _)| here.contains(service))
             .map(|(service, version)| (service.clone(), version.clone()))
             .collect();
-        let expected_s = if is_staged(draft, &host.name, &versions) {
-            STAGED_EXPECTED_S
-        } else {
-            STAGE_EXPECTED_S
-        };
+        let expected_s =
+            if is_staged(draft, &host.name, &versions) { STAGED_EXPECTED_S } else { STAGE_EXPECTED_S };
         let series = draft.input.target;
         let new = step(
             format!("stage/{}", host.name),
             format!("put {series} beside the running release on {}", host.name),
-            vec![Action::StageRelease {
-                host: host.name.clone(),
-                series,
-                versions,
-            }],
+            vec![Action::StageRelease { host: host.name.clone(), series, versions }],
             no_impact("what runs is not touched"),
             expected_s,
             STAGE_TIMEOUT_S,
         )?;
-        if control.contains(&host.name) {
-            &mut control_steps
-        } else {
-            &mut compute_steps
-        }
-        .push(new);
+        if control.contains(&host.name) { &mut control_steps } else { &mut compute_steps }.push(new);
     }
     let parallel_max = draft.policy().stage_parallel_max;
     for (id, title, steps) in [
-        (
-            "stage-control",
-            "put the new release on the control plane's hosts",
-            control_steps,
-        ),
-        (
-            "stage-computes",
-            "put the new release on the compute hosts",
-            compute_steps,
-        ),
+        ("stage-control", "put the new release on the control plane's hosts", control_steps),
+        ("stage-computes", "put the new release on the compute hosts", compute_steps),
     ] {
         let why = "the baseline is of a cloud that nothing is done to";
         let after = draft.edge("baseline", why).into_iter().collect();
@@ -96,21 +73,8 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_staged(
-    draft: &Draft<'_>,
-    host: &HostName,
-    versions: &BTreeMap<ServiceName, PackageVersion>,
-) -> bool {
-    let seen = draft
-        .input
-        .observation
-        .hosts
-        .get(host)
-        .and_then(|fact| fact.value());
+fn is_staged(draft: &Draft<'_>, host: &HostName, versions: &BTreeMap<ServiceName, PackageVersion>) -> bool {
+    let seen = draft.input.observation.hosts.get(host).and_then(|fact| fact.value());
     seen.and_then(|seen| seen.staged.get(&draft.input.target))
-        .is_some_and(|there| {
-            versions
-                .iter()
-                .all(|(service, v)| there.get(service) == Some(v))
-        })
+        .is_some_and(|there| versions.iter().all(|(service, v)| there.get(service) == Some(v)))
 }

@@ -25,10 +25,7 @@ pub(crate) fn plan_upgrade_check(draft: &mut Draft<'_>) -> Result<(), Error> {
         let host = first.host.name.clone();
         steps.push(step(
             format!("check/{}", service.name),
-            format!(
-                "upgrade check of {} with the new code on {host}",
-                service.name
-            ),
+            format!("upgrade check of {} with the new code on {host}", service.name),
             vec![Action::CheckUpgrade {
                 service: service.name.clone(),
                 host,

@@ -29,10 +29,8 @@ pub(crate) fn plan_waves(draft: &mut Draft<'_>) -> Result<(), Error> {
             // The canary's zone goes on first: it has been touched already.
             order.sort_by_key(|(zone, _)| **zone != first.host.zone);
             let several = order.len() > 1;
-            let mut previous = draft.edge(
-                &canary::stage_of(daemon),
-                "the first compute has to prove the release",
-            );
+            let mut previous =
+                draft.edge(&canary::stage_of(daemon), "the first compute has to prove the release");
             for (zone, all) in order {
                 let name = zone.as_deref().unwrap_or("no-zone");
                 let width = wave_width(draft.policy().compute_wave, all.len());

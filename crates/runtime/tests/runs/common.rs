@@ -181,7 +181,14 @@ impl Scene {
         store.approve(&plan.id, &operator(), Timestamp::UNIX_EPOCH, &[]).unwrap();
         store.create_run(&run, &plan.id, &plan.cloud, Timestamp::UNIX_EPOCH).unwrap();
         let (interrupts, receiver) = mpsc::channel(4);
-        Self { store, world: Arc::default(), run, interrupts, receiver: Some(receiver), _directory: directory }
+        Self {
+            store,
+            world: Arc::default(),
+            run,
+            interrupts,
+            receiver: Some(receiver),
+            _directory: directory,
+        }
     }
 
     pub fn runtime(&self, holder: Holder, crash: &Arc<Crash>) -> Runtime {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::plans::{holding_step, plan, policy, stage};
 use crate::common::{Crash, Recorder, Scene, ended_process};
+use crate::plans::{holding_step, plan, policy, stage};
 use tokio::sync::Semaphore;
 use volutus_model::plan::Plan;
 use volutus_model::run::RunStatus;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::plans::{disable, held, holding_step, plan, policy, stage, step};
 use crate::common::{Behaviour, Crash, Scene, ended_process, failed, operator, until};
+use crate::plans::{disable, held, holding_step, plan, policy, stage, step};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use volutus_engine::Command;
@@ -108,7 +108,10 @@ async fn an_abort_gives_back() {
     assert_eq!(scene.world.effects()[second], 1);
     // The cloud is free for another run.
     let id = scene.store.run(&scene.run).unwrap().plan;
-    scene.store.create_run(&"r2".parse().unwrap(), &id, &"cloud".parse().unwrap(), Timestamp::UNIX_EPOCH).unwrap();
+    scene
+        .store
+        .create_run(&"r2".parse().unwrap(), &id, &"cloud".parse().unwrap(), Timestamp::UNIX_EPOCH)
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::plans;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use volutus_engine::Command;
@@ -10,7 +11,6 @@ use volutus_model::event::{Actor, Event};
 use volutus_model::name::{HostName, RunId};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
-use crate::plans;
 use volutus_store::{Error, FILE, Holder, Lease, Store};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -85,7 +85,10 @@ fn an_altered_plan_is_noticed() {
     let mut other = plan.clone();
     other.policy.parallel_steps_max = 99;
     assert!(matches!(store.put_plan(&other), Err(Error::PlanAltered { .. })));
-    edit(directory.path(), r#"UPDATE plan SET body = replace(body, '"parallel_steps_max":1', '"parallel_steps_max":9')"#);
+    edit(
+        directory.path(),
+        r#"UPDATE plan SET body = replace(body, '"parallel_steps_max":1', '"parallel_steps_max":9')"#,
+    );
     for error in [
         store.plan(&plan.id).unwrap_err(),
         store.approve(&plan.id, &actor(), at(3), &[]).unwrap_err(),
@@ -244,7 +247,8 @@ fn samples_are_kept_and_counted() {
 #[test]
 fn files_that_cannot_be_used_are_explained() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join(FILE), "this is no database, however long it may be".repeat(100)).unwrap();
+    std::fs::write(directory.path().join(FILE), "this is no database, however long it may be".repeat(100))
+        .unwrap();
     let error = Store::open(directory.path()).unwrap_err();
     assert!(matches!(error, Error::Unusable { .. }), "{error}");
     assert!(error.to_string().contains("damaged, or not a store of Volutus"), "{error}");

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::plans;
 use jiff::Timestamp;
 use volutus_model::event::{Actor, Event};
 use volutus_model::name::RunId;
-use crate::plans;
 use volutus_store::{Holder, Lease, Store};
 
 /// Tells the test's own program that it is the process to be killed.
