@@ -25,18 +25,22 @@ on() { local host=$1; shift
   timeout 400 ssh -n -F "$lab/ssh_config" -o BatchMode=yes -o ControlMaster=auto \
     -o ControlPath="$control/%h" -o ControlPersist=600 "$host" "$@"; }
 
-hosts() { python3 - "$lab/cloud.toml" "$1" <<'PY'
+hosts() { python3 - "$lab/cloud.toml" "$1" "${2:-name}" <<'PY'
 import sys, tomllib
 with open(sys.argv[1], 'rb') as stream:
     cloud = tomllib.load(stream)
 for host in cloud['host']:
     if (sys.argv[2] in host['roles']) if sys.argv[2] else not host['roles']:
-        print(host['name'], end=' ')
+        print(host[sys.argv[3]], end=' ')
 PY
 }
 infra=$(hosts '') infra=${infra% } controllers=$(hosts controller) computes=$(hosts compute)
 first=${controllers%% *}
-address() { ssh -F "$lab/ssh_config" -G "$1" | sed -n 's/^hostname //p'; }
+declare -A addresses
+read -ra names <<<"$infra $controllers $computes"
+read -ra numbers <<<"$(hosts '' address) $(hosts controller address) $(hosts compute address)"
+for index in "${!names[@]}"; do addresses[${names[index]}]=${numbers[index]}; done
+address() { echo "${addresses[$1]}"; }
 server=$(address "$infra")
 bin=/opt/openstack/$series/bin
 neutron_files='--config-file /etc/neutron/neutron.conf --config-file /etc/neutron/plugins/ml2/ml2_conf.ini'

@@ -70,7 +70,6 @@ impl Cmd {
         self
     }
 
-
     /// Text for standard input; never shown in errors, so it may hold a secret.
     pub(crate) fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(text.into());

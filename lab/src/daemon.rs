@@ -10,10 +10,8 @@ pub enum Start {
         module: &'static str,
         /// TCP port.
         port: u16,
-        /// Worker processes and threads of each. nova's APIs are patched by eventlet, whose
-        /// replies from the message bus do not find their way between threads, so they get
-        /// processes instead.
-        workers: (u8, u8),
+        /// Threads of the one worker process.
+        threads: u8,
         /// Name of the HAProxy backend.
         backend: &'static str,
         /// Path that tells HAProxy whether the daemon serves.
@@ -49,28 +47,21 @@ const fn wsgi(
     backend: &'static str,
     health: &'static str,
 ) -> Daemon {
-    let workers = match kind.as_bytes() {
-        b"nova-api" => (3, 1),
-        b"nova-metadata" => (1, 1),
-        _ => (1, 4),
+    // nova's API spends the most time waiting for others, the metadata API has no clients here.
+    let threads = match kind.as_bytes() {
+        b"nova-api" => 8,
+        b"nova-metadata" => 2,
+        _ => 4,
     };
-    Daemon { kind, service, start: Start::Wsgi { module, port, workers, backend, health } }
+    Daemon { kind, service, start: Start::Wsgi { module, port, threads, backend, health } }
 }
 
-const fn program(
-    kind: &'static str,
-    service: &'static str,
-    args: &'static [&'static str],
-) -> Daemon {
+const fn program(kind: &'static str, service: &'static str, args: &'static [&'static str]) -> Daemon {
     Daemon { kind, service, start: Start::Program(args) }
 }
 
-const NEUTRON_ARGS: &[&str] = &[
-    "--config-file",
-    "/etc/neutron/neutron.conf",
-    "--config-file",
-    "/etc/neutron/plugins/ml2/ml2_conf.ini",
-];
+const NEUTRON_ARGS: &[&str] =
+    &["--config-file", "/etc/neutron/neutron.conf", "--config-file", "/etc/neutron/plugins/ml2/ml2_conf.ini"];
 
 /// Daemons of a controller, in the order in which they are useful.
 pub const CONTROLLER: &[Daemon] = &[
@@ -79,14 +70,7 @@ pub const CONTROLLER: &[Daemon] = &[
     wsgi("glance-api", "glance", "glance.wsgi.api:application", 9292, "glance", "/healthcheck"),
     wsgi("neutron-api", "neutron", "neutron.wsgi.api:application", 9696, "neutron", "/"),
     wsgi("nova-api", "nova", "nova.wsgi.osapi_compute:application", 8774, "nova", "/"),
-    wsgi(
-        "nova-metadata",
-        "nova",
-        "nova.wsgi.metadata:application",
-        8775,
-        "nova-metadata",
-        "/",
-    ),
+    wsgi("nova-metadata", "nova", "nova.wsgi.metadata:application", 8775, "nova-metadata", "/"),
     wsgi("cinder-api", "cinder", "cinder.wsgi.api:application", 8776, "cinder", "/"),
     program("nova-conductor", "nova", &[]),
     program("nova-scheduler", "nova", &[]),

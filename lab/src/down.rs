@@ -1,6 +1,7 @@
 //! Taking a lab down: everything that carries its names, nothing else, whatever state it is in.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,25 +18,55 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Removes all of a lab. Can be repeated, and can follow a crash at any point of `up`.
 pub(crate) fn remove_all(state: &StateDir) -> Result<()> {
-    for subnet in network::reserved_subnets(state)? {
-        remove_processes(subnet)?;
-        network::remove(subnet)?;
-        remove_groups(subnet)?;
-        remove_nspawn_traces(subnet)?;
-        // The mounts go before the reservation, so that a crash here is found again.
-        remove_mounts(&state.path())?;
+    let subnets = network::reserved_subnets(state)?;
+    for subnet in &subnets {
+        remove_from_machine(*subnet)?;
+    }
+    remove_nspawn_locks(state)?;
+    remove_mounts(&state.path())?;
+    paths::remove_tree(&state.path())?;
+    // A supervisor that a killed `up` had just started joins its control group at last and may
+    // have been missed above. Now it finds no folder to start a host from.
+    for subnet in subnets {
+        remove_from_machine(subnet)?;
+        // The reservation goes last: as long as it exists, a repeated `down` looks again.
         network::release_subnet(subnet)?;
     }
-    // Without a reservation there are no processes: it is made first and removed last.
-    remove_mounts(&state.path())?;
-    paths::remove_tree(&state.path())
+    Ok(())
+}
+
+fn remove_from_machine(subnet: u8) -> Result<()> {
+    remove_processes(subnet)?;
+    network::remove(subnet)?;
+    remove_groups(subnet)?;
+    remove_nspawn_traces(subnet)
+}
+
+/// systemd-nspawn that was killed leaves a lock named after device and inode of the host's root.
+fn remove_nspawn_locks(state: &StateDir) -> Result<()> {
+    let hosts = state.path().join("hosts");
+    if !hosts.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&hosts).on("listing", &hosts)? {
+        let root = entry.on("listing", &hosts)?.path().join("root");
+        let Ok(metadata) = fs::metadata(&root) else { continue };
+        let name = format!("inode-{}:{}", metadata.dev(), metadata.ino());
+        let lock = Path::new("/run/systemd/nspawn/locks").join(name);
+        match fs::remove_file(&lock) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).on("removing", &lock);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn remove_processes(subnet: u8) -> Result<()> {
     wait_for("ending the lab's processes", GONE_LIMIT, PAUSE, || {
         // Every round anew: a supervisor that was just killed may have started a host before.
-        let mut left: Vec<u32> =
-            lab_groups(subnet).iter().flat_map(|group| processes_in(group)).collect();
+        let mut left: Vec<u32> = lab_groups(subnet).iter().flat_map(|group| processes_in(group)).collect();
         left.sort_unstable();
         left.dedup();
         if left.is_empty() {

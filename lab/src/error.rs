@@ -109,9 +109,7 @@ impl Error {
         match self {
             Self::Command { seen, .. } | Self::TimedOut { seen, .. } => Some(seen.trim_end()),
             Self::Step { source, .. } => source.seen(),
-            Self::Refused { .. } | Self::Spawn { .. } | Self::Io { .. } | Self::Damaged { .. } => {
-                None
-            }
+            Self::Refused { .. } | Self::Spawn { .. } | Self::Io { .. } | Self::Damaged { .. } => None,
         }
     }
 
@@ -132,8 +130,7 @@ impl Error {
             Self::Io { .. } => "check that the path exists, that its disk has space, and that \
                                 you are root"
                 .into(),
-            Self::Damaged { .. } => "remove the lab with `volutus-lab down` and bring it up again"
-                .into(),
+            Self::Damaged { .. } => "remove the lab with `volutus-lab down` and bring it up again".into(),
             Self::Step { source, .. } => source.hint(),
         }
     }

@@ -74,9 +74,7 @@ impl Fault {
     /// Undoes it. Undoing what was not done is fine.
     pub(crate) fn undo(&self, machine: Machine<'_>) -> Result<()> {
         match self {
-            Self::StopDaemon { daemon } | Self::KillDaemon { daemon } => {
-                unit(machine, daemon, "start")
-            }
+            Self::StopDaemon { daemon } | Self::KillDaemon { daemon } => unit(machine, daemon, "start"),
             Self::HangDaemon { daemon } => signal(machine, daemon, "CONT"),
             Self::CutNetwork => network::set_cable(machine.record.subnet, machine.host, true),
             Self::Reboot => machine.wait_booted(),
@@ -86,14 +84,12 @@ impl Fault {
                 }
                 machine.wait_booted()
             }
-            Self::FillDisk => machine
-                .script("emptying the disk", &format!("rm -f {FILLING}"), LIMIT)
-                .map(drop),
+            Self::FillDisk => {
+                machine.script("emptying the disk", &format!("rm -f {FILLING}"), LIMIT).map(drop)
+            }
             Self::BreakConfig { service } => {
                 let file = config_file(machine, service)?;
-                let script = format!(
-                    "test ! -e {file}.lab-original || mv {file}.lab-original {file}"
-                );
+                let script = format!("test ! -e {file}.lab-original || mv {file}.lab-original {file}");
                 machine.script("mending a configuration", &script, LIMIT).map(drop)
             }
         }
@@ -117,9 +113,8 @@ fn known_unit(machine: Machine<'_>, daemon: &str) -> Result<String> {
         return Ok(format!("{daemon}.service"));
     }
     // The distribution's own daemons (mariadb, haproxy, ssh) are worth stopping, too.
-    let loaded = machine
-        .command("looking for a daemon", ["systemctl", "cat", "--no-pager", daemon])?
-        .succeeds()?;
+    let loaded =
+        machine.command("looking for a daemon", ["systemctl", "cat", "--no-pager", daemon])?.succeeds()?;
     if loaded {
         return Ok(daemon.to_owned());
     }
@@ -132,9 +127,7 @@ fn known_unit(machine: Machine<'_>, daemon: &str) -> Result<String> {
 
 fn unit(machine: Machine<'_>, daemon: &str, verb: &str) -> Result<()> {
     let unit = known_unit(machine, daemon)?;
-    machine
-        .script(&format!("{verb} of {daemon}"), &format!("systemctl {verb} '{unit}'"), LIMIT)
-        .map(drop)
+    machine.script(&format!("{verb} of {daemon}"), &format!("systemctl {verb} '{unit}'"), LIMIT).map(drop)
 }
 
 fn signal(machine: Machine<'_>, daemon: &str, signal: &str) -> Result<()> {

@@ -123,9 +123,7 @@ impl Lab {
         let state = StateDir::of(name)?;
         setup::require_root()?;
         let _lock = paths::Lock::now(&state.lock(), &format!("the lab {name}"))?;
-        progress::step(progress, &format!("take down the lab {name}"), || {
-            down::remove_all(&state)
-        })
+        progress::step(progress, &format!("take down the lab {name}"), || down::remove_all(&state))
     }
 
     /// What was asked for, and what it became.

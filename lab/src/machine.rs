@@ -108,11 +108,7 @@ impl Machine<'_> {
 
     fn launch(&self, script: &Path) -> Result<()> {
         let console = self.folder().join("console.log");
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&console)
-            .on("opening", &console)?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(&console).on("opening", &console)?;
         let copy = log.try_clone().on("opening", &console)?;
         let mut command = Command::new("setsid");
         command
@@ -152,12 +148,7 @@ impl Machine<'_> {
             .collect();
         let mut binds = String::new();
         for (series, path) in releases {
-            let _ = write!(
-                binds,
-                " --bind-ro='{}:{}/{series}'",
-                path.display(),
-                crate::release::STORE
-            );
+            let _ = write!(binds, " --bind-ro='{}:{}/{series}'", path.display(), crate::release::STORE);
         }
         let _ = write!(binds, " --bind='{}:/srv/shared'", self.state.shared().display());
         format!(
@@ -167,6 +158,8 @@ impl Machine<'_> {
              groups=\"{groups}\"\n\
              for group in $groups; do\n  mkdir -p \"$group/outer\" \"$group/inner\"\n  \
              echo $$ > \"$group/outer/cgroup.procs\"\ndone\n\
+             # The lab may have been taken down meanwhile.\n\
+             [ -e \"$0\" ] || exit 0\n\
              while :; do\n  sh -c 'for group in '\"$groups\"'; do \
              echo $$ > \"$group/inner/cgroup.procs\"; done; exec \"$@\"' sh \\\n    \
              systemd-nspawn --quiet --boot --directory='{root}' --machine={name} \
@@ -196,8 +189,10 @@ impl Machine<'_> {
             Error::refused(
                 format!("the host {} does not run", self.host.name),
                 format!(
-                    "its console is in {}; boot it with `volutus-lab fault power-off {} --undo`",
+                    "its console is in {}; boot it with `volutus-lab fault power-off --name {} \
+                     --undo {}`",
                     self.folder().join("console.log").display(),
+                    self.state.name(),
                     self.host.name
                 ),
             )
@@ -225,9 +220,7 @@ impl Machine<'_> {
 
     /// Runs a shell script inside the host; anything but exit status 0 is an error.
     pub(crate) fn script(&self, what: &str, script: &str, limit: Duration) -> Result<String> {
-        self.command(format!("{what} on {}", self.host.name), ["sh", "-ec", script])?
-            .limit(limit)
-            .run()
+        self.command(format!("{what} on {}", self.host.name), ["sh", "-ec", script])?.limit(limit).run()
     }
 
     /// Runs a command inside the host and returns whatever it did.
@@ -301,8 +294,7 @@ impl Machine<'_> {
             Duration::from_secs(30),
             Duration::from_millis(100),
             || {
-                let mut left: Vec<u32> =
-                    self.groups().iter().flat_map(|group| processes_in(group)).collect();
+                let mut left: Vec<u32> = self.groups().iter().flat_map(|group| processes_in(group)).collect();
                 left.sort_unstable();
                 left.dedup();
                 if left.is_empty() {

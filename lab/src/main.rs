@@ -5,9 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use volutus_lab::{
-    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, for_stderr, is_root,
-};
+use volutus_lab::{CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, for_stderr, is_root};
 
 /// A real OpenStack in miniature on this machine: real hosts with systemd and sshd, real
 /// services, real upgrades.

@@ -1,7 +1,5 @@
 //! The lab's network on the machine: one bridge per lab, one network name space per host.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::command::Cmd;
@@ -32,18 +30,20 @@ pub(crate) fn reserve_subnet(state: &StateDir) -> Result<u8> {
     let routes = ip("listing routes", &["-4", "route", "show", "table", "all"])?;
     let links = ip("listing interfaces", &["-o", "link", "show"])?;
     for subnet in SUBNETS {
-        let used = routes.contains(&format!("198.18.{subnet}."))
-            || links.contains(&format!(" {}:", bridge(subnet)));
+        let used =
+            routes.contains(&format!("198.18.{subnet}.")) || links.contains(&format!(" {}:", bridge(subnet)));
         let path = reservation(subnet);
         if used || path.exists() {
             continue;
         }
-        // create_new is what makes two labs that start together differ.
-        match OpenOptions::new().create_new(true).write(true).open(&path) {
-            Ok(mut file) => {
-                file.write_all(owner(state).as_bytes()).on("writing", &path)?;
-                return Ok(subnet);
-            }
+        // A link to a complete file: it either exists with its owner's name or not at all, and
+        // of two labs that start together only one can make it.
+        let unfinished = Path::new(RESERVATIONS).join(format!(".{}", std::process::id()));
+        paths::write(&unfinished, owner(state), 0o644)?;
+        let linked = std::fs::hard_link(&unfinished, &path);
+        std::fs::remove_file(&unfinished).on("removing", &unfinished)?;
+        match linked {
+            Ok(()) => return Ok(subnet),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).on("creating", &path),
         }

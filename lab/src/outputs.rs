@@ -81,16 +81,16 @@ pub(crate) fn cloud_toml(record: &Record) -> Result<String> {
 
 /// A value in TOML's inline form.
 fn inline<T: Serialize + ?Sized>(value: &T) -> Result<String> {
-    let failed =
-        |seen: String| Error::Damaged { path: std::path::PathBuf::from("cloud.toml"), seen };
+    let failed = |seen: String| Error::Damaged { path: std::path::PathBuf::from("cloud.toml"), seen };
     let value = toml::Value::try_from(value).map_err(|error| failed(error.to_string()))?;
     Ok(match value {
         // The key order of a table value is alphabetical; people read the kind first.
         toml::Value::Table(table) => {
             let mut keys: Vec<&String> = table.keys().collect();
-            keys.sort_by_key(|key| (key.as_str() != "kind", *key == "port" || *key == "backend", *key == "backend"));
-            let fields: Vec<String> =
-                keys.into_iter().map(|key| format!("{key} = {}", table[key])).collect();
+            keys.sort_by_key(|key| {
+                (key.as_str() != "kind", *key == "port" || *key == "backend", *key == "backend")
+            });
+            let fields: Vec<String> = keys.into_iter().map(|key| format!("{key} = {}", table[key])).collect();
             format!("{{ {} }}", fields.join(", "))
         }
         other => other.to_string(),
@@ -101,9 +101,7 @@ fn inline<T: Serialize + ?Sized>(value: &T) -> Result<String> {
 pub(crate) fn clouds_yaml(record: &Record) -> String {
     let mut text = String::from("clouds:\n");
     let name = &record.options.name;
-    for (entry, user, project) in
-        [("admin", "admin", "admin"), ("prober", "prober", "volutus-probe")]
-    {
+    for (entry, user, project) in [("admin", "admin", "admin"), ("prober", "prober", "volutus-probe")] {
         let _ = write!(
             text,
             "  {name}-{entry}:\n    auth:\n      auth_url: http://{}:5000/v3\n      \

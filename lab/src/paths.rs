@@ -109,10 +109,7 @@ impl Lock {
     pub(crate) fn now(path: &Path, what: &str) -> Result<Self> {
         let file = Self::open(path)?;
         file.try_lock().map_err(|_| {
-            Error::refused(
-                format!("another volutus-lab is working on {what}"),
-                "wait until it has ended",
-            )
+            Error::refused(format!("another volutus-lab is working on {what}"), "wait until it has ended")
         })?;
         Ok(Self { _file: file })
     }
@@ -121,12 +118,7 @@ impl Lock {
         if let Some(parent) = path.parent() {
             create_dir(parent)?;
         }
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .on("opening", path)
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).on("opening", path)
     }
 }
 

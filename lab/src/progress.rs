@@ -20,11 +20,7 @@ pub trait Progress: Sync {
 }
 
 /// Runs `work` as a named step and wraps its error with that name.
-pub(crate) fn step<T>(
-    progress: &dyn Progress,
-    name: &str,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+pub(crate) fn step<T>(progress: &dyn Progress, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     progress.started(name);
     let began = Instant::now();
     let result = work();
@@ -86,8 +82,7 @@ impl Default for Terminal {
 impl Progress for Terminal {
     fn started(&self, step: &str) {
         let bar = self.bars.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg}")
-        {
+        if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
         bar.set_prefix(step.to_owned());

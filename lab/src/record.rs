@@ -50,7 +50,10 @@ impl Record {
         if !path.exists() {
             return Err(Error::refused(
                 format!("there is no lab named {}", state.name()),
-                format!("bring it up with `volutus-lab up --name {}`, or see `volutus-lab list`", state.name()),
+                format!(
+                    "bring it up with `volutus-lab up --name {}`, or see `volutus-lab list`",
+                    state.name()
+                ),
             ));
         }
         let record: Self = toml::from_str(&paths::read(&path)?)
@@ -106,8 +109,7 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
 
 /// Base64 with the alphabet for URLs, as Fernet keys have it.
 pub(crate) fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));

@@ -42,10 +42,7 @@ const DRIVERS: &[(&str, &str)] = &[
     ("volutus_lab_ml2.py", include_str!("../python/volutus_lab_ml2.py")),
     ("volutus_lab_cinder.py", include_str!("../python/volutus_lab_cinder.py")),
     ("volutus_lab_drivers-1.0.dist-info/METADATA", include_str!("../python/METADATA")),
-    (
-        "volutus_lab_drivers-1.0.dist-info/entry_points.txt",
-        include_str!("../python/entry_points.txt"),
-    ),
+    ("volutus_lab_drivers-1.0.dist-info/entry_points.txt", include_str!("../python/entry_points.txt")),
 ];
 
 impl Release {

@@ -22,12 +22,14 @@ pub(crate) struct Rendered {
 /// # Errors
 /// Tells a name that the template uses and nobody gave.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
-    let filled = values.iter().fold(template.to_owned(), |text, (name, value)| {
-        text.replace(&format!("@{name}@"), value)
-    });
-    let forgotten = filled.split('@').skip(1).step_by(1).find(|word| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-    });
+    let filled = values
+        .iter()
+        .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value));
+    let forgotten = filled
+        .split('@')
+        .skip(1)
+        .step_by(1)
+        .find(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
     match forgotten {
         None => Ok(filled),
         Some(name) => Err(Error::Damaged {
@@ -105,23 +107,14 @@ fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Res
 
 /// Template, path and user of every configuration file of a role.
 fn templates(role: Role) -> &'static [(&'static str, &'static str, &'static str)] {
-    const NOVA: (&str, &str, &str) =
-        ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
+    const NOVA: (&str, &str, &str) = ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
     const CONTROLLER: &[(&str, &str, &str)] = &[
         ("/etc/keystone/keystone.conf", "keystone", include_str!("../templates/keystone.conf")),
         ("/etc/glance/glance-api.conf", "glance", include_str!("../templates/glance-api.conf")),
-        (
-            "/etc/placement/placement.conf",
-            "placement",
-            include_str!("../templates/placement.conf"),
-        ),
+        ("/etc/placement/placement.conf", "placement", include_str!("../templates/placement.conf")),
         NOVA,
         ("/etc/neutron/neutron.conf", "neutron", include_str!("../templates/neutron.conf")),
-        (
-            "/etc/neutron/plugins/ml2/ml2_conf.ini",
-            "neutron",
-            include_str!("../templates/ml2_conf.ini"),
-        ),
+        ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_conf.ini")),
         ("/etc/cinder/cinder.conf", "cinder", include_str!("../templates/cinder.conf")),
     ];
     match role {
@@ -132,13 +125,20 @@ fn templates(role: Role) -> &'static [(&'static str, &'static str, &'static str)
 }
 
 fn environment(daemon: &Daemon) -> String {
-    let lines: &[&str] = match daemon.service {
-        // See concurrency_backend in nova.conf: releases before 2026.2 read the variable only.
-        "nova" => &["OS_NOVA_DISABLE_EVENTLET_PATCHING=false"],
-        "cinder" => &["OS_CINDER_DISABLE_EVENTLET_PATCHING=false"],
-        "neutron" => &[
-            "OS_NEUTRON_CONFIG_FILES=/etc/neutron/neutron.conf;/etc/neutron/plugins/ml2/ml2_conf.ini",
-        ],
+    let wsgi = matches!(daemon.start, Start::Wsgi { .. });
+    // Threads became the default of some of nova's daemons in 2026.1 and of all in 2026.2. An
+    // upgrade and a change of the concurrency mode are two changes, so every daemon is pinned to
+    // one mode in all releases. The APIs use threads: replies from the message bus do not find
+    // their way between the threads of a process that eventlet has patched. Releases before
+    // 2026.2 know the variable only, not concurrency_backend.
+    let lines: &[&str] = match (daemon.service, wsgi) {
+        ("nova", true) => &["OS_NOVA_DISABLE_EVENTLET_PATCHING=true"],
+        ("nova", false) => &["OS_NOVA_DISABLE_EVENTLET_PATCHING=false"],
+        ("cinder", true) => &["OS_CINDER_DISABLE_EVENTLET_PATCHING=true"],
+        ("cinder", false) => &["OS_CINDER_DISABLE_EVENTLET_PATCHING=false"],
+        ("neutron", _) => {
+            &["OS_NEUTRON_CONFIG_FILES=/etc/neutron/neutron.conf;/etc/neutron/plugins/ml2/ml2_conf.ini"]
+        }
         _ => &[],
     };
     let mut text = String::new();
@@ -147,7 +147,7 @@ fn environment(daemon: &Daemon) -> String {
     }
     // nova's WSGI daemons find their pipeline through this variable; it belongs to the release
     // of the daemon itself.
-    if daemon.service == "nova" && matches!(daemon.start, Start::Wsgi { .. }) {
+    if daemon.service == "nova" && wsgi {
         let _ = writeln!(
             text,
             "Environment=\"OS_NOVA_CONFIG_FILES=/opt/openstack/current/{}/etc/nova/api-paste.ini;\
@@ -166,7 +166,7 @@ fn daemon_files(host: &Host, daemon: &Daemon) -> Result<Vec<Rendered>> {
         Start::Program(arguments) => {
             format!("{link}/bin/{} {}", daemon.kind, arguments.join(" ")).trim_end().to_owned()
         }
-        Start::Wsgi { module, port, workers: (processes, threads), .. } => {
+        Start::Wsgi { module, port, threads, .. } => {
             let path = format!("/etc/uwsgi/{}.ini", daemon.kind);
             let text = fill(
                 include_str!("../templates/uwsgi.ini"),
@@ -175,7 +175,6 @@ fn daemon_files(host: &Host, daemon: &Daemon) -> Result<Vec<Rendered>> {
                     ("MODULE", module),
                     ("IP", &host.address.to_string()),
                     ("PORT", &port.to_string()),
-                    ("PROCESSES", &processes.to_string()),
                     ("THREADS", &threads.to_string()),
                 ],
             )?;
@@ -227,11 +226,7 @@ fn infra_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
             fill(include_str!("../templates/mariadb.cnf"), values)?,
             0o644,
         ),
-        file(
-            "/etc/rabbitmq/rabbitmq.conf",
-            fill(include_str!("../templates/rabbitmq.conf"), values)?,
-            0o644,
-        ),
+        file("/etc/rabbitmq/rabbitmq.conf", fill(include_str!("../templates/rabbitmq.conf"), values)?, 0o644),
         file(
             "/etc/rabbitmq/rabbitmq-env.conf",
             fill(include_str!("../templates/rabbitmq-env.conf"), values)?,
@@ -283,12 +278,9 @@ pub(crate) fn host_folders(role: Role) -> &'static [&'static str] {
 /// Units of the distribution that a host starts at boot.
 pub(crate) fn distribution_units(role: Role) -> &'static [&'static str] {
     match role {
-        Role::Infra => &[
-            "mariadb.service",
-            "rabbitmq-server.service",
-            "memcached.service",
-            "haproxy.service",
-        ],
+        Role::Infra => {
+            &["mariadb.service", "rabbitmq-server.service", "memcached.service", "haproxy.service"]
+        }
         Role::Controller | Role::Compute => &[],
     }
 }

@@ -148,8 +148,7 @@ mod tests {
 
     #[test]
     fn the_summary_names_what_is_not_active() {
-        let daemons =
-            [daemon("a", "active", "2025.2"), daemon("b", "failed", "2026.1")];
+        let daemons = [daemon("a", "active", "2025.2"), daemon("b", "failed", "2026.1")];
         assert_eq!(summary(&daemons), "1 of 2 active on 2025.2 and 2026.1; b failed");
         assert_eq!(summary(&[]), "-");
     }

@@ -42,7 +42,10 @@ pub(crate) fn up(
     if state.record().exists() && Record::load(&state)?.phase == Phase::Ready {
         return Err(Error::refused(
             format!("the lab {} is up already", options.name),
-            format!("take it down first with `volutus-lab down --name {0}`, or choose another --name", options.name),
+            format!(
+                "take it down first with `volutus-lab down --name {0}`, or choose another --name",
+                options.name
+            ),
         ));
     }
     setup::prepare_machine(progress)?;
@@ -72,11 +75,7 @@ fn wanted_releases(start: &str, offered: &[String]) -> Result<Vec<Release>> {
 }
 
 /// Fills the cache: the hosts' file system and the releases.
-fn build(
-    options: &Options,
-    wanted: &[Release],
-    progress: &dyn Progress,
-) -> Result<(PathBuf, Releases)> {
+fn build(options: &Options, wanted: &[Release], progress: &dyn Progress) -> Result<(PathBuf, Releases)> {
     let base = thread::scope(|scope| {
         let base = scope.spawn(|| base::ensure_base(progress));
         let built = build_releases(wanted, progress);
@@ -192,10 +191,8 @@ fn start_cloud(
     progress: &dyn Progress,
 ) -> Result<()> {
     let infra = Machine { state, record, host: record.infra() };
-    let controllers: Vec<Machine<'_>> = record
-        .hosts_with(Role::Controller)
-        .map(|host| Machine { state, record, host })
-        .collect();
+    let controllers: Vec<Machine<'_>> =
+        record.hosts_with(Role::Controller).map(|host| Machine { state, record, host }).collect();
     let first = controllers[0];
     let count = record.hosts.len();
     step(progress, &format!("boot {count} hosts"), || {
@@ -229,7 +226,8 @@ fn start_cloud(
     })?;
     step(progress, "map the computes into the cell", || {
         wait_computes(infra)?;
-        let script = format!("/opt/openstack/{}/bin/nova-manage cell_v2 discover_hosts", releases.start.series);
+        let script =
+            format!("/opt/openstack/{}/bin/nova-manage cell_v2 discover_hosts", releases.start.series);
         first.script("mapping the computes", &script, Duration::from_secs(120)).map(drop)
     })?;
     let name = format!("boot {} instances", record.options.instances);
@@ -255,8 +253,7 @@ fn bootstrap(first: Machine<'_>, series: &str) -> Result<()> {
 
 /// Enables and starts the daemons of a host, without waiting for them.
 fn enable(machine: Machine<'_>) -> Result<()> {
-    let units: Vec<String> =
-        machine.host.role.daemons().iter().map(crate::daemon::Daemon::unit).collect();
+    let units: Vec<String> = machine.host.role.daemons().iter().map(crate::daemon::Daemon::unit).collect();
     let script = format!("systemctl --quiet enable --now --no-block {}", units.join(" "));
     machine.script("starting the daemons", &script, Duration::from_secs(60)).map(drop)
 }

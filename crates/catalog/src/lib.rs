@@ -210,8 +210,13 @@ pub enum DaemonRole {
 pub struct Health {
     /// The path.
     pub path: String,
-    /// Status codes that prove that the application answers (not just the web server).
+    /// Status codes that prove that the application answers (not just the web server, and not
+    /// just the authentication in front of it).
     pub statuses: BTreeSet<u16>,
+    /// Whether the request carries the operator's token, so that it goes all the way through
+    /// authentication, policy and database.
+    #[serde(default)]
+    pub authenticated: bool,
 }
 
 /// The record that a daemon keeps of itself.

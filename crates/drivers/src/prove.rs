@@ -37,6 +37,10 @@ use crate::release::log;
 const LOOK: Duration = Duration::from_millis(400);
 /// Between two health requests.
 const HEALTH: Duration = Duration::from_millis(250);
+/// So many answers in a row have to be good. A replica may have several processes, and in some
+/// services (neutron 28, seen) the first requests of a process race for its policy rules, and
+/// the losers answer 404: these requests shall be Volutus's own, not a user's.
+const GOOD_ANSWERS: u32 = 4;
 /// Between two readings of service records, which change every 10 s.
 const RECORD: Duration = Duration::from_millis(400);
 /// A record that has not been written for longer than this belongs to a back end that is no
@@ -136,7 +140,9 @@ pub(crate) async fn prove(attempt: &Attempt<'_>, claim: &Claim<'_>) -> Attempted
     let steady = steady.max().unwrap_or(0);
     let others = claim.proofs.iter().map(|proof| async move {
         match proof {
-            Proof::Http { url, statuses } => http(attempt, claim, url, statuses).await.map(Some),
+            Proof::Http { url, statuses, authenticated } => {
+                http(attempt, claim, url, statuses, *authenticated).await.map(Some)
+            }
             Proof::ServiceRecord { service, binary, version } => {
                 let wanted = RecordClaim { service, binary, version: *version };
                 record(attempt, claim, &wanted).await.map(Some)
@@ -302,19 +308,19 @@ async fn http(
     claim: &Claim<'_>,
     url: &str,
     statuses: &BTreeSet<u16>,
+    authenticated: bool,
 ) -> Result<String, Outcome> {
+    let mut good = 0;
     loop {
-        let (status, body) = match attempt.cloud.http.get(url).send().await {
-            Ok(answer) => {
-                let status = answer.status().as_u16();
-                if statuses.contains(&status) {
-                    return Ok(format!("{url} answers {status}"));
-                }
-                let body = answer.text().await.unwrap_or_else(|error| crate::ssh::describe(&error));
-                (Some(status), body)
+        let (status, body) = ask(attempt, url, authenticated).await;
+        if let Some(status) = status.filter(|status| statuses.contains(status)) {
+            good += 1;
+            if good == GOOD_ANSWERS {
+                return Ok(format!("{url} answers {status}"));
             }
-            Err(error) => (None, crate::ssh::describe(&error)),
-        };
+            continue;
+        }
+        good = 0;
         let seen = status.map_or_else(|| "no answer".to_owned(), |status| format!("status {status}"));
         if attempt.is_over() {
             let evidence = Evidence::Http {
@@ -328,6 +334,24 @@ async fn http(
         }
         attempt.say(format!("waiting until {} answers ({seen})", claim.daemon));
         attempt.pause(HEALTH).await;
+    }
+}
+
+/// One request to a replica: the status, where one came, and the body or what went wrong.
+async fn ask(attempt: &Attempt<'_>, url: &str, authenticated: bool) -> (Option<u16>, String) {
+    let mut request = attempt.cloud.http.get(url);
+    if authenticated {
+        request = match attempt.cloud.operator.authorize(request).await {
+            Ok(request) => request,
+            Err(error) => return (None, format!("no token to ask it with: {error}")),
+        };
+    }
+    match request.send().await {
+        Ok(answer) => {
+            let status = answer.status().as_u16();
+            (Some(status), answer.text().await.unwrap_or_else(|error| crate::ssh::describe(&error)))
+        }
+        Err(error) => (None, crate::ssh::describe(&error)),
     }
 }
 

@@ -307,6 +307,9 @@ pub enum Proof {
         url: String,
         /// Status codes that are accepted.
         statuses: BTreeSet<u16>,
+        /// Whether the request carries the operator's token. Without one, the answer of an API
+        /// is that of its authentication, and says nothing of the application behind it.
+        authenticated: bool,
     },
     /// Its service record has this version (where one is kept) and its reports advance.
     ServiceRecord {

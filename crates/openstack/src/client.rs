@@ -133,6 +133,16 @@ impl Client {
         self.shared.timeout
     }
 
+    /// Adds the client's token to a request that goes somewhere else than to an endpoint of the
+    /// catalog: to a single replica behind a load balancer.
+    ///
+    /// # Errors
+    /// As [`Client::token`].
+    pub async fn authorize(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, Error> {
+        let token = self.token().await?;
+        Ok(request.header("X-Auth-Token", token_header(&token)?))
+    }
+
     /// The token, a new one where there is none or its end is near.
     ///
     /// # Errors

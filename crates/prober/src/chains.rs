@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use volutus_model::name::RunId;
 use volutus_openstack::compute::{self, Attachment, Destination, NewServer};
@@ -331,6 +332,7 @@ impl Context {
         let (answers, mut seen) = mpsc::channel::<Option<Answer>>(64);
         let mut next = Instant::now() + POLL / 2;
         let (mut status, mut last) = (None, "nothing was seen of it".to_owned());
+        let mut looks = JoinSet::new();
         let fault = loop {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => {
@@ -341,7 +343,7 @@ impl Context {
                         (Arc::clone(self), request.clone(), answers.clone());
                     let due = next;
                     next += if due - since < POLL_OFTEN { POLL } else { POLL_LATE };
-                    tokio::spawn(async move {
+                    looks.spawn(async move {
                         // While something is deleted, both its presence and its absence are
                         // proper answers; before, absence is not.
                         let statuses: &[u16] = match poll {
@@ -372,6 +374,9 @@ impl Context {
         };
         let subject = Subject { service: request.service, operation, due: since };
         self.recorder.record(subject, status, fault).await;
+        // What is waited for must not be deleted under a look that is still unanswered: its 404
+        // would be the prober's own doing. Each look is bounded by the request's timeout.
+        while looks.join_next().await.is_some() {}
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
             Some(port) => proofs.push(Proof::Http {
                 url: format!("http://{}:{port}{}", host_part(member.host.address), health.path),
                 statuses: health.statuses.clone(),
+                authenticated: health.authenticated,
             }),
             None => draft.find(
                 Severity::Serious,
