@@ -13,10 +13,12 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::network;
 use crate::paths::{self, StateDir};
 use crate::record::Record;
-use crate::topology::Host;
+use crate::topology::{Host, Role};
 
 /// Size of a host's disk. It lives in memory, so it is what a full disk can cost at most.
 const DISK_MIB: u32 = 768;
+/// The same of the infrastructure host, whose databases keep the rows of deleted instances.
+const INFRA_DISK_MIB: u32 = 2048;
 /// Size of the folder that all hosts share: keys, images, volumes.
 const SHARED_MIB: u32 = 1024;
 /// A host boots in three to ten seconds; twelve of them at once on two busy cores need longer.
@@ -82,7 +84,8 @@ impl Machine<'_> {
         for folder in [&disk, &root] {
             paths::create_dir(folder)?;
         }
-        mount_memory(&disk, DISK_MIB)?;
+        let size = if self.host.role == Role::Infra { INFRA_DISK_MIB } else { DISK_MIB };
+        mount_memory(&disk, size)?;
         for folder in ["upper", "work"] {
             paths::create_dir(&disk.join(folder))?;
         }

@@ -1,7 +1,7 @@
 //! What was seen of a cloud. What could not be seen is [`Fact::Unobserved`] with the reason;
 //! it is never assumed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,8 @@ pub struct Observation {
     pub records: BTreeMap<ServiceName, Fact<Vec<ServiceRecord>>>,
     /// Instances per compute host, by nova's records (all cells).
     pub instances: Fact<BTreeMap<HostName, u64>>,
+    /// Ids of the instances, of all projects, that are in status ERROR.
+    pub instances_in_error: Fact<BTreeSet<String>>,
     /// Port bindings per VIF type, in neutron's records: hazards look at them.
     pub vif_types: Fact<BTreeMap<String, u64>>,
     /// Per service: rows that online data migrations have still to convert, by the catalog's

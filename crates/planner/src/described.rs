@@ -3,7 +3,7 @@
 //! Shape: one infrastructure host, three controllers (five from a thousand hosts on), and
 //! computes in three zones. All daemons run 2025.2 as Volutus's own lab lays them out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -218,6 +218,7 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
             .map(|(name, records)| (name, Fact::observed(records, "described")))
             .collect(),
         instances: Fact::observed(instances, "described"),
+        instances_in_error: Fact::observed(BTreeSet::new(), "described"),
         vif_types: Fact::observed(BTreeMap::from([("ovs".to_owned(), 20)]), "described"),
         pending_migrations: [("nova", "populate_instance_compute_id")]
             .into_iter()

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use volutus_model::name::RunId;
 use volutus_openstack::compute::{self, Attachment, Destination, NewServer};
@@ -317,9 +316,11 @@ impl Context {
         self.recorder.record(Subject { service, operation, due }, None, Some(why)).await;
     }
 
-    /// Looks at fixed times until `judge` is satisfied or the bound is reached, and records the
-    /// wait as a sample of its own that is counted from `since`. Looks go out on time even when
-    /// earlier ones are unanswered, and each is a sample.
+    /// Looks again and again until `judge` is satisfied or the bound is reached, and records the
+    /// wait as a sample of its own that is counted from `since`. Each look is a sample too. As
+    /// with a client's `--wait`, the next look goes out when the last one was answered: looks
+    /// that pile up before a slow cloud would be load that no user makes. The lives themselves
+    /// begin on time whatever the cloud does.
     async fn wait(
         self: &Arc<Self>,
         operation: &'static str,
@@ -328,41 +329,23 @@ impl Context {
         request: &Request,
         judge: fn(&Answer) -> Look,
     ) {
+        // While something is deleted, both its presence and its absence are proper answers;
+        // before, absence is not.
+        let statuses: &[u16] = match poll {
+            op::SHOW_DELETED_SERVER | op::SHOW_DELETED_VOLUME => &[200, 404],
+            _ => &[200],
+        };
         let end = since + self.wait_max;
-        let (answers, mut seen) = mpsc::channel::<Option<Answer>>(64);
-        let mut next = Instant::now() + POLL / 2;
         let (mut status, mut last) = (None, "nothing was seen of it".to_owned());
-        let mut looks = JoinSet::new();
+        let mut due = Instant::now() + POLL / 2;
         let fault = loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(end) => {
-                    break Some(format!("not after {} s: {last}", self.wait_max.as_secs()));
-                }
-                () = tokio::time::sleep_until(next) => {
-                    let (context, request, answers) =
-                        (Arc::clone(self), request.clone(), answers.clone());
-                    let due = next;
-                    next += if due - since < POLL_OFTEN { POLL } else { POLL_LATE };
-                    looks.spawn(async move {
-                        // While something is deleted, both its presence and its absence are
-                        // proper answers; before, absence is not.
-                        let statuses: &[u16] = match poll {
-                            op::SHOW_DELETED_SERVER | op::SHOW_DELETED_VOLUME => &[200, 404],
-                            _ => &[200],
-                        };
-                        let look = context.send(poll, due, &request, Expected::status(statuses));
-                        tokio::select! {
-                            // The wait may be over; the look was recorded all the same.
-                            answer = look => drop(answers.try_send(answer)),
-                            () = context.reached(Stage::Abandoned) => {}
-                        }
-                    });
-                }
-                Some(answer) = seen.recv() => {
-                    let Some(answer) = answer else {
-                        "the last look failed".clone_into(&mut last);
-                        continue;
-                    };
+            if due >= end {
+                break Some(format!("not after {} s: {last}", self.wait_max.as_secs()));
+            }
+            tokio::time::sleep_until(due).await;
+            match self.send(poll, due, request, Expected::status(statuses)).await {
+                None => "the last look failed".clone_into(&mut last),
+                Some(answer) => {
                     status = Some(answer.status);
                     match judge(&answer) {
                         Look::There => break None,
@@ -371,12 +354,10 @@ impl Context {
                     }
                 }
             }
+            due = Instant::now() + if due - since < POLL_OFTEN { POLL } else { POLL_LATE };
         };
         let subject = Subject { service: request.service, operation, due: since };
         self.recorder.record(subject, status, fault).await;
-        // What is waited for must not be deleted under a look that is still unanswered: its 404
-        // would be the prober's own doing. Each look is bounded by the request's timeout.
-        while looks.join_next().await.is_some() {}
     }
 }
 

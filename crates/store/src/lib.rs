@@ -127,6 +127,7 @@ mod tests {
             backends: Default::default(),
             records: Default::default(),
             instances: volutus_model::Fact::unobserved("not asked"),
+            instances_in_error: volutus_model::Fact::unobserved("not asked"),
             vif_types: volutus_model::Fact::unobserved("not asked"),
             pending_migrations: Default::default(),
             endpoints: Default::default(),

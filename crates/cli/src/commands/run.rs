@@ -66,6 +66,8 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
+    // What the verdict compares the end with.
+    store.put_observation(&plan.cloud, &observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
     execute(context, &store, &run, &plan).await
 }

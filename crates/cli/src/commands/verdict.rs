@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use volutus_model::DaemonId;
 use volutus_model::verdict::Verdict;
-use volutus_model::{Observation, Plan, RunId, RunState};
+use volutus_model::{Fact, Observation, Plan, RunId, RunState};
 use volutus_prober::verdict::{DaemonSeen, VerdictInput, assess};
 use volutus_store::Store;
 
@@ -54,7 +54,22 @@ pub fn make(
             Some((daemon.clone(), DaemonSeen { service: service.name.clone(), version, expected: None }))
         })
         .collect();
-    let verdict = assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &[] });
+    let before = store.latest_observation(&plan.cloud).map_err(store_error)?;
+    let lost = lost(before.as_ref(), observation);
+    let verdict = assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &lost });
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
+}
+
+/// Instances that were well before the run and are in ERROR now. Where one of the two was not
+/// seen, that is said instead: what was not seen was not well.
+fn lost(before: Option<&Observation>, after: &Observation) -> Vec<String> {
+    let before = before.map(|seen| &seen.instances_in_error);
+    match (before.and_then(|fact| fact.value()), &after.instances_in_error) {
+        (Some(before), Fact::Observed { value: after, .. }) => {
+            after.difference(before).map(|id| format!("instance {id} went to ERROR during the run")).collect()
+        }
+        (_, Fact::Unobserved { why }) => vec![format!("instances could not be looked at after the run: {why}")],
+        (None, _) => vec!["which instances were in ERROR before the run was not seen".to_owned()],
+    }
 }

@@ -1,6 +1,6 @@
 //! Asks what the control plane records and publishes: databases, load balancers, endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use volutus_catalog::Service;
 use volutus_model::name::{BackendName, HostName, ServiceName};
 use volutus_model::observation::{BackendServer, EndpointObservation, Fact, ServiceRecord};
 use volutus_openstack::ServiceType;
+use volutus_openstack::compute::ServerFilter;
 
 use crate::channel::{ASK, Channel, Trouble};
 use crate::{CloudDriver, database, haproxy};
@@ -50,7 +51,7 @@ pub(super) async fn observe_databases(cloud: &CloudDriver) -> Databases {
         match database::places(cloud, service).into_iter().next() {
             // Services that share a host share one program there.
             Some((host, python)) => {
-                groups.entry(host).or_insert_with(|| (python, Vec::new())).1.push(service)
+                groups.entry(host).or_insert_with(|| (python, Vec::new())).1.push(service);
             }
             None => unseen(&mut seen, service, "no declared host carries its control plane"),
         }
@@ -229,4 +230,16 @@ pub(super) async fn observe_endpoints(
         (service.name.clone(), fact)
     });
     futures::future::join_all(looks).await.into_iter().collect()
+}
+
+/// The instances that nova shows in status ERROR: what a run leaves there that was not there
+/// before, it has harmed.
+pub(super) async fn observe_instances_in_error(cloud: &CloudDriver) -> Fact<BTreeSet<String>> {
+    let filter = ServerFilter { status: Some("ERROR".to_owned()), ..ServerFilter::default() };
+    match cloud.operator.compute().servers_of_all(&filter).await {
+        Ok(servers) => {
+            Fact::observed(servers.into_iter().map(|server| server.id).collect(), "GET /servers/detail?status=ERROR")
+        }
+        Err(error) => Fact::unobserved(crate::ssh::describe(&error)),
+    }
 }

@@ -16,11 +16,12 @@ impl CloudDriver {
     /// balancers and endpoints. Takes as long as the slowest host, bounded per host.
     pub async fn observe(&self) -> Observation {
         let at = Timestamp::now();
-        let (hosts, databases, backends, endpoints) = futures::join!(
+        let (hosts, databases, backends, endpoints, instances_in_error) = futures::join!(
             hosts::observe(self),
             control::observe_databases(self),
             control::observe_backends(self),
             control::observe_endpoints(self),
+            control::observe_instances_in_error(self),
         );
         let mut observation = Observation {
             at,
@@ -31,6 +32,7 @@ impl CloudDriver {
             backends,
             records: databases.records,
             instances: databases.instances,
+            instances_in_error,
             vif_types: databases.vif_types,
             pending_migrations: databases.pending,
             endpoints,
