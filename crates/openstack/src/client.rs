@@ -138,7 +138,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::token`].
-    pub async fn authorize(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, Error> {
+    pub async fn authorize(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::RequestBuilder, Error> {
         let token = self.token().await?;
         Ok(request.header("X-Auth-Token", token_header(&token)?))
     }

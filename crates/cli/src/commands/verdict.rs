@@ -56,7 +56,8 @@ pub fn make(
         .collect();
     let before = store.latest_observation(&plan.cloud).map_err(store_error)?;
     let lost = lost(before.as_ref(), observation);
-    let verdict = assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &lost });
+    let verdict =
+        assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &lost });
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
 }
@@ -69,7 +70,9 @@ fn lost(before: Option<&Observation>, after: &Observation) -> Vec<String> {
         (Some(before), Fact::Observed { value: after, .. }) => {
             after.difference(before).map(|id| format!("instance {id} went to ERROR during the run")).collect()
         }
-        (_, Fact::Unobserved { why }) => vec![format!("instances could not be looked at after the run: {why}")],
+        (_, Fact::Unobserved { why }) => {
+            vec![format!("instances could not be looked at after the run: {why}")]
+        }
         (None, _) => vec!["which instances were in ERROR before the run was not seen".to_owned()],
     }
 }

@@ -237,9 +237,10 @@ pub(super) async fn observe_endpoints(
 pub(super) async fn observe_instances_in_error(cloud: &CloudDriver) -> Fact<BTreeSet<String>> {
     let filter = ServerFilter { status: Some("ERROR".to_owned()), ..ServerFilter::default() };
     match cloud.operator.compute().servers_of_all(&filter).await {
-        Ok(servers) => {
-            Fact::observed(servers.into_iter().map(|server| server.id).collect(), "GET /servers/detail?status=ERROR")
-        }
+        Ok(servers) => Fact::observed(
+            servers.into_iter().map(|server| server.id).collect(),
+            "GET /servers/detail?status=ERROR",
+        ),
         Err(error) => Fact::unobserved(crate::ssh::describe(&error)),
     }
 }
