@@ -14,7 +14,7 @@ pub fn make_plan(lab: &Lab, to: &str) -> anyhow::Result<String> {
 
 pub fn unknown_series(_: &World, lab: &Lab) -> anyhow::Result<()> {
     lab.volutus(&["plan", "--to", "2031.1"])?.expect(3, &["2031.1", "2026.1"])?;
-    lab.volutus(&["plan", "--to", "gazpacho"])?.expect(3, &["gazpacho"])?;
+    lab.volutus(&["plan", "--to", "gaspacho"])?.expect(3, &["gaspacho"])?;
     Ok(())
 }
 

@@ -71,7 +71,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // A suite, and one scenario of it: for working on a scenario with VOLUTUS_E2E_REUSE=1, which
+    // takes a lab that is up already and leaves it so.
     let only = std::env::args().nth(1);
+    let scenario_only = std::env::args().nth(2);
     let (mut passed, mut failed) = (0, 0);
     for suite in SUITES.iter().filter(|suite| only.as_deref().is_none_or(|name| suite.name == name)) {
         let lab = match world.up(suite.name, suite.up) {
@@ -85,7 +88,11 @@ fn main() -> ExitCode {
         println!("test {}::lab_comes_up ... ok", suite.name);
         passed += 1;
         let mut broken = false;
-        for (name, scenario) in suite.scenarios {
+        let wanted = suite
+            .scenarios
+            .iter()
+            .filter(|(name, _)| scenario_only.as_deref().is_none_or(|only| only == *name));
+        for (name, scenario) in wanted {
             if broken {
                 println!("test {}::{name} ... FAILED (not run: an earlier one failed)", suite.name);
                 failed += 1;
@@ -102,6 +109,9 @@ fn main() -> ExitCode {
                     broken = true;
                 }
             }
+        }
+        if world.reuse {
+            continue;
         }
         match lab.down_and_gone() {
             Ok(()) => {

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct World {
     volutus: PathBuf,
     lab: PathBuf,
+    /// Whether labs that are up are taken as they are, and left.
+    pub reuse: bool,
 }
 
 /// What a program did.
@@ -88,11 +90,15 @@ impl World {
                 .with_context(|| format!("{name} is not set; run `cargo xtask test`"))?;
             std::path::absolute(path).with_context(|| format!("{name} is not a path"))
         };
-        Ok(Self { volutus: program("VOLUTUS")?, lab: program("VOLUTUS_LAB")? })
+        let reuse = std::env::var_os("VOLUTUS_E2E_REUSE").is_some();
+        Ok(Self { volutus: program("VOLUTUS")?, lab: program("VOLUTUS_LAB")?, reuse })
     }
 
     /// Brings a lab up, with what a crashed earlier run may have left of it removed first.
     pub fn up<'a>(&'a self, name: &str, arguments: &[&str]) -> anyhow::Result<Lab<'a>> {
+        if self.reuse {
+            return Ok(Lab { world: self, name: name.to_owned() });
+        }
         run(Command::new(&self.lab).args(["down", "--name", name]))?.expect(0, &[])?;
         let up = run(Command::new(&self.lab).args(["up", "--name", name]).args(arguments))?;
         let lab = Lab { world: self, name: name.to_owned() };

@@ -38,7 +38,7 @@ impl Default for Policy {
         Self {
             serving_replicas_min: 1,
             accept_downtime: false,
-            parallel_steps_max: 6,
+            parallel_steps_max: 3,
             stage_parallel_max: 20,
             compute_wave: 3,
             baseline_s: 30,
