@@ -194,7 +194,7 @@ fn backends() {
     expect(Blocking, "backend-missing", "nova", |input| {
         input.observation.backends.remove("nova");
     });
-    expect(Warning, "endpoint-unseen", "glance", |input| {
+    expect(Blocking, "endpoint-unseen", "glance", |input| {
         let why = Fact::unobserved("connection refused");
         input.observation.endpoints.insert("glance".parse().unwrap(), why);
     });

@@ -49,11 +49,13 @@ pub(crate) fn check_backends(subject: &Subject<'_>, findings: &mut Vec<Finding>)
             },
         };
         findings.push(Finding::new(
-            Severity::Warning,
+            // Volutus works through the endpoints itself, and so does the synthetic user.
+            Severity::Blocking,
             "endpoint-unseen",
             &service.name,
             format!("its endpoint did not say which versions it serves: {why}"),
-            "See that the endpoint in Keystone's catalog answers from this machine.",
+            "See that the endpoint in Keystone's catalog answers from this machine, and that the \
+             credentials in clouds.yaml are right.",
         ));
     }
 }
