@@ -177,7 +177,7 @@ fn records() {
 
 #[test]
 fn backends() {
-    use Severity::{Blocking, Serious, Warning};
+    use Severity::{Blocking, Serious};
     let set = |input: &mut PlanningInput, status: Option<&str>| {
         let Some(Fact::Observed { value, .. }) = input.observation.backends.get_mut("nova") else {
             panic!("no such backend");
