@@ -9,6 +9,7 @@ mod upgrade;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use world::{Lab, World};
 
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     let scenario_only = std::env::args().nth(2);
     let (mut passed, mut failed) = (0, 0);
     for suite in SUITES.iter().filter(|suite| only.as_deref().is_none_or(|name| suite.name == name)) {
+        let start = Instant::now();
         let lab = match world.up(suite.name, suite.up) {
             Ok(lab) => lab,
             Err(error) => {
@@ -85,7 +87,7 @@ fn main() -> ExitCode {
                 continue;
             }
         };
-        println!("test {}::lab_comes_up ... ok", suite.name);
+        println!("test {}::lab_comes_up ... ok ({} s)", suite.name, start.elapsed().as_secs());
         passed += 1;
         let mut broken = false;
         let wanted = suite
@@ -98,9 +100,10 @@ fn main() -> ExitCode {
                 failed += 1;
                 continue;
             }
+            let start = Instant::now();
             match scenario(&world, &lab) {
                 Ok(()) => {
-                    println!("test {}::{name} ... ok", suite.name);
+                    println!("test {}::{name} ... ok ({} s)", suite.name, start.elapsed().as_secs());
                     passed += 1;
                 }
                 Err(error) => {

@@ -1,5 +1,7 @@
 //! The programs under test, and labs made with them.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,15 +56,54 @@ impl Ran {
     }
 }
 
+/// The longest that any one command may take. An upgrade of a lab takes three to five minutes,
+/// bringing one up with releases to build five; what takes longer than this hangs, and the test
+/// has to say so with what was printed until then, rather than wait for ever.
+const COMMAND_LIMIT: Duration = Duration::from_secs(900);
+
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> anyhow::Result<Ran> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;
-    Ok(Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    // Files and not pipes: a command that leaves a process behind with its output open (sshd does)
+    // would otherwise keep the test waiting for the end of a pipe.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?)
+        .spawn()
+        .with_context(|| format!("could not start {command:?}"))?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if start.elapsed() > COMMAND_LIMIT {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let ran = Ran {
+        code: status.and_then(|status| status.code()).unwrap_or(-1),
+        stdout: whole(&mut stdout)?,
+        stderr: whole(&mut stderr)?,
+    };
+    ensure!(
+        status.is_some(),
+        "{command:?} was killed after {} s; until then it said:\n{}\n{}",
+        COMMAND_LIMIT.as_secs(),
+        ran.stdout,
+        ran.stderr
+    );
+    Ok(ran)
+}
+
+fn whole(file: &mut File) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Waits for something to become true; the bound is for a machine that is many times slower than

@@ -43,6 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             action: serde_json::from_str(what)?,
             timeout_s: 120,
             taken_up: attempt.is_some(),
+            retried: false,
         };
         let say = |text: String| eprintln!("{:7.2} s  {text}", begun.elapsed().as_secs_f64());
         let outcome = driver.perform(&order, &say).await;

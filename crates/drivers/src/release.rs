@@ -148,7 +148,7 @@ pub(crate) async fn switch(attempt: &Attempt<'_>, switch: &Switch<'_>) -> Attemp
     let distribution = &attempt.cloud.service(switch.service)?.distribution;
     let request = json!({
         "unit": switch.unit, "link": switch.link, "before": switch.from, "after": switch.to,
-        "distribution": distribution,
+        "distribution": distribution, "again": attempt.order.retried,
     });
     let program = Program::Python(standalone(&request, &[PROCESS_PART, include_str!("host/switch.py")]));
     attempt.say(format!("switching {}: it is given time to stop gracefully", switch.unit));

@@ -177,7 +177,7 @@ fn a_switch_refuses_what_is_not_as_planned() {
     let switch = |link: &str, after: &str| {
         let request = format!(
             "REQUEST = {{'unit': 'volutus-none.service', 'link': {link:?}, 'before': {:?}, 'after': {after:?}, \
-             'distribution': 'nova'}}\n",
+             'distribution': 'nova', 'again': False}}\n",
             path("old")
         );
         let output = python(&[&request, PROCESS, SWITCH]);

@@ -307,6 +307,7 @@ fn order(action: &str, taken_up: bool) -> Order {
         action: serde_json::from_str(action).unwrap(),
         timeout_s: 60,
         taken_up,
+        retried: false,
     }
 }
 

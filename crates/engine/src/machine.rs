@@ -496,6 +496,8 @@ impl Turn<'_> {
             ActionList::Actions => &plan_step.actions,
             ActionList::GiveBack => &plan_step.give_back,
         };
+        // It was recorded just before: no order without its durable attempt.
+        let retried = self.machine.state.attempts[&attempt].number > 1;
         let order = Order {
             run: self.machine.run.clone(),
             attempt,
@@ -503,6 +505,7 @@ impl Turn<'_> {
             action: actions[action as usize].clone(),
             timeout_s: plan_step.action_timeout_s,
             taken_up,
+            retried,
         };
         self.decision.effects.push(Effect::Perform { order, pause_ms });
     }

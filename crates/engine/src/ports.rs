@@ -23,6 +23,9 @@ pub struct Order {
     /// Whether an earlier process may have begun this very attempt: the driver looks for what
     /// it left before it does anything.
     pub taken_up: bool,
+    /// Whether an earlier attempt at this very action was made. What that one left running was
+    /// not good enough, so that finding it is no reason to do nothing.
+    pub retried: bool,
 }
 
 /// The future of an attempt.

@@ -74,7 +74,7 @@ impl ProberConfig {
             prober,
             resources,
             run,
-            rate_per_s: schedule::NOMINAL_RATE_PER_S,
+            rate_per_s: schedule::DEFAULT_RATE_PER_S,
             request_timeout: Duration::from_secs(60),
             wait_max: Duration::from_secs(90),
         }

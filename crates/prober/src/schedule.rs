@@ -6,6 +6,11 @@ use std::time::Duration;
 /// included (an instance takes some 3 s to boot, a volume 1 s). Measured in the lab.
 pub const NOMINAL_RATE_PER_S: f64 = 14.0;
 
+/// Requests per second that the synthetic user makes unless told otherwise. During a roll there
+/// are some more of them, because what it creates takes longer and is asked for more often; and
+/// in a cloud whose controllers have little to spare, watching must not be what slows it down.
+pub const DEFAULT_RATE_PER_S: f64 = 11.0;
+
 /// One thing that the synthetic user begins again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Chore {

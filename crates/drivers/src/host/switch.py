@@ -10,7 +10,7 @@ def finish(result, **more):
     sys.exit(0 if result in ('switched', 'unchanged') else 1)
 
 
-def main(unit, link, before, after, distribution):
+def main(unit, link, before, after, distribution, again):
     known = [after, before]
     if not os.path.islink(link):
         finish('refused', why='%s is not a symbolic link' % link)
@@ -24,7 +24,9 @@ def main(unit, link, before, after, distribution):
                          units([unit])[unit], known, children())
     if 'active' not in report:
         finish('refused', why=report['why'])
-    if points_to == after and report['active'] == 'active' and report['code'].get('release') == after:
+    # After a proof that failed, a process of the new release is not what is wanted: it may be one
+    # of a row that die and are started anew, and it began before the cause was mended.
+    if not again and points_to == after and report['active'] == 'active' and report['code'].get('release') == after:
         finish('unchanged', pid=report['pid'])
     begun = time.monotonic()
     # systemd honours the unit's own TimeoutStopSec; an hour is only a bound on a broken systemd.

@@ -99,6 +99,9 @@ fn a_failed_proof_is_retried_from_its_switch() {
     assert_eq!(trial.machine.state().step(&"a".parse::<StepId>().unwrap()), StepStatus::Failed { action: 2 });
     let resumed = trial.step(Input::Command(Command::Resume)).unwrap();
     assert_eq!(performed(&resumed), [order("r1-0-a1-2", false, 0)]);
+    // The process that did not prove itself must not be found good enough to be left running.
+    let [Effect::Perform { order: again, .. }] = &resumed.effects[..] else { panic!("{resumed:?}") };
+    assert!(again.retried);
     let _ = finish(&mut trial, "r1-0-a1-2", done());
     let end = finish(&mut trial, "r1-0-a2-2", done());
     assert_eq!(performed(&end), [order("r1-0-a3-1", false, 0)]);
