@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::daemon::SERVICES;
+use crate::daemon::{SERVICES, Start};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::network;
+use crate::release::{Release, STORE};
 use crate::topology::Role;
 
 /// What is done to a host.
@@ -42,6 +43,15 @@ pub enum Fault {
         /// The service, such as `nova`.
         service: String,
     },
+    /// Makes a daemon of one release bad on this host: it starts, loads its code, is active for
+    /// systemd, and does nothing. What runs from another release goes on. Undone by taking the
+    /// good program back; the daemon has to be started again then.
+    BadRelease {
+        /// Kind of the daemon, one that is a program of its own (not under uWSGI).
+        daemon: String,
+        /// The release, such as `2026.1`.
+        series: String,
+    },
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -68,6 +78,16 @@ impl Fault {
                 );
                 machine.script("breaking a configuration", &script, LIMIT).map(drop)
             }
+            Self::BadRelease { daemon, series } => {
+                let (program, service) = program_of(machine, daemon, series)?;
+                let script = format!(
+                    "umount {program} 2>/dev/null || true\ntest -x {program}\n\
+                     cat > {BAD}-{daemon} <<'END'\n{}\nEND\n\
+                     chmod 755 {BAD}-{daemon}\nmount --bind {BAD}-{daemon} {program}",
+                    idle_program(service, series)
+                );
+                machine.script("making a release bad", &script, LIMIT).map(drop)
+            }
         }
     }
 
@@ -92,8 +112,45 @@ impl Fault {
                 let script = format!("test ! -e {file}.lab-original || mv {file}.lab-original {file}");
                 machine.script("mending a configuration", &script, LIMIT).map(drop)
             }
+            Self::BadRelease { daemon, series } => {
+                let (program, _) = program_of(machine, daemon, series)?;
+                let script =
+                    format!("! grep -q ' {program} ' /proc/mounts || umount {program}\nrm -f {BAD}-{daemon}");
+                machine.script("making a release good", &script, LIMIT).map(drop)
+            }
         }
     }
+}
+
+/// Where the bad program lies, without the daemon's name.
+const BAD: &str = "/var/lib/volutus-lab-bad";
+
+/// The path of a daemon's program in a release, and its service.
+fn program_of(machine: Machine<'_>, daemon: &str, series: &str) -> Result<(String, &'static str)> {
+    let release = Release::find(series)?;
+    let known = machine.host.role.daemons().iter().find(|known| known.kind == daemon);
+    match known {
+        Some(known) if matches!(known.start, Start::Program(_)) => {
+            Ok((format!("{STORE}/{}/bin/{daemon}", release.series), known.service))
+        }
+        Some(_) => Err(Error::refused(
+            format!("{daemon} runs under uWSGI, whose program all APIs share"),
+            "choose a daemon that is a program of its own, such as nova-conductor",
+        )),
+        None => Err(Error::refused(
+            format!("the host {} has no daemon {daemon}", machine.host.name),
+            "`volutus-lab status` shows what runs where",
+        )),
+    }
+}
+
+/// A program that looks like a daemon of the release from outside, and does nothing.
+fn idle_program(service: &str, series: &str) -> String {
+    format!(
+        "#!{STORE}/{series}/bin/python3\n\
+         import time\nimport {service}\nimport lxml.etree\nimport msgpack\n\
+         while True:\n    time.sleep(3600)"
+    )
 }
 
 /// The disk is full when a last single byte does not fit any more.

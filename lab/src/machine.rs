@@ -67,6 +67,15 @@ pub(crate) fn processes_in(group: &Path) -> Vec<u32> {
     processes
 }
 
+/// Starts a script in a session of its own, with no file open but its standard ones. A host outlives
+/// the program that started it, and whoever waits for the end of that program's output (a pipe that
+/// was handed down under any number) would otherwise wait for the end of the host.
+const LAUNCHER: &str = "for fd in /proc/$$/fd/*; do\n\
+                          fd=${fd##*/}\n\
+                          [ $fd -le 2 ] || eval \"exec $fd>&-\"\n\
+                        done\n\
+                        exec setsid --fork sh \"$1\"";
+
 impl Machine<'_> {
     fn folder(&self) -> PathBuf {
         self.state.host(&self.host.name)
@@ -113,9 +122,9 @@ impl Machine<'_> {
         let console = self.folder().join("console.log");
         let log = fs::OpenOptions::new().create(true).append(true).open(&console).on("opening", &console)?;
         let copy = log.try_clone().on("opening", &console)?;
-        let mut command = Command::new("setsid");
+        let mut command = Command::new("bash");
         command
-            .args(["--fork", "sh"])
+            .args(["-c", LAUNCHER, "bash"])
             .arg(script)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -126,7 +135,7 @@ impl Machine<'_> {
             .stderr(copy);
         let status = command.status().map_err(|source| Error::Spawn {
             what: format!("starting the host {}", self.host.name),
-            command: "setsid".into(),
+            command: "bash".into(),
             source,
         })?;
         if status.success() {

@@ -177,6 +177,13 @@ enum FaultVerb {
         /// The service, such as nova.
         service: String,
     },
+    /// Makes a daemon of one release start, be active, and do nothing.
+    BadRelease {
+        #[command(flatten)]
+        to: DaemonTarget,
+        /// The release, such as 2026.1.
+        series: String,
+    },
 }
 
 impl FaultVerb {
@@ -190,6 +197,7 @@ impl FaultVerb {
             Self::PowerOff(target) => (target, Fault::PowerOff),
             Self::FillDisk(target) => (target, Fault::FillDisk),
             Self::BreakConfig { target, service } => (target, Fault::BreakConfig { service }),
+            Self::BadRelease { to, series } => (to.target, Fault::BadRelease { daemon: to.daemon, series }),
         }
     }
 }

@@ -25,7 +25,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite {
         name: "e2e-adjacent",
-        up: &["--series", "2025.2", "--controllers", "3", "--computes", "3"],
+        up: &["--series", "2025.2", "--offer", "2026.1", "--offer", "2026.2"],
         scenarios: &[
             ("observe_sees_every_running_version", upgrade::observe_sees_everything),
             ("unknown_series_is_refused", bad_input::unknown_series),
@@ -49,6 +49,8 @@ const SUITES: &[Suite] = &[
         up: &[
             "--series",
             "2025.1",
+            "--offer",
+            "2026.1",
             "--controllers",
             "2",
             "--computes",

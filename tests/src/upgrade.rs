@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::bad_input::{make_plan, text_at};
@@ -119,7 +119,12 @@ pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
         let steps = status["state"]["steps"].as_object().context("no steps")?;
         Ok(steps.values().filter(|step| step["status"] == "completed").count())
     };
-    wait_until("25 steps are complete", 600, || Ok(completed(lab)? >= 25))?;
+    wait_until("25 steps are complete", 600, || {
+        if let Some(status) = first.try_wait()? {
+            bail!("`volutus run` ended by itself ({status}): {}", lab.volutus(&["status"])?.stdout);
+        }
+        Ok(completed(lab)? >= 25)
+    })?;
     // While one runs, a second is refused and told who holds the cloud.
     lab.volutus(&["run", &plan])?.expect(3, &["lease"])?;
     first.kill()?;

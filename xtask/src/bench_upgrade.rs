@@ -60,6 +60,7 @@ fn shape(options: &Options) -> Shape {
     Shape {
         name: "bench".to_owned(),
         series: options.from.clone(),
+        offer: options.to.clone(),
         controllers: options.controllers,
         computes: options.computes,
         more: Vec::new(),

@@ -46,6 +46,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let shape = Shape {
         name: options.name.clone(),
         series: options.from.clone(),
+        offer: options.to.clone(),
         controllers: options.controllers,
         computes: options.computes,
         more: options.lab.clone(),

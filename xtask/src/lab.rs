@@ -12,6 +12,8 @@ pub struct Shape {
     pub name: String,
     /// The series it starts with.
     pub series: String,
+    /// The series that it can be upgraded to.
+    pub offer: String,
     /// How many controllers.
     pub controllers: u32,
     /// How many computes.
@@ -49,7 +51,7 @@ impl Programs {
         let lab = Lab { programs: self.clone(), name: shape.name.clone() };
         must(
             privileged(&self.lab)
-                .args(["up", "--name", &shape.name, "--series", &shape.series])
+                .args(["up", "--name", &shape.name, "--series", &shape.series, "--offer", &shape.offer])
                 .args(["--controllers", &shape.controllers.to_string()])
                 .args(["--computes", &shape.computes.to_string()])
                 .args(&shape.more),

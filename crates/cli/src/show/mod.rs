@@ -8,6 +8,10 @@ pub mod verdict;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+/// Columns of a table that goes to a file, a pipe or a log, where no terminal tells its width:
+/// sentences are wrapped, and tables of short cells fit on a line.
+const WIDTH_WITHOUT_TERMINAL: u16 = 140;
+
 /// A table in the project's style: no borders, so that lines can be copied and grepped.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -15,6 +19,9 @@ pub fn table(header: &[&str]) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.iter().map(|title| title.to_uppercase()));
+    if !table.is_tty() {
+        table.set_width(WIDTH_WITHOUT_TERMINAL);
+    }
     table
 }
 

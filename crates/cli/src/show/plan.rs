@@ -33,7 +33,7 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
             duration(f64::from(stage_expected_s(stage))),
         ]);
     }
-    text += &format!("{stages}\n\n");
+    text += &format!("{}\n\n", stages.trim_fmt());
     for stage in &plan.stages {
         let held = if stage.held { "  (waits for `volutus finalize`)" } else { "" };
         text += &format!("{} {}{}\n", stage.id.bold(), stage.title, held.yellow());
@@ -69,7 +69,7 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
         let until = horizon.until.as_ref().map_or("the end".to_owned(), ToString::to_string);
         rollback.add_row([horizon.service.to_string(), class.to_owned(), until, horizon.why.clone()]);
     }
-    text += &format!("{rollback}\n\n");
+    text += &format!("{}\n\n", rollback.trim_fmt());
     if let Some(stage) = &plan.point_of_no_return {
         text += &format!("point of no return: stage {}\n", stage.bold());
     }
