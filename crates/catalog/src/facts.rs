@@ -101,16 +101,19 @@ impl Service {
                 .only_where
                 .as_ref()
                 .filter(|condition| option_contains(&condition.option, &condition.contains) == Some(false));
-            match other {
+            let (mut own, mut text) = match other {
                 Some(condition) => {
-                    class = class.max(condition.otherwise);
-                    why.push(format!("{}: {}; {}", hop.to, hop.why, condition.why));
+                    (condition.otherwise, format!("{}: {}; {}", hop.to, hop.why, condition.why))
                 }
-                None => {
-                    class = class.max(hop.class);
-                    why.push(format!("{}: {}", hop.to, hop.why));
-                }
+                None => (hop.class, format!("{}: {}", hop.to, hop.why)),
+            };
+            let tried = hop.trial.as_ref().filter(|_| hop.only_where.is_none() || other.is_some());
+            if let Some(seen) = tried {
+                own = own.min(SchemaClass::CodeOnly);
+                text = format!("{text}. Tried: {seen}");
             }
+            class = class.max(own);
+            why.push(text);
         }
         HopFacts { class, why: why.join(". ") }
     }

@@ -126,9 +126,28 @@ pub struct Service {
     /// way back closes when the last record of a binary becomes new.
     #[serde(default)]
     pub refuses_newer_records: bool,
+    /// By what its old daemons are allowed to start again until finalize; see
+    /// [`Service::refuses_newer_records`].
+    #[serde(default)]
+    pub anchor: Option<AnchorFacts>,
+    /// The versions that its daemons record of themselves, by series, where old code does not
+    /// understand a newer one in its own record or its peers' (cinder caps what it sends to
+    /// them). Where they are the same in both series of a hop, nothing stands in the way back.
+    #[serde(default)]
+    pub recorded_versions: BTreeMap<Series, BTreeMap<String, String>>,
     /// Seconds that its daemons take at most to stop by default, from each series on.
     #[serde(default)]
     pub graceful_shutdown_s: BTreeMap<Series, u64>,
+}
+
+/// How an anchor of a service is made; see [`volutus_model::plan::Anchor`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnchorFacts {
+    /// The class of the service's records, as a dotted path: `nova.objects.Service`.
+    pub object: String,
+    /// The binaries whose records count.
+    pub binaries: Vec<String>,
 }
 
 /// One schema of a service.
@@ -246,6 +265,12 @@ pub struct Hop {
     /// Where the class holds only for clouds with a certain option.
     #[serde(default)]
     pub only_where: Option<OnlyWhere>,
+    /// Old code was tried on the schema of the newer series, and this was seen. It outweighs
+    /// static analysis: the hop then counts as [`SchemaClass::CodeOnly`] at the most. Where the
+    /// hop has `only_where`, the trial was of a cloud without that option, and says nothing of
+    /// clouds with it.
+    #[serde(default)]
+    pub trial: Option<String>,
 }
 
 /// Narrows the class of a hop to clouds that have a certain option. Where the option was not

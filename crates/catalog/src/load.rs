@@ -282,6 +282,7 @@ fn check_service(catalog: &Catalog, service: &Service, file: &str) -> Result<(),
         .chain(service.record_versions.keys())
         .chain(service.record_versions_oldest.keys())
         .chain(service.graceful_shutdown_s.keys())
+        .chain(service.recorded_versions.keys())
     {
         if !catalog.series.contains_key(series) {
             return refuse(format!("series {series} is not known"));
@@ -289,6 +290,20 @@ fn check_service(catalog: &Catalog, service: &Service, file: &str) -> Result<(),
     }
     if service.versions.is_empty() {
         return refuse("[versions] is empty, so no run could install it".to_owned());
+    }
+    if service.refuses_newer_records != service.anchor.is_some() {
+        return refuse(
+            "a service whose code refuses newer records needs [anchor], and no other one does: \
+             without it the way back would close with the roll"
+                .to_owned(),
+        );
+    }
+    if service
+        .anchor
+        .as_ref()
+        .is_some_and(|anchor| anchor.binaries.is_empty() || !anchor.object.contains('.'))
+    {
+        return refuse("[anchor] needs `binaries`, and `object` as a dotted path".to_owned());
     }
     check_hops(catalog, service, file)?;
     check_daemons(service, file)?;
@@ -387,6 +402,8 @@ fn check_sources(service: &Service, file: &str) -> Result<(), Error> {
         ("graceful_shutdown_s", !service.graceful_shutdown_s.is_empty()),
         ("refuses_newer_records", service.refuses_newer_records),
         ("pending", !service.pending.is_empty()),
+        ("anchor", service.anchor.is_some()),
+        ("recorded_versions", !service.recorded_versions.is_empty()),
     ];
     for (field, present) in needed {
         if present && service.sources.get(field).is_none_or(|source| source.is_empty()) {

@@ -16,7 +16,7 @@ use volutus_openstack::{Client, CloudConfig};
 use crate::attempt::{Attempt, Attempted, permanent};
 use crate::channel::{Channel, Trouble};
 use crate::ssh::Hosts;
-use crate::{Error, canary, compute, haproxy, prove, refresh, release, schema, snapshot, work};
+use crate::{Error, anchor, canary, compute, haproxy, prove, refresh, release, schema, snapshot, work};
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
 /// that compute, which nova gives 60 s (`rpc_response_timeout`).
@@ -185,6 +185,8 @@ impl CloudDriver {
                 let claim = prove::Claim { daemon, service, unit, version: Some(version), proofs };
                 prove::prove(attempt, &claim).await
             }
+            Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
+            Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
             Action::BootCanary { host } => canary::boot(attempt, host).await,
             Action::RefreshDaemon { daemon, service, unit, how } => {
                 refresh::refresh(attempt, daemon, service, unit, *how).await
@@ -231,6 +233,8 @@ fn leaves_result(action: &Action) -> bool {
             | Action::SnapshotDatabase { .. }
             | Action::MigrateSchema { .. }
             | Action::SwitchDaemon { .. }
+            | Action::KeepAnchor(_)
+            | Action::ReleaseAnchor(_)
             | Action::RefreshDaemon { how: Refresh::Restart, .. }
     )
 }

@@ -9,6 +9,7 @@
 //! (`src/host`) are sent over the connection. Work that must outlive the connection runs as a
 //! transient unit named by its attempt (`work`).
 
+mod anchor;
 mod attempt;
 mod canary;
 mod channel;

@@ -192,3 +192,187 @@ fn a_switch_refuses_what_is_not_as_planned() {
     // Nothing was changed.
     assert_eq!(std::fs::read_link(path("link")).unwrap().display().to_string(), path("other"));
 }
+
+const ANCHOR: &str = include_str!("../src/host/anchor.py");
+
+/// A stand-in for nova's packages: what the program asks of them, with the guard of
+/// nova.objects.Service. Databases are lists; `main` is what the configuration names, and is one of
+/// the cells as well, as it usually is.
+const NOVA: &str = r#"
+import json, sys, types, uuid
+
+class ServiceTooOld(Exception):
+    pass
+
+class HostMappingNotFound(Exception):
+    pass
+
+CODE = [70]
+DATABASES = {'cell0': [], 'cell1': []}
+MAPPINGS = {}
+ASKED = []
+
+class Service:
+    def __init__(self, context, **fields):
+        self.context, self.version, self.uuid = context, CODE[0], str(uuid.uuid4())
+        self.forced_down = False
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def get_minimum_version(cls, context, binary):
+        versions = [r.version for r in DATABASES[context] if r.binary == binary and not r.forced_down]
+        return min(versions) if versions else 0
+
+    def create(self):
+        if self.get_minimum_version(self.context, self.binary) > self.version:
+            raise ServiceTooOld()
+        DATABASES[self.context].append(self)
+
+    def destroy(self):
+        DATABASES[self.context].remove(self)
+
+class ServiceList:
+    @staticmethod
+    def get_by_binary(context, binary, include_disabled=False):
+        assert include_disabled
+        return [r for r in DATABASES[context] if r.binary == binary]
+
+class Mapping:
+    def __init__(self, name):
+        self.name = name
+
+class CellMappingList:
+    @staticmethod
+    def get_all(context):
+        return [Mapping('cell0'), Mapping('cell1')]
+
+class HostMapping:
+    def __init__(self, host):
+        self.host = host
+
+    @classmethod
+    def get_by_host(cls, context, host):
+        if host not in MAPPINGS:
+            raise HostMappingNotFound()
+        return cls(host)
+
+    def destroy(self):
+        del MAPPINGS[self.host]
+
+class Target:
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        return self.name
+
+    def __exit__(self, *_):
+        return False
+
+def module(name, **members):
+    made = types.ModuleType(name)
+    made.__dict__.update(members)
+    sys.modules[name] = made
+    return made
+
+module('nova', __path__=[])
+module('nova.objects', register_all=lambda: None, Service=Service, ServiceList=ServiceList,
+       CellMappingList=CellMappingList, HostMapping=HostMapping)
+module('nova.config', parse_args=lambda argv: ASKED.append(argv))
+module('nova.context', get_admin_context=lambda: 'cell1',
+       target_cell=lambda context, mapping: Target(mapping.name))
+
+def record(cell, host, binary, version):
+    made = Service(cell, host=host, binary=binary)
+    made.version = version
+    DATABASES[cell].append(made)
+
+def kept():
+    return sorted((cell, r.binary, r.version, r.topic, r.disabled) for cell, records in
+                  DATABASES.items() for r in records if r.host == 'volutus-anchor')
+
+REPORTS = []
+
+class Ended(BaseException):
+    pass
+
+def run(do, version=70, code=70):
+    CODE[0] = code
+    scope = {'REQUEST': dict(do=do, object='nova.objects.Service', config_files=['/a', '/b'],
+                             binaries=['nova-conductor', 'nova-osapi_compute', 'nova-compute'],
+                             host='volutus-anchor', version=version, reason='volutus: ...'),
+             'json': json, '__name__': '__main__'}
+    import os, io, contextlib
+    output = io.StringIO()
+    def leave(exit_code):
+        raise Ended(exit_code)
+    true, os._exit = os._exit, leave
+    try:
+        with contextlib.redirect_stdout(output):
+            exec(compile(PROGRAM, 'anchor', 'exec'), scope)
+    except Ended as ended:
+        report = json.loads(output.getvalue().strip().splitlines()[-1])
+        assert (ended.args[0] == 0) == (report['result'] in ('done', 'unchanged')), report
+        return report
+    finally:
+        os._exit = true
+    raise AssertionError('it did not end')
+"#;
+
+fn anchor_program(test: &str) -> String {
+    // JSON text of a string is a Python string as well.
+    format!("PROGRAM = {}\n{NOVA}\n{test}", serde_json::Value::String(ANCHOR.to_owned()))
+}
+
+#[test]
+fn an_anchor_is_kept_beside_what_is_there_and_found_again() {
+    succeeds(&[&anchor_program(
+        "
+for host in ('ctl1', 'ctl2'):
+    record('cell1', host, 'nova-conductor', 70)
+    record('cell0', host, 'nova-osapi_compute', 70)
+report = run('keep')
+assert report['result'] == 'done' and report['count'] == 2, report
+assert kept() == [('cell0', 'nova-osapi_compute', 70, 'volutus-nova-osapi_compute', True),
+                  ('cell1', 'nova-conductor', 70, 'volutus-nova-conductor', True)], kept()
+assert ASKED[0] == ['nova', '--config-file', '/a', '--config-file', '/b'], ASKED
+assert run('keep')['result'] == 'unchanged'
+assert len(kept()) == 2
+# Everything else becomes new; the lowest version stays old.
+for records in DATABASES.values():
+    for one in records:
+        if one.host != 'volutus-anchor':
+            one.version = 72
+assert run('keep')['result'] == 'unchanged'
+assert Service.get_minimum_version('cell1', 'nova-conductor') == 70
+MAPPINGS['volutus-anchor'] = 1
+report = run('release', code=72)
+assert report['result'] == 'done' and report['count'] == 2, report
+assert kept() == [] and MAPPINGS == {}
+assert run('release', code=72)['result'] == 'unchanged'
+",
+    )]);
+}
+
+#[test]
+fn an_anchor_that_cannot_be_kept_whole_is_not_kept_at_all() {
+    succeeds(&[&anchor_program(
+        "
+report = run('keep')
+assert report['result'] == 'refused' and 'no record' in report['why'], report
+record('cell1', 'ctl1', 'nova-conductor', 70)
+record('cell1', 'cmp1', 'nova-compute', 72)
+report = run('keep')
+assert report['result'] == 'refused' and 'not accepted' in report['why'], report
+assert kept() == []
+DATABASES['cell1'].pop()
+report = run('keep', code=72)
+assert report['result'] == 'refused' and 'writes records of version 72' in report['why'], report
+assert run('keep')['result'] == 'done'
+report = run('keep', version=72, code=72)
+assert report['result'] == 'refused' and 'another run' in report['why'], report
+assert len(kept()) == 1
+",
+    )]);
+}

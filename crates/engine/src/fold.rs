@@ -57,6 +57,7 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Halted { .. } => "halted",
         Event::Paused => "paused",
         Event::Resumed => "resumed",
+        Event::RollbackDue { .. } => "rollback-due",
         Event::AbortRequested => "abort-requested",
         Event::Aborted { .. } => "aborted",
         Event::FinalizeAllowed => "finalize-allowed",
@@ -113,12 +114,25 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
         Event::StepFailed { step } => fail_step(state, index, step),
         Event::StepRetried { step } => retry_step(state, index, step),
         Event::Halted { cause } => {
-            turn(state, &[Running, Paused], Halted)?;
+            turn(state, &[Running, Paused, AwaitingFinalize], Halted)?;
             state.halt_cause = Some(cause.clone());
             Ok(())
         }
         Event::Paused => turn(state, &[Running], Paused),
-        Event::Resumed => turn(state, &[Paused, Halted], Running),
+        Event::Resumed => {
+            // A rolled cloud that halted under watch waits for finalize again.
+            let waits = state.rolled_at.is_some() && !state.finalize_allowed;
+            turn(state, &[Paused, Halted], if waits { AwaitingFinalize } else { Running })
+        }
+        Event::RollbackDue { cause } => {
+            let status = state.status;
+            turn(state, &[Running, Paused, Halted, AwaitingFinalize], status)?;
+            let open = index.plan().kind.is_upgrade() && !state.finalize_allowed;
+            require(open, || "the way back is closed".to_owned())?;
+            require(state.rollback_due.is_none(), || "a rollback is due already".to_owned())?;
+            state.rollback_due = Some(cause.clone());
+            Ok(())
+        }
         Event::AbortRequested => turn(state, &[Running, Paused, Halted, AwaitingFinalize], Aborting),
         Event::Aborted { left } => {
             require(state.running().next().is_none(), || "steps are still running".to_owned())?;
@@ -138,7 +152,7 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
             turn(state, &[Running], Succeeded)
         }
         Event::ProbeBreached(breach) => {
-            require(matches!(state.status, Running | Paused), || {
+            require(matches!(state.status, Running | Paused | AwaitingFinalize), || {
                 "a breach is recorded only where it halts the run".to_owned()
             })?;
             state.breach = Some(breach.clone());

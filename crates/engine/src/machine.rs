@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use volutus_model::event::{ActionList, Event, JournalEntry, ProbeBreach};
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
+use volutus_model::plan::Phase;
 use volutus_model::run::{RunState, RunStatus, StepStatus};
+use volutus_model::{OnFailure, WayBackClosed};
 
 use crate::error::Error;
 use crate::fold::apply;
@@ -42,6 +44,8 @@ pub enum Command {
     Abort,
     /// Allow the stages that take the way back.
     Finalize,
+    /// Give the run up and take it back: a run that puts everything back follows.
+    RollBack,
 }
 
 impl fmt::Display for Command {
@@ -51,6 +55,7 @@ impl fmt::Display for Command {
             Self::Resume => "resume",
             Self::Abort => "abort",
             Self::Finalize => "finalize",
+            Self::RollBack => "roll back",
         })
     }
 }
@@ -284,17 +289,55 @@ impl Turn<'_> {
         }
         let id = self.machine.index.step(step).id.clone();
         self.record(Event::StepFailed { step: id.clone() })?;
-        if matches!(self.status(), RunStatus::Running | RunStatus::Paused) {
-            let why = failure_text(&outcome).unwrap_or_default();
-            self.record(Event::Halted { cause: format!("step {id} failed: {why}") })?;
+        if !matches!(self.status(), RunStatus::Running | RunStatus::Paused) {
+            return Ok(());
+        }
+        let phase = self.phase_of(step);
+        let policy = self.policy_in(phase);
+        let first = !self.machine.progress.was_retried(step);
+        if policy == OnFailure::RetryThenHalt && first && self.status() == RunStatus::Running {
+            return self.record(Event::StepRetried { step: id });
+        }
+        let why = failure_text(&outcome).unwrap_or_default();
+        self.fall(format!("step {id} failed: {why}"), policy)
+    }
+
+    /// The phase that a step belongs to.
+    fn phase_of(&self, step: usize) -> Phase {
+        let index = &self.machine.index;
+        index.stage(index.steps[step].stage).phase
+    }
+
+    /// What the policy says about a failure in a phase, as far as it can be followed: what a
+    /// rollback does is not taken back, and what cannot be taken back is not.
+    fn policy_in(&self, phase: Phase) -> OnFailure {
+        let plan = self.machine.index.plan();
+        match plan.policy.on_failure_in(phase) {
+            OnFailure::RollBack if WayBackClosed::of(plan, &self.machine.state).is_some() => OnFailure::Halt,
+            other => other,
+        }
+    }
+
+    /// Halts and, where the policy says so, gives the run up so that it is taken back. A run
+    /// that somebody paused is in that person's hands, and halts.
+    fn fall(&mut self, cause: String, policy: OnFailure) -> Result<(), Error> {
+        let paused = self.status() == RunStatus::Paused;
+        self.record(Event::Halted { cause: cause.clone() })?;
+        if policy == OnFailure::RollBack && !paused {
+            self.record(Event::RollbackDue { cause })?;
+            self.record(Event::AbortRequested)?;
         }
         Ok(())
     }
 
     fn breach(&mut self, breach: ProbeBreach) -> Result<(), Error> {
-        if !matches!(self.status(), RunStatus::Running | RunStatus::Paused) {
+        use RunStatus::{AwaitingFinalize, Paused, Running};
+        if !matches!(self.status(), Running | Paused | AwaitingFinalize) {
             return Ok(());
         }
+        // Of the phases that are under way the one with the strictest policy counts.
+        let phases = self.machine.progress.running.iter().map(|step| self.policy_in(self.phase_of(*step)));
+        let policy = phases.max().unwrap_or_else(|| self.policy_in(Phase::Soak));
         let cause = format!(
             "{} of {} requests of the synthetic user failed; the policy halts a run at {}",
             breach.failed,
@@ -302,7 +345,7 @@ impl Turn<'_> {
             self.machine.index.plan().policy.failed_requests_max.max(1)
         );
         self.record(Event::ProbeBreached(breach))?;
-        self.record(Event::Halted { cause })
+        self.fall(cause, policy)
     }
 
     fn command(&mut self, command: Command) -> Result<(), Error> {
@@ -315,6 +358,14 @@ impl Turn<'_> {
                 return self.record(Event::AbortRequested);
             }
             (Command::Finalize, AwaitingFinalize) => return self.record(Event::FinalizeAllowed),
+            (Command::RollBack, Running | Paused | Halted | AwaitingFinalize) => {
+                if WayBackClosed::of(self.machine.index.plan(), &self.machine.state).is_none() {
+                    self.record(Event::RollbackDue { cause: "somebody asked for it".to_owned() })?;
+                    return self.record(Event::AbortRequested);
+                }
+                "its way back is closed: finalize was allowed, an expand took away what old code needs, \
+                 or it is a rollback itself"
+            }
             (_, Succeeded) => "everything is complete",
             (_, Aborted) => "it was given up; make a new plan from what the cloud is now",
             (_, Aborting) => "it is being given up, which cannot be stopped",

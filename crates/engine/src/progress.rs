@@ -67,6 +67,8 @@ pub(crate) struct Progress {
     requires_left: Vec<usize>,
     /// Attempts at the current action since it became current, or was retried.
     tries: BTreeMap<usize, u32>,
+    /// Steps that were tried again after they had failed.
+    retried: BTreeSet<usize>,
     /// How often the outcome of an attempt was lost.
     unknowns: BTreeMap<AttemptId, u32>,
     /// Stages whose predecessors are all complete and that wait for `finalize`.
@@ -97,6 +99,7 @@ impl Progress {
             stages_left: index.stages.len(),
             requires_left: index.steps.iter().map(|node| node.requires.len()).collect(),
             tries: BTreeMap::new(),
+            retried: BTreeSet::new(),
             unknowns: BTreeMap::new(),
             held_back: BTreeSet::new(),
         };
@@ -110,6 +113,10 @@ impl Progress {
 
     pub fn tries(&self, step: usize) -> u32 {
         self.tries.get(&step).copied().unwrap_or(0)
+    }
+
+    pub fn was_retried(&self, step: usize) -> bool {
+        self.retried.contains(&step)
     }
 
     pub fn unknowns(&self, attempt: &AttemptId) -> u32 {
@@ -152,6 +159,7 @@ impl Progress {
             }
             Event::StepRetried { step } => {
                 if let Some(position) = step_of(step) {
+                    self.retried.insert(position);
                     self.step_retried(index, position);
                 }
             }
@@ -161,6 +169,7 @@ impl Progress {
             | Event::Halted { .. }
             | Event::Paused
             | Event::Resumed
+            | Event::RollbackDue { .. }
             | Event::AbortRequested
             | Event::Aborted { .. }
             | Event::RollCompleted

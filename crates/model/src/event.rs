@@ -93,6 +93,12 @@ pub enum Event {
     Paused,
     /// Steps may start again.
     Resumed,
+    /// The policy wants everything put back: the run is given up, and a run that takes it back
+    /// has to follow. A Volutus that finds this in the journal of an aborted run makes it.
+    RollbackDue {
+        /// What went wrong, and which rule of the policy says so.
+        cause: String,
+    },
     /// The run is being given up: what it holds is given back.
     AbortRequested,
     /// The run is at an end, given up; everything it held was given back, or is named.

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod probe;
 pub mod run;
 pub mod verdict;
+pub mod way_back;
 
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
@@ -27,6 +28,7 @@ pub use name::{
 };
 pub use observation::{Fact, Observation};
 pub use outcome::{Evidence, Failure, FailureClass, Outcome};
-pub use plan::{Action, Plan, Stage, Step};
-pub use policy::Policy;
+pub use plan::{Action, Plan, PlanKind, Stage, Step};
+pub use policy::{OnFailure, Policy};
 pub use run::{RunState, RunStatus, StepStatus};
+pub use way_back::WayBackClosed;

@@ -137,6 +137,10 @@ pub struct BackendServer {
     pub sessions: u64,
 }
 
+/// The host under which an anchor's records are kept; no machine has this name. See
+/// [`crate::plan::Anchor`].
+pub const ANCHOR_HOST: &str = "volutus-anchor";
+
 /// One record of nova's `services`, cinder's `services`, or a neutron agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRecord {
@@ -156,6 +160,15 @@ pub struct ServiceRecord {
     pub forced_down: bool,
 }
 
+impl ServiceRecord {
+    /// Whether the record is part of an anchor: it stands for no daemon, never reports, and is
+    /// disabled on purpose.
+    #[must_use]
+    pub fn is_anchor(&self) -> bool {
+        self.host == ANCHOR_HOST
+    }
+}
+
 /// What an endpoint publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointObservation {
@@ -168,6 +181,13 @@ pub struct EndpointObservation {
 }
 
 impl Observation {
+    /// The records of a service that belong to its anchor; empty where there is none, and where
+    /// the records were not seen.
+    pub fn anchors(&self, service: &str) -> impl Iterator<Item = &ServiceRecord> {
+        let records = self.records.get(service).and_then(|fact| fact.value());
+        records.into_iter().flatten().filter(|record| record.is_anchor())
+    }
+
     /// The version that the daemon's process runs, where it was seen.
     #[must_use]
     pub fn running_version(&self, daemon: &DaemonId) -> Option<&PackageVersion> {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{
-    BackendName, DaemonId, HostName, PackageVersion, PlanId, Series, ServiceName, StageId, StepId,
+    BackendName, DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId,
 };
 use crate::policy::Policy;
 
@@ -27,6 +27,9 @@ pub struct Plan {
     pub id: PlanId,
     /// Format version; see [`FORMAT`].
     pub format: u32,
+    /// Whether it leads forward or back. Absent in the stored form means forward.
+    #[serde(default, skip_serializing_if = "PlanKind::is_upgrade")]
+    pub kind: PlanKind,
     /// The cloud's name.
     pub cloud: HostName,
     /// The plan that this one goes on from.
@@ -51,6 +54,40 @@ pub struct Plan {
     pub rollback: Vec<RollbackHorizon>,
     /// The first stage from which on there is no way back without a restore.
     pub point_of_no_return: Option<StageId>,
+}
+
+/// Whether a plan leads forward, or takes an earlier one back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum PlanKind {
+    /// To a newer series.
+    #[default]
+    Upgrade,
+    /// Back to the series that an earlier plan came from: `from` is the newer series then, and
+    /// `to` the older one.
+    Rollback {
+        /// The plan that is taken back.
+        of: PlanId,
+        /// The run of that plan.
+        run: RunId,
+    },
+}
+
+impl PlanKind {
+    /// Whether the plan leads forward.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        *self == Self::Upgrade
+    }
+
+    /// The run that is taken back, where one is.
+    #[must_use]
+    pub fn taken_back(&self) -> Option<&RunId> {
+        match self {
+            Self::Upgrade => None,
+            Self::Rollback { run, .. } => Some(run),
+        }
+    }
 }
 
 /// A part of a plan that an operator knows by name.
@@ -84,6 +121,8 @@ pub enum Phase {
     UpgradeCheck,
     /// Schemas are widened; old code keeps running.
     Expand,
+    /// Anchors are set (before the roll), or released (at the end of a rollback).
+    Anchor,
     /// Control plane daemons are replaced.
     Roll,
     /// The first compute, proved by an instance of its own.
@@ -256,6 +295,10 @@ pub enum Action {
         /// What else must be seen.
         proofs: Vec<Proof>,
     },
+    /// Make a service keep records at the old version, so that its old daemons may start again.
+    KeepAnchor(Anchor),
+    /// Take such records away again: the service then goes by its daemons alone.
+    ReleaseAnchor(Anchor),
     /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
     BootCanary {
         /// The compute host.
@@ -272,6 +315,28 @@ pub enum Action {
         /// How.
         how: Refresh,
     },
+}
+
+/// Service records at an old version, which belong to no daemon. Nova refuses to start a daemon
+/// whose version is below the lowest record of its binary (`ServiceTooOld`); an anchor keeps that
+/// lowest record old. It is made and unmade by the service's own code, under its own guards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The service.
+    pub service: ServiceName,
+    /// Where the service's code is run.
+    pub host: HostName,
+    /// The Python of the release whose code is run: to keep an anchor that of the old release,
+    /// because a record always carries the version of the code that writes it.
+    pub python: String,
+    /// The service's configuration files, in order.
+    pub config_files: Vec<String>,
+    /// The class of the records, as a dotted path: `nova.objects.Service`.
+    pub object: String,
+    /// The binaries of which one record each is kept, in every database that has others of them.
+    pub binaries: Vec<String>,
+    /// The version that the records carry.
+    pub version: u32,
 }
 
 /// How a daemon is made to forget cached versions.
@@ -364,6 +429,9 @@ impl Plan {
         #[derive(Serialize)]
         struct Content<'a> {
             format: u32,
+            // Left out of plans that lead forward, so that their ids are what they always were.
+            #[serde(skip_serializing_if = "PlanKind::is_upgrade")]
+            kind: &'a PlanKind,
             cloud: &'a HostName,
             parent: &'a Option<PlanId>,
             created_at: &'a Timestamp,
@@ -380,6 +448,7 @@ impl Plan {
         let Self {
             id: _,
             format,
+            kind,
             cloud,
             parent,
             created_at,
@@ -395,6 +464,7 @@ impl Plan {
         } = self;
         let content = Content {
             format: *format,
+            kind,
             cloud,
             parent,
             created_at,
@@ -455,6 +525,7 @@ impl Action {
             | Self::DisableCompute { host }
             | Self::EnableCompute { host }
             | Self::BootCanary { host } => Some(host),
+            Self::KeepAnchor(anchor) | Self::ReleaseAnchor(anchor) => Some(&anchor.host),
             Self::DrainBackend { daemon, .. }
             | Self::UndrainBackend { daemon, .. }
             | Self::SwitchDaemon { daemon, .. }
@@ -484,6 +555,10 @@ impl Action {
             Self::EnableCompute { host } => format!("enable nova-compute on {host}"),
             Self::SwitchDaemon { daemon, .. } => format!("switch {daemon}"),
             Self::ProveDaemon { daemon, version, .. } => format!("prove {daemon} serves {version}"),
+            Self::KeepAnchor(anchor) => {
+                format!("keep an anchor of {} at record version {}", anchor.service, anchor.version)
+            }
+            Self::ReleaseAnchor(anchor) => format!("release the anchor of {}", anchor.service),
             Self::BootCanary { host } => format!("boot a canary instance on {host}"),
             Self::RefreshDaemon { daemon, how, .. } => match how {
                 Refresh::Hangup => format!("reload {daemon}"),

@@ -1,6 +1,10 @@
 //! What the operator wants kept while Volutus works.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Phase;
 
 /// The limits of a run. Defaults suit a cloud of a few controllers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,36 @@ pub struct Policy {
     pub failed_requests_max: u32,
     /// How often an action that failed transiently is tried in all.
     pub attempts_max: u32,
+    /// What follows when a step fails for good, or when the synthetic user sees more failures
+    /// than `failed_requests_max`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+    /// The same for single phases, where it differs: `[on_failure_in] canary = "roll-back"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub on_failure_in: BTreeMap<Phase, OnFailure>,
+    /// Seconds for which the rolled cloud is watched, without a breach, before it is finalized
+    /// without asking. Absent: only an operator finalizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finalize_after_s: Option<u32>,
+}
+
+/// What follows when a run cannot go on as planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// No further step starts; a person decides.
+    #[default]
+    Halt,
+    /// The step that failed is tried once more from its last switch on; then as `halt`. A breach
+    /// has nothing to be tried again and halts.
+    RetryThenHalt,
+    /// The run is given up, and everything that it replaced is put back. In a run that is itself
+    /// a rollback, and once finalize was allowed, it is as `halt`.
+    RollBack,
+}
+
+fn is_default(on_failure: &OnFailure) -> bool {
+    *on_failure == OnFailure::default()
 }
 
 impl Default for Policy {
@@ -49,11 +83,20 @@ impl Default for Policy {
             prove_timeout_s: 180,
             failed_requests_max: 3,
             attempts_max: 3,
+            on_failure: OnFailure::Halt,
+            on_failure_in: BTreeMap::new(),
+            finalize_after_s: None,
         }
     }
 }
 
 impl Policy {
+    /// What follows a failure in a phase.
+    #[must_use]
+    pub fn on_failure_in(&self, phase: Phase) -> OnFailure {
+        self.on_failure_in.get(&phase).copied().unwrap_or(self.on_failure)
+    }
+
     /// Reads a policy file; absent keys keep their defaults.
     ///
     /// # Errors

@@ -112,6 +112,9 @@ pub struct RunState {
     pub finalize_allowed: bool,
     /// Why it halted, the last time.
     pub halt_cause: Option<String>,
+    /// Why everything is to be put back once the run is given up, where the policy says so.
+    #[serde(default)]
+    pub rollback_due: Option<String>,
     /// The probe breach that halted it, if one did.
     pub breach: Option<ProbeBreach>,
     /// What an abort could not give back.
@@ -137,6 +140,7 @@ impl RunState {
             attempts: BTreeMap::new(),
             finalize_allowed: false,
             halt_cause: None,
+            rollback_due: None,
             breach: None,
             left: Vec::new(),
             started_at: None,

@@ -56,6 +56,10 @@ pub struct Verdict {
     pub from: Series,
     /// The series that it went to.
     pub to: Series,
+    /// Whether the cloud was put back: the verdict is then of the run that went forward and of
+    /// the one that took it back, as one.
+    #[serde(default)]
+    pub rolled_back: bool,
     /// The level of the whole: the lowest of all services and of the instances.
     pub level: Level,
     /// Why the level is not a higher one, a sentence per cause; empty at the highest.

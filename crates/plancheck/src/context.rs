@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use volutus_catalog::{Catalog, Daemon, Service};
-use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, ServiceName};
+use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, Series, ServiceName};
 use volutus_model::plan::{Action, Plan};
 use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
 
@@ -54,6 +54,17 @@ impl<'a> Context<'a> {
             }
         }
         Self { plan, inventory, observation, catalog, policy, graph, members, switches }
+    }
+
+    /// Whether the plan takes another one back.
+    pub fn is_back(&self) -> bool {
+        !self.plan.kind.is_upgrade()
+    }
+
+    /// The older and the newer of the plan's two series, whichever way it leads.
+    pub fn series(&self) -> (Series, Series) {
+        let (from, to) = (self.plan.from, self.plan.to);
+        (from.min(to), from.max(to))
     }
 
     /// Whether a daemon was seen to run the version that the plan wants.

@@ -44,6 +44,8 @@ pub fn check_plan(
     rules::drain::check_drain(&context, &mut findings);
     rules::budget::check_budget(&context, &mut findings);
     rules::finalize::check_finalize(&context, &mut findings);
+    rules::anchor::check_anchor(&context, &mut findings);
+    rules::way_back::check_way_back(&context, &mut findings);
     condense(findings)
 }
 

@@ -1,11 +1,11 @@
 //! The plan while it is being made: the stages so far, and what is to be told about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{Catalog, HopFacts, OptionSeen, Service, options_of};
 use volutus_model::inventory::Releases;
-use volutus_model::name::{Series, StageId, StepId};
-use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Stage, Step};
+use volutus_model::name::{DaemonKind, Series, StageId, StepId};
+use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, PlanKind, Stage, Step};
 use volutus_model::{Finding, Policy, Severity};
 
 use crate::report::{Note, PlanReport, Wait};
@@ -17,7 +17,10 @@ pub(crate) struct Draft<'a> {
     pub input: &'a PlanningInput,
     pub catalog: &'a Catalog,
     pub state: &'a State<'a>,
+    pub kind: PlanKind,
     stages: Vec<Stage>,
+    /// Per kind of daemon: the stage with which the last of them is replaced.
+    ends: BTreeMap<DaemonKind, StageId>,
     awaited: BTreeSet<StageId>,
     report: PlanReport,
 }
@@ -40,15 +43,49 @@ pub(crate) struct NewStage {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(input: &'a PlanningInput, catalog: &'a Catalog, state: &'a State<'a>) -> Self {
+    pub fn new(input: &'a PlanningInput, catalog: &'a Catalog, state: &'a State<'a>, kind: PlanKind) -> Self {
         Self {
             input,
             catalog,
             state,
+            kind,
             stages: Vec::new(),
+            ends: BTreeMap::new(),
             awaited: BTreeSet::new(),
             report: PlanReport::default(),
         }
+    }
+
+    /// Whether the plan takes another one back.
+    pub fn is_back(&self) -> bool {
+        !self.kind.is_upgrade()
+    }
+
+    /// What is done to a daemon, for titles.
+    pub fn verb(&self) -> &'static str {
+        if self.is_back() { "put back" } else { "replace" }
+    }
+
+    /// The older of the two series: where an upgrade comes from, and a rollback leads to.
+    pub fn older(&self) -> Series {
+        self.state.from.min(self.input.target)
+    }
+
+    /// The newer of the two series.
+    pub fn newer(&self) -> Series {
+        self.state.from.max(self.input.target)
+    }
+
+    /// Remembers the stage with which the last daemon of a kind is replaced.
+    pub fn ends_with(&mut self, kind: &DaemonKind, stage: Option<StageId>) {
+        if let Some(stage) = stage {
+            self.ends.insert(kind.clone(), stage);
+        }
+    }
+
+    /// An edge to the stage with which the last daemon of a kind is replaced, where there is one.
+    pub fn end_of(&self, kind: &DaemonKind, why: impl Into<String>) -> Option<(StageId, String)> {
+        self.ends.get(kind).map(|id| (id.clone(), why.into()))
     }
 
     pub fn policy(&self) -> &'a Policy {

@@ -1,7 +1,8 @@
 //! Why no plan can be made. All of these are refusals: somebody can mend them.
 
+use volutus_model::WayBackClosed;
 use volutus_model::inventory::Inventory;
-use volutus_model::name::{DaemonId, DaemonKind, InvalidName, PackageVersion, Series, ServiceName};
+use volutus_model::name::{DaemonId, DaemonKind, InvalidName, PackageVersion, PlanId, Series, ServiceName};
 
 /// Why no plan can be made.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +158,63 @@ pub enum Error {
         cloud: String,
         /// When the observation was made.
         observed_at: jiff::Timestamp,
+    },
+    /// An anchor of an earlier run is still there.
+    #[error(
+        "{service} keeps records at version {version} for the way back of an earlier run, and the \
+         cloud runs {from} now: finalize that run, or roll it back, first"
+    )]
+    OtherAnchor {
+        /// The service.
+        service: ServiceName,
+        /// The version of the records.
+        version: String,
+        /// The series that the cloud runs.
+        from: Series,
+    },
+    /// The way back of a run is closed.
+    #[error("plan {of} cannot be taken back without loss: {why}")]
+    WayBackClosed {
+        /// The plan.
+        of: PlanId,
+        /// What closed it, and what is left to do.
+        why: WayBackClosed,
+    },
+    /// Nothing was replaced, or everything has been put back.
+    #[error("all {daemons} daemons run {to}, and no anchor is kept: nothing is to be taken back")]
+    NothingToTakeBack {
+        /// The series that the way back leads to.
+        to: Series,
+        /// How many daemons.
+        daemons: usize,
+    },
+    /// The old version of a service is nowhere to be seen, or there are several.
+    #[error(
+        "to which version of `{service}` the way back leads is not clear: {}. See which release \
+         directory of {to} the hosts should have, and put it there",
+        if .seen.is_empty() { "no host has a release of it".to_owned() }
+        else { format!("hosts have {}", join(.seen)) }
+    )]
+    OldVersion {
+        /// The service.
+        service: ServiceName,
+        /// The series that the way back leads to.
+        to: Series,
+        /// The versions that were seen.
+        seen: Vec<PackageVersion>,
+    },
+    /// Old code would refuse to start, and no anchor can be set any more.
+    #[error(
+        "old daemons of {service} would refuse to start: every record of one of its binaries is newer \
+         than version {version}, and none is kept at it. Nothing was changed. One record of each \
+         binary has to be lowered to {version} in the service's database by hand; the way back is \
+         open then"
+    )]
+    NoAnchor {
+        /// The service.
+        service: ServiceName,
+        /// The version of the old code's records.
+        version: u32,
     },
     /// Names that are made of the description's names do not make valid ids.
     #[error("a name of the cloud description does not make an id of the plan")]

@@ -13,6 +13,7 @@ mod estimate;
 mod order;
 mod render;
 mod report;
+mod rollback;
 mod rules;
 mod state;
 
@@ -20,8 +21,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use volutus_catalog::Catalog;
-use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName};
-use volutus_model::plan::{FORMAT, Plan};
+use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName, StageId};
+use volutus_model::plan::{FORMAT, Plan, PlanKind, RollbackHorizon, Stage};
 use volutus_model::{Inventory, Observation, Policy};
 
 pub use diff::{PlanDiff, diff};
@@ -29,6 +30,7 @@ pub use error::Error;
 pub use estimate::{Estimate, estimate};
 pub use render::{render_dot, render_markdown};
 pub use report::{Note, PlanReport, Wait};
+pub use rollback::{RollbackInput, plan_rollback};
 
 /// Everything that a plan is made of.
 #[derive(Debug, Clone)]
@@ -78,22 +80,59 @@ pub fn parse_target(text: &str, catalog: &Catalog) -> Result<Series, Error> {
 /// does not fit together. Nothing of that is guessed.
 pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
     let state = state::read_state(input, catalog)?;
-    let mut draft = draft::Draft::new(input, catalog, &state);
+    let mut draft = draft::Draft::new(input, catalog, &state, PlanKind::Upgrade);
     rules::baseline::plan_baseline(&mut draft)?;
     rules::stage_release::plan_stage_release(&mut draft)?;
     rules::upgrade_check::plan_upgrade_check(&mut draft)?;
-    rules::expand::plan_expand(&mut draft)?;
-    rules::roll::plan_roll(&mut draft)?;
-    rules::canary::plan_canary(&mut draft)?;
-    rules::waves::plan_waves(&mut draft)?;
+    rules::expand::plan_expand(&mut draft, false)?;
+    rules::anchor::plan_keep(&mut draft)?;
+    rules::roll::check_links(&mut draft);
+    let (late, early): (Vec<_>, Vec<_>) = {
+        let late = rules::roll::late(&draft);
+        rules::roll::by_dependency(&draft).into_iter().partition(|service| late.contains(&service.name))
+    };
+    replace(&mut draft, &early)?;
+    rules::expand::plan_expand(&mut draft, true)?;
+    replace(&mut draft, &late)?;
     rules::soak::plan_soak(&mut draft)?;
     rules::finalize::plan_finalize(&mut draft)?;
     let (rollback, closing) = rules::horizon::plan_horizon(&draft);
-    let draft::Parts { stages, mut report } = draft.finish();
+    let kind = draft.kind.clone();
+    let draft::Parts { stages, report } = draft.finish();
     let stages = order::order_stages(stages)?;
+    let point_of_no_return = rules::horizon::point_of_no_return(&stages, &closing);
+    finish(Made { input, state: &state, kind, stages, rollback, point_of_no_return, report })
+}
+
+/// Replaces the control planes of services, and then their computes.
+fn replace<'a>(draft: &mut draft::Draft<'a>, services: &[&'a volutus_catalog::Service]) -> Result<(), Error> {
+    for &service in services {
+        rules::roll::plan_roll(draft, service)?;
+    }
+    for &service in services {
+        rules::canary::plan_canary(draft, service)?;
+        rules::waves::plan_waves(draft, service)?;
+    }
+    Ok(())
+}
+
+/// Everything that a plan is put together from.
+struct Made<'a> {
+    input: &'a PlanningInput,
+    state: &'a state::State<'a>,
+    kind: PlanKind,
+    stages: Vec<Stage>,
+    rollback: Vec<RollbackHorizon>,
+    point_of_no_return: Option<StageId>,
+    report: PlanReport,
+}
+
+fn finish(made: Made<'_>) -> Result<(Plan, PlanReport), Error> {
+    let Made { input, state, kind, stages, rollback, point_of_no_return, mut report } = made;
     let mut plan = Plan {
         id: PlanId::new("unfinished")?,
         format: FORMAT,
+        kind,
         cloud: input.inventory.name.clone(),
         parent: input.parent.clone(),
         created_at: input.now,
@@ -103,7 +142,7 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
         to: input.target,
         versions: state.versions.clone(),
         policy: input.policy.clone(),
-        point_of_no_return: rules::horizon::point_of_no_return(&stages, &closing),
+        point_of_no_return,
         stages,
         rollback,
     };

@@ -66,15 +66,8 @@ pub(crate) fn read_state<'a>(input: &'a PlanningInput, catalog: &'a Catalog) -> 
             nearest: nearest(&to.to_string(), catalog.series.keys().rev()).copied(),
         });
     }
-    if input.observation.inventory != input.inventory.digest() {
-        return Err(Error::other_inventory(&input.inventory, input.observation.at));
-    }
-    let mut members = read_members(input, catalog)?;
-    let services: Vec<&Service> = catalog
-        .services
-        .values()
-        .filter(|service| service.daemons.iter().any(|d| members.contains_key(&d.kind)))
-        .collect();
+    let mut members = read_members(input, catalog, Unseen::Refused)?;
+    let services = present(catalog, &members);
     let versions = read_versions(input, catalog, &services)?;
     let from = read_from(input, catalog, &mut members, &versions)?;
     if from > to {
@@ -84,13 +77,49 @@ pub(crate) fn read_state<'a>(input: &'a PlanningInput, catalog: &'a Catalog) -> 
         let way = catalog.way(from, to).unwrap_or_default();
         return Err(Error::ForbiddenPath { from, to, way });
     }
+    for service in &services {
+        let old = service.record_versions.get(&from);
+        let other = input
+            .observation
+            .anchors(service.name.as_str())
+            .find(|anchor| old.is_none_or(|old| anchor.version != old.to_string()));
+        if let Some(anchor) = other {
+            return Err(Error::OtherAnchor {
+                service: service.name.clone(),
+                version: anchor.version.clone(),
+                from,
+            });
+        }
+    }
     Ok(State { from, way: catalog.between(from, to), versions, members, services })
 }
 
-fn read_members<'a>(
+/// The services that some daemon is declared of.
+pub(crate) fn present<'a>(
+    catalog: &'a Catalog,
+    members: &BTreeMap<&'a DaemonKind, Vec<Member<'a>>>,
+) -> Vec<&'a Service> {
+    let has = |service: &&Service| service.daemons.iter().any(|d| members.contains_key(&d.kind));
+    catalog.services.values().filter(has).collect()
+}
+
+/// What to make of a daemon whose process does not run, so that its version is not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    /// Nothing is planned upon it.
+    Refused,
+    /// Its link tells what a restart of it would run, and that is enough to put it back.
+    ByLink,
+}
+
+pub(crate) fn read_members<'a>(
     input: &'a PlanningInput,
     catalog: &'a Catalog,
+    when_unseen: Unseen,
 ) -> Result<BTreeMap<&'a DaemonKind, Vec<Member<'a>>>, Error> {
+    if input.observation.inventory != input.inventory.digest() {
+        return Err(Error::other_inventory(&input.inventory, input.observation.at));
+    }
     let known = catalog.daemons();
     let mut members: BTreeMap<&DaemonKind, Vec<Member<'a>>> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
@@ -122,7 +151,10 @@ fn read_members<'a>(
                 }
             },
         };
-        if let Some(why) = seen.version.why() {
+        let by_link = when_unseen == Unseen::ByLink && seen.link.value().is_some();
+        if let Some(why) = seen.version.why()
+            && !by_link
+        {
             unseen.push((id, why.to_owned()));
             continue;
         }
@@ -223,11 +255,25 @@ fn read_from(
         return Err(Error::OtherVersionOfTarget { to, count, first, runs, wanted });
     }
     match sources.len() {
-        0 => Err(Error::AlreadyOnTarget { to, daemons: total }),
+        // All daemons are new, and what keeps the way back open is still there: what is left to do
+        // is to watch the cloud, and to finalize it.
+        0 => anchored_from(input, catalog)
+            .filter(|from| catalog.path(*from, to).is_some())
+            .ok_or(Error::AlreadyOnTarget { to, daemons: total }),
         1 => Ok(*sources.keys().next().expect("one entry has just been counted")),
         _ => Err(Error::MixedSeries {
             to,
             seen: sources.into_iter().map(|(series, (id, count))| (series, id, count)).collect(),
         }),
     }
+}
+
+/// The series at whose record version an anchor was seen.
+fn anchored_from(input: &PlanningInput, catalog: &Catalog) -> Option<Series> {
+    catalog.services.values().filter(|service| service.anchor.is_some()).find_map(|service| {
+        let anchor = input.observation.anchors(service.name.as_str()).next()?;
+        let version: u32 = anchor.version.parse().ok()?;
+        // Two series may write the same version; the later one is the one that was left last.
+        service.record_versions.iter().rev().find(|(_, v)| **v == version).map(|(series, _)| *series)
+    })
 }

@@ -75,7 +75,10 @@ pub struct VerdictInput<'a> {
     pub plan: &'a Plan,
     /// The fold of its journal.
     pub state: &'a RunState,
-    /// Everything that the synthetic user saw, in any order.
+    /// Where the run is a rollback: the run that it took back. The verdict is of both as one:
+    /// whoever used the cloud meanwhile does not care where the one ended.
+    pub taken_back: Option<TakenBack<'a>>,
+    /// Everything that the synthetic user saw, in any order; of both runs where one is taken back.
     pub samples: &'a [Sample],
     /// Every declared daemon, as it was seen at the end.
     pub daemons: &'a BTreeMap<DaemonId, DaemonSeen>,
@@ -84,10 +87,28 @@ pub struct VerdictInput<'a> {
     pub lost: &'a [String],
 }
 
+/// A run that was taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct TakenBack<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The fold of its journal.
+    pub state: &'a RunState,
+}
+
+impl<'a> VerdictInput<'a> {
+    /// The runs that are judged, each with its plan, in the order of time.
+    fn runs(&self) -> impl Iterator<Item = (&'a Plan, &'a RunState)> + use<'a> {
+        let earlier = self.taken_back.map(|earlier| (earlier.plan, earlier.state));
+        earlier.into_iter().chain([(self.plan, self.state)])
+    }
+}
+
 /// Judges a run.
 #[must_use]
 pub fn assess(input: VerdictInput<'_>) -> Verdict {
-    let windows = windows(input.plan, input.state);
+    let windows =
+        input.runs().map(|(plan, state)| windows(plan, state)).reduce(Windows::and).unwrap_or_default();
     let base = base_level(&input);
     let mut reasons = base.reasons.clone();
     let mut requests: BTreeMap<ServiceName, ServiceRequests> = BTreeMap::new();
@@ -106,7 +127,8 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
     let level = lowest.min(base.whole);
     let (changed_at, ended_at) = windows.changes.unzip();
     let duration_s = windows.changes.map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
-    let started_at = input.state.started_at.or(changed_at).or(ended_at);
+    let begun = input.runs().filter_map(|(_, state)| state.started_at).min();
+    let started_at = begun.or(changed_at).or(ended_at);
     Verdict {
         format: 1,
         run: input.run.clone(),
@@ -114,6 +136,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         status: input.state.status,
         from: input.plan.from,
         to: input.plan.to,
+        rolled_back: !input.plan.kind.is_upgrade() && input.state.status == RunStatus::Succeeded,
         level,
         reasons,
         started_at: started_at.unwrap_or(input.plan.created_at),
@@ -198,8 +221,10 @@ struct ServiceView<'a> {
     work: Vec<&'a Sample>,
     /// The stretches that have to be measured, in microseconds since the epoch.
     stretches: Vec<(i64, i64)>,
-    /// Start and end of the switch of every daemon of the service.
-    switches: Vec<(Timestamp, Timestamp)>,
+    /// Per run: start and end of the switch of every daemon of the service.
+    switches: Vec<Vec<(Timestamp, Timestamp)>>,
+    /// Daemons of the service in all.
+    daemons: usize,
 }
 
 impl<'a> ServiceView<'a> {
@@ -218,8 +243,9 @@ impl<'a> ServiceView<'a> {
             service,
             baseline: within(windows.baseline),
             work: within(windows.work),
-            stretches: stretches(input.plan, input.state, windows),
-            switches: switches(input.plan, input.state, service),
+            stretches: input.runs().flat_map(|(plan, state)| stretches(plan, state, windows)).collect(),
+            switches: input.runs().map(|(plan, state)| switches(plan, state, service)).collect(),
+            daemons: input.daemons.values().filter(|seen| seen.service == *service).count(),
         }
     }
 
@@ -330,11 +356,19 @@ impl<'a> ServiceView<'a> {
     /// Why the service was not rolled, if it was not: it has to have answered between the end
     /// of the first switch and the start of the last, while old and new ran side by side.
     fn not_rolling(&self) -> Option<String> {
+        self.switches.iter().find_map(|switches| self.not_rolling_in(switches))
+    }
+
+    fn not_rolling_in(&self, switches: &[(Timestamp, Timestamp)]) -> Option<String> {
         let service = self.service;
-        // A service of which nothing was replaced has nothing to roll.
-        let first_end = self.switches.iter().map(|(_, end)| *end).min()?;
-        let last_start = self.switches.iter().map(|(start, _)| *start).max()?;
-        if self.switches.len() == 1 {
+        // A service of which nothing was replaced has nothing to roll, and one of which only a
+        // part was replaced before the run was taken back had the rest to go on with.
+        let first_end = switches.iter().map(|(_, end)| *end).min()?;
+        let last_start = switches.iter().map(|(start, _)| *start).max()?;
+        if switches.len() < self.daemons && self.switches.len() > 1 {
+            return None;
+        }
+        if switches.len() == 1 {
             return Some(format!("{service}: its only daemon was replaced at once"));
         }
         if last_start < first_end {

@@ -1,6 +1,6 @@
 use volutus_model::event::ActionList;
 use volutus_model::name::{AttemptId, HostName, PlanId, StageId, StepId};
-use volutus_model::plan::{Action, FORMAT, Impact, ImpactLevel, Phase, Stage, Step};
+use volutus_model::plan::{Action, FORMAT, Impact, ImpactLevel, Phase, PlanKind, Stage, Step};
 use volutus_model::policy::Policy;
 use volutus_model::run::AttemptState;
 
@@ -61,6 +61,7 @@ fn plan() -> Plan {
     let mut plan = Plan {
         id: PlanId::new("none").unwrap(),
         format: FORMAT,
+        kind: PlanKind::Upgrade,
         cloud: HostName::new("lab").unwrap(),
         parent: None,
         created_at: at(0),
@@ -172,7 +173,7 @@ fn judge(
     lost: &[String],
 ) -> Verdict {
     let run = RunId::new("run-1").unwrap();
-    assess(VerdictInput { run: &run, plan, state, samples, daemons, lost })
+    assess(VerdictInput { run: &run, plan, state, taken_back: None, samples, daemons, lost })
 }
 
 fn judge_samples(samples: &[Sample]) -> Verdict {
@@ -381,4 +382,55 @@ fn windows_follow_from_the_journal() {
     assert_eq!(found.changes, Some((at(BASE_S + 30), at(BASE_S + 100))));
     let none = windows(&plan, &RunState::new(plan.id.clone()));
     assert_eq!(none, Windows { baseline: None, work: None, changes: None });
+}
+
+/// A run in which one of two replicas was replaced failed, and was taken back: the verdict is of
+/// both runs as one, and a request that failed in the first one counts.
+#[test]
+fn a_rollback_is_judged_together_with_what_it_took_back() {
+    let forward = plan();
+    let mut first = state(&forward);
+    first.status = RunStatus::Aborted;
+    first.attempts.retain(|_, attempt| {
+        attempt.step.as_str() == "baseline/watch" || attempt.step.as_str() == "roll/nova-api@ctl1"
+    });
+    let mut back = plan();
+    back.kind = PlanKind::Rollback { of: forward.id.clone(), run: name("run-1") };
+    (back.from, back.to) = (forward.to, forward.from);
+    back.versions = BTreeMap::from([(name("nova"), version("32.2.1"))]);
+    let mut second = state(&back);
+    second.status = RunStatus::Succeeded;
+    second.started_at = Some(at(BASE_S + 70));
+    second.attempts.retain(|_, attempt| {
+        attempt.step.as_str() == "roll/nova-api@ctl2" || attempt.step.as_str() == "soak/watch"
+    });
+    let mut daemons = daemons();
+    for seen in daemons.values_mut() {
+        seen.version = Some(version("32.2.1"));
+    }
+    let run: RunId = name("run-2");
+    let taken_back = Some(TakenBack { plan: &forward, state: &first });
+    let samples = quiet();
+    let input = VerdictInput {
+        run: &run,
+        plan: &back,
+        state: &second,
+        taken_back,
+        samples: &samples,
+        daemons: &daemons,
+        lost: &[],
+    };
+    let verdict = assess(input);
+    assert!(verdict.rolled_back);
+    assert_eq!((verdict.from, verdict.to), (forward.to, forward.from));
+    assert_eq!(verdict.level, Level::ZeroImpact, "{:?}", verdict.reasons);
+    assert_eq!(verdict.requests["nova"].baseline_total, 150);
+    assert_eq!(verdict.requests["nova"].total, 450);
+    assert_eq!(verdict.started_at, at(BASE_S));
+
+    let mut samples = samples.clone();
+    let during_the_first = samples.iter_mut().find(|sample| sample.due_us >= (BASE_S + 35) * 1_000_000);
+    fail(during_the_first.unwrap(), None, "refused");
+    let input = VerdictInput { samples: &samples, ..input };
+    assert_eq!(assess(input).level, Level::Rolling);
 }

@@ -24,7 +24,7 @@ impl Window {
 }
 
 /// When the cloud was only watched, and when it was worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Windows {
     /// From the start of the first watch of a baseline stage to the end of the last; `None`
     /// where the plan has none or none ended.
@@ -35,6 +35,24 @@ pub struct Windows {
     /// Start of the first attempt, and end of the last, of what changes the cloud: staging to
     /// the last wave.
     pub changes: Option<(Timestamp, Timestamp)>,
+}
+
+impl Windows {
+    /// Those of two runs as of one, of which `later` took the first one back. The baseline is the
+    /// first run's: the later one begins in a cloud that is being worked on.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        let starts = [self.work, later.work].into_iter().flatten().map(|window| window.start);
+        let mut changes = self.changes;
+        if let Some((start, end)) = later.changes {
+            widen(&mut changes, start, end);
+        }
+        Self {
+            baseline: self.baseline.or(later.baseline),
+            work: starts.min().map(|start| Window { start, end: None }),
+            changes,
+        }
+    }
 }
 
 /// Derives the windows of a run from its journal.

@@ -93,7 +93,7 @@ fn hazards_concern_what_is_passed_over() {
 fn refusals_name_file_and_line() {
     insta::assert_snapshot!(
         refusal("services/nova.toml", "distribution = ", "distribtion = "),
-        @"catalog file services/nova.toml, line 4, column 1: unknown field `distribtion`, expected one of `name`, `distribution`, `endpoint_type`, `after`, `config_files`, `versions`, `sources`, `schemas`, `other_databases`, `upgrade_check`, `expand`, `online_data_migrations`, `contract`, `daemons`, `hops`, `options`, `pending`, `record_versions`, `record_versions_oldest`, `refuses_newer_records`, `graceful_shutdown_s`"
+        @"catalog file services/nova.toml, line 4, column 1: unknown field `distribtion`, expected one of `name`, `distribution`, `endpoint_type`, `after`, `config_files`, `versions`, `sources`, `schemas`, `other_databases`, `upgrade_check`, `expand`, `online_data_migrations`, `contract`, `daemons`, `hops`, `options`, `pending`, `record_versions`, `record_versions_oldest`, `refuses_newer_records`, `anchor`, `recorded_versions`, `graceful_shutdown_s`"
     );
 }
 

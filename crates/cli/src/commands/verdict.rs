@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use volutus_model::DaemonId;
 use volutus_model::verdict::Verdict;
 use volutus_model::{Fact, Observation, Plan, RunId, RunState};
-use volutus_prober::verdict::{DaemonSeen, VerdictInput, assess};
+use volutus_prober::verdict::{DaemonSeen, TakenBack, VerdictInput, assess};
 use volutus_store::Store;
 
 use crate::args::{Format, VerdictArgs};
-use crate::commands::control::locate;
+use crate::commands::control::{load, locate};
 use crate::commands::plan::store_error;
 use crate::commands::print_json;
 use crate::context::Context;
@@ -43,7 +43,17 @@ pub fn make(
     state: &RunState,
     observation: &Observation,
 ) -> Result<Verdict> {
-    let samples = store.samples(run).map_err(store_error)?;
+    let mut samples = store.samples(run).map_err(store_error)?;
+    let taken_back = match plan.kind.taken_back() {
+        None => None,
+        Some(earlier) => {
+            let record = store.run(earlier).map_err(store_error)?;
+            samples.extend(store.samples(earlier).map_err(store_error)?);
+            let (plan, state, _) = load(store, &record)?;
+            Some((plan, state))
+        }
+    };
+    let taken_back = taken_back.as_ref().map(|(plan, state)| TakenBack { plan, state });
     let services = context.catalog.daemons();
     let daemons: BTreeMap<DaemonId, DaemonSeen> = observation
         .daemons
@@ -56,8 +66,15 @@ pub fn make(
         .collect();
     let before = store.latest_observation(&plan.cloud).map_err(store_error)?;
     let lost = lost(before.as_ref(), observation);
-    let verdict =
-        assess(VerdictInput { run, plan, state, samples: &samples, daemons: &daemons, lost: &lost });
+    let verdict = assess(VerdictInput {
+        run,
+        plan,
+        state,
+        taken_back,
+        samples: &samples,
+        daemons: &daemons,
+        lost: &lost,
+    });
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
 }

@@ -63,6 +63,7 @@ impl Describer {
             Event::Halted { cause } => format!("HALTED: {cause}"),
             Event::Paused => "paused: running steps end, no new ones start".to_owned(),
             Event::Resumed => "resumed".to_owned(),
+            Event::RollbackDue { cause } => format!("everything is to be put back: {cause}"),
             Event::AbortRequested => "abort: running steps end, then what is held is given back".to_owned(),
             Event::Aborted { left } if left.is_empty() => "aborted; everything was given back".to_owned(),
             Event::Aborted { left } => format!("aborted; NOT given back: {}", left.join(", ")),

@@ -7,6 +7,7 @@ use volutus_model::name::AttemptId;
 use volutus_model::outcome::{FailureClass, Outcome};
 use volutus_model::plan::Plan;
 use volutus_model::run::RunStatus;
+use volutus_model::{OnFailure, Policy};
 
 use super::invariants::{check_decision, check_journal};
 use super::plans::{held, holding_step, plan, policy, stage, step};
@@ -25,7 +26,8 @@ struct Budget {
     breaches: u8,
 }
 
-const COMMANDS: [Command; 4] = [Command::Pause, Command::Resume, Command::Abort, Command::Finalize];
+const COMMANDS: [Command; 5] =
+    [Command::Pause, Command::Resume, Command::Abort, Command::Finalize, Command::RollBack];
 
 fn breach() -> ProbeBreach {
     ProbeBreach { failed: 3, total: 100, last: vec!["nova".to_owned()] }
@@ -144,6 +146,7 @@ fn two_parallel_steps_and_a_held_stage() {
         "probe-breached",
         "resumed",
         "roll-completed",
+        "rollback-due",
         "run-taken-up",
         "stage-completed",
         "stage-started",
@@ -153,6 +156,25 @@ fn two_parallel_steps_and_a_held_stage() {
         "succeeded",
     ];
     assert_eq!(names, BTreeSet::from(all), "not every transition was seen");
+}
+
+/// The policy takes the run back in every moment, and tries a step again before it halts.
+#[test]
+fn the_policy_decides_in_every_moment() {
+    for (on_failure, wanted) in
+        [(OnFailure::RollBack, "rollback-due"), (OnFailure::RetryThenHalt, "step-retried")]
+    {
+        let roll = vec![holding_step("a", &[], "h1"), holding_step("b", &[], "h2")];
+        let last = vec![step("z", &[], vec![super::plans::enable("h1")])];
+        let stages = vec![stage("roll", &[], 2, roll), held(stage("contract", &["roll"], 1, last))];
+        let policy = Policy { on_failure, ..policy(2, 1) };
+        let budget = Budget { failures: 2, commands: 1, crashes: 1, breaches: 1 };
+        let (states, transitions) = explore(plan(stages, policy), budget);
+        assert!(states > 300, "only {states} states");
+        assert!(transitions.contains(&("running".to_owned(), wanted)), "{transitions:?}");
+        let after_finalize = ("awaiting finalize".to_owned(), "rollback-due");
+        assert!(transitions.contains(&after_finalize), "{transitions:?}");
+    }
 }
 
 #[test]

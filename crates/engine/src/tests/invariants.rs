@@ -18,6 +18,7 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
     let mut given_back: BTreeMap<(&StepId, u32), u32> = BTreeMap::new();
     let mut failed: BTreeSet<&StepId> = BTreeSet::new();
     let (mut going, mut finalize, mut aborting, mut ended) = (false, false, false, false);
+    let mut due = false;
     for event in journal {
         assert!(!ended, "{} after the end", event_name(event));
         match event {
@@ -78,6 +79,10 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
                 let left = plan.stages.iter().filter(|stage| !stage.held).flat_map(|stage| &stage.steps);
                 assert!(left.into_iter().all(|step| completed.contains(&step.id)));
             }
+            Event::RollbackDue { .. } => {
+                assert!(!finalize && plan.kind.is_upgrade(), "what cannot be taken back is to be");
+                due = true;
+            }
             Event::RunTakenUp { .. }
             | Event::StageStarted { .. }
             | Event::StageCompleted { .. }
@@ -85,6 +90,12 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
         }
         check_limits(plan, &running);
     }
+    let in_one = journal.iter().zip(journal.iter().skip(1));
+    for (event, next) in in_one {
+        let due = matches!(event, Event::RollbackDue { .. });
+        assert!(!due || *next == Event::AbortRequested, "a rollback is due, and the run goes on");
+    }
+    assert!(!due || aborting);
 }
 
 fn check_begin(plan: &Plan, step: &StepId, completed: &BTreeSet<&StepId>, finalize: bool) {

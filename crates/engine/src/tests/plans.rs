@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use volutus_model::name::PlanId;
-use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Plan, Stage, Step};
+use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Plan, PlanKind, Stage, Step};
 use volutus_model::policy::Policy;
 
 /// A plan of these stages, with its true id.
@@ -12,6 +12,7 @@ pub fn plan(stages: Vec<Stage>, policy: Policy) -> Plan {
     let mut plan = Plan {
         id: PlanId::new("unset").unwrap(),
         format: 1,
+        kind: PlanKind::Upgrade,
         cloud: "cloud".parse().unwrap(),
         parent: None,
         created_at: Timestamp::UNIX_EPOCH,

@@ -34,7 +34,7 @@ fn parts() -> (std::sync::Arc<PlanIndex>, RunState) {
 fn run_level_events_are_possible_exactly_there() {
     use RunStatus::{Aborting, AwaitingFinalize, Halted, Paused, Running};
     let breach = ProbeBreach { failed: 1, total: 1, last: Vec::new() };
-    let table: [(Event, &[RunStatus], Option<RunStatus>); 9] = [
+    let table: [(Event, &[RunStatus], Option<RunStatus>); 10] = [
         (
             Event::RunTakenUp { holder: "p".into() },
             &[Running, Paused, Halted, AwaitingFinalize, Aborting],
@@ -42,11 +42,12 @@ fn run_level_events_are_possible_exactly_there() {
         ),
         (Event::Paused, &[Running], Some(Paused)),
         (Event::Resumed, &[Paused, Halted], Some(Running)),
-        (Event::Halted { cause: "c".into() }, &[Running, Paused], Some(Halted)),
+        (Event::Halted { cause: "c".into() }, &[Running, Paused, AwaitingFinalize], Some(Halted)),
+        (Event::RollbackDue { cause: "c".into() }, &[Running, Paused, Halted, AwaitingFinalize], None),
         (Event::AbortRequested, &[Running, Paused, Halted, AwaitingFinalize], Some(Aborting)),
         (Event::Aborted { left: Vec::new() }, &[Aborting], Some(RunStatus::Aborted)),
         (Event::FinalizeAllowed, &[AwaitingFinalize], Some(Running)),
-        (Event::ProbeBreached(breach), &[Running, Paused], None),
+        (Event::ProbeBreached(breach), &[Running, Paused, AwaitingFinalize], None),
         (Event::StageStarted { stage: "roll".parse().unwrap() }, &[Running], None),
     ];
     let (index, created) = parts();

@@ -60,6 +60,10 @@ fn check_record(
     findings: &mut Vec<Finding>,
 ) {
     let label = format!("{}@{}", record.binary, record.host);
+    if record.is_anchor() {
+        check_anchor(subject, service, &label, record, findings);
+        return;
+    }
     let oldest = service.record_versions_oldest.get(&subject.to);
     if let (Some(oldest), Ok(version)) = (oldest, record.version.parse::<u32>())
         && version < *oldest
@@ -112,6 +116,36 @@ fn check_record(
             &label,
             format!("somebody disabled it ({reason}); the run leaves it so"),
             "",
+        ));
+    }
+}
+
+/// An anchor stands for no daemon: it is disabled on purpose and never reports.
+fn check_anchor(
+    subject: &Subject<'_>,
+    service: &Service,
+    label: &str,
+    record: &ServiceRecord,
+    findings: &mut Vec<Finding>,
+) {
+    let kept = service.record_versions.get(&subject.from).map(ToString::to_string);
+    if kept.as_ref() == Some(&record.version) {
+        findings.push(Finding::new(
+            Severity::Info,
+            "anchor-kept",
+            label,
+            format!("it is kept at version {} so that old daemons may start again", record.version),
+            "",
+        ));
+    } else {
+        findings.push(blocking(
+            "anchor-of-earlier-run",
+            label,
+            format!(
+                "it is kept at version {} for the way back of an earlier run, and the cloud runs {}",
+                record.version, subject.from
+            ),
+            "Finalize that run (`volutus finalize`), or roll it back (`volutus rollback`), first.",
         ));
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::DaemonRole;
+use volutus_model::name::BackendName;
+use volutus_model::observation::BackendServer;
 use volutus_model::plan::{Action, Refresh};
 use volutus_model::{Finding, Severity};
 
@@ -112,20 +114,51 @@ fn backends(context: &Context<'_>) -> Vec<Group> {
         .map(|(backend, steps)| {
             let seen = context.observation.backends.get(backend).and_then(|fact| fact.value());
             let up = seen.map(|servers| {
-                let up = servers.iter().filter(|s| s.status == "UP" || s.status == "no check");
+                let up = servers.iter().filter(|s| is_up(s));
                 u32::try_from(up.count()).unwrap_or(u32::MAX)
             });
             let declared = declared.get(backend).copied().unwrap_or(0);
+            // More servers than are declared are somebody else's, and may go any time.
+            let serving = up.unwrap_or(declared).min(declared);
+            let (mended, steps) = mended_first(context, backend, &steps);
             Group {
                 label: backend.to_string(),
-                // More servers than are declared are somebody else's, and may go any time.
-                serving: up.unwrap_or(declared).min(declared),
+                serving: serving.saturating_add(mended).min(declared),
                 min: context.policy.serving_replicas_min,
-                steps: steps.into_iter().collect(),
+                steps,
                 kind: Kind::Backend,
             }
         })
         .collect()
+}
+
+fn is_up(server: &BackendServer) -> bool {
+    server.status == "UP" || server.status == "no check"
+}
+
+/// A replica that is down now is none that a step takes out. Where the plan replaces all of those,
+/// and proves them, before it touches one that is up, they serve again by then: how many do, and
+/// the steps that are left to count. Only a way back mends: an upgrade of what is broken does not
+/// make it whole.
+fn mended_first(context: &Context<'_>, backend: &BackendName, steps: &BTreeSet<usize>) -> (u32, Vec<usize>) {
+    let seen = context.observation.backends.get(backend).and_then(|fact| fact.value());
+    let down = |step: &usize| {
+        let mut replicas = context.graph.steps[*step].1.actions.iter().filter_map(|action| match action {
+            Action::SwitchDaemon { daemon, .. } => context.members.get(daemon),
+            _ => None,
+        });
+        replicas.next().is_some_and(|member| {
+            let name = member.declaration.server_name(&member.host.name);
+            seen.and_then(|servers| servers.iter().find(|s| s.name == name)).is_some_and(|s| !is_up(s))
+        })
+    };
+    let (broken, whole): (Vec<usize>, Vec<usize>) = steps.iter().partition(|step| down(step));
+    let first = broken.iter().all(|a| whole.iter().all(|b| context.graph.step_before(*a, *b)));
+    if first && context.is_back() {
+        (u32::try_from(broken.len()).unwrap_or(u32::MAX), whole)
+    } else {
+        (0, steps.iter().copied().collect())
+    }
 }
 
 /// Workers of a kind, and computes of a zone.

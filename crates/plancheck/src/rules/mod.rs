@@ -1,5 +1,6 @@
 //! One rule per file.
 
+pub(crate) mod anchor;
 pub(crate) mod budget;
 pub(crate) mod canary;
 pub(crate) mod commands;
@@ -10,3 +11,4 @@ pub(crate) mod identity;
 pub(crate) mod order;
 pub(crate) mod shape;
 pub(crate) mod skew;
+pub(crate) mod way_back;

@@ -10,7 +10,16 @@ use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let (plan, catalog) = (context.plan, context.catalog);
-    if catalog.path(plan.from, plan.to).is_none() {
+    let (older, newer) = context.series();
+    if (older == plan.from) == context.is_back() {
+        findings.push(blocking(
+            "plan-direction",
+            format!("{} to {}", plan.from, plan.to),
+            "an upgrade leads to a newer series, and a rollback to an older one; this is neither",
+            PLAN_AGAIN,
+        ));
+    }
+    if catalog.path(older, newer).is_none() {
         findings.push(blocking(
             "path-forbidden",
             format!("{} to {}", plan.from, plan.to),
@@ -60,8 +69,8 @@ pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
     }
     let services: BTreeSet<_> = context.members.values().map(|m| &m.service.name).collect();
     for service in services.into_iter().filter_map(|name| catalog.services.get(name)) {
-        let runs = service.record_versions.get(&plan.from);
-        let oldest = service.record_versions_oldest.get(&plan.to);
+        let runs = service.record_versions.get(&older);
+        let oldest = service.record_versions_oldest.get(&newer);
         if let (Some(runs), Some(oldest)) = (runs, oldest)
             && runs < oldest
         {
@@ -69,9 +78,8 @@ pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
                 "skew-refused",
                 &service.name,
                 format!(
-                    "daemons of {} write record version {runs}, and code of {} refuses to start \
-                     beside anything below {oldest}",
-                    plan.from, plan.to
+                    "daemons of {older} write record version {runs}, and code of {newer} refuses to \
+                     start beside anything below {oldest}"
                 ),
                 "Go over the series in between, one run each.",
             ));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use volutus_model::plan::{ImpactLevel, Plan, SchemaClass, Stage};
+use volutus_model::plan::{ImpactLevel, Plan, PlanKind, SchemaClass, Stage};
 
 use crate::estimate::{estimate, minutes};
 use crate::report::PlanReport;
@@ -12,22 +12,39 @@ use crate::report::PlanReport;
 pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail, so the results carry nothing.
-    let _ = writeln!(text, "# Plan: {} from {} to {}\n", plan.cloud, plan.from, plan.to);
+    let what = if plan.kind.is_upgrade() { "Plan" } else { "Rollback" };
+    let _ = writeln!(text, "# {what}: {} from {} to {}\n", plan.cloud, plan.from, plan.to);
     let _ = writeln!(text, "- id: `{}`", plan.id);
+    if let PlanKind::Rollback { of, run } = &plan.kind {
+        let _ = writeln!(text, "- takes back: run `{run}` of plan `{of}`");
+    }
     let _ = writeln!(text, "- made: {}", plan.created_at);
     if let Some(parent) = &plan.parent {
         let _ = writeln!(text, "- goes on from: `{parent}`");
     }
     let _ = writeln!(text, "- expected time: {}", estimate(plan));
-    let point = plan.point_of_no_return.as_ref().map_or("none".to_owned(), |id| format!("`{id}`"));
-    let _ = writeln!(text, "- point of no return: {point}\n");
-    push_services(&mut text, plan);
+    if plan.kind.is_upgrade() {
+        let point = plan.point_of_no_return.as_ref().map_or("none".to_owned(), |id| format!("`{id}`"));
+        let _ = writeln!(text, "- point of no return: {point}\n");
+        push_services(&mut text, plan);
+    } else {
+        text.push('\n');
+        push_versions(&mut text, plan);
+    }
     push_stages(&mut text, plan);
     push_steps(&mut text, plan);
     if let Some(report) = report {
         push_report(&mut text, report);
     }
     text
+}
+
+fn push_versions(text: &mut String, plan: &Plan) {
+    text.push_str("## Services\n\n| service | version | schema |\n|---|---|---|\n");
+    for (service, version) in &plan.versions {
+        let _ = writeln!(text, "| {service} | {version} | stays as it was widened |");
+    }
+    text.push('\n');
 }
 
 fn push_services(text: &mut String, plan: &Plan) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use volutus_catalog::{Daemon, DaemonRole};
+use volutus_catalog::{Daemon, DaemonRole, Service};
 use volutus_model::Severity;
 use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Step};
 
@@ -23,37 +23,37 @@ pub(crate) fn stage_of(daemon: &Daemon) -> String {
     format!("canary-{}", daemon.kind)
 }
 
-pub(crate) fn plan_canary(draft: &mut Draft<'_>) -> Result<(), Error> {
-    for service in draft.state.services.clone() {
-        for (daemon, members) in draft.state.kinds_of(service) {
-            if daemon.role != DaemonRole::Compute {
-                continue;
-            }
-            let Some(member) = choose(members) else {
-                continue;
-            };
-            draft.note(
-                stage_of(daemon),
-                format!(
-                    "{} is the canary: the first in the zone with the most computes, where one \
-                     that is out is missed the least",
-                    member.host.name
-                ),
+pub(crate) fn plan_canary<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Result<(), Error> {
+    for (daemon, members) in draft.state.kinds_of(service) {
+        if daemon.role != DaemonRole::Compute {
+            continue;
+        }
+        let Some(member) = choose(members) else {
+            continue;
+        };
+        draft.note(
+            stage_of(daemon),
+            format!(
+                "{} is the canary: the first in the zone with the most computes, where one that \
+                 is out is missed the least",
+                member.host.name
+            ),
+        );
+        if members.len() == 1 {
+            draft.find(
+                Severity::Serious,
+                "single-compute",
+                &member.id,
+                "it is the only compute: while it is replaced no instance can be created",
+                "Add a compute host, or choose a time at which nobody creates instances.",
             );
-            if members.len() == 1 {
-                draft.find(
-                    Severity::Serious,
-                    "single-compute",
-                    &member.id,
-                    "it is the only compute: while it is replaced no instance can be created",
-                    "Add a compute host, or choose a time at which nobody creates instances.",
-                );
-            }
-            let mut new = compute_step(draft, member, members.len())?;
-            new.id = volutus_model::StepId::new(format!("canary/{}", member.id))?;
-            new.actions.push(Action::BootCanary { host: member.host.name.clone() });
-            new.expected_s += CANARY_EXPECTED_S;
-            let mut after = roll::edges(draft, service, daemon);
+        }
+        let mut new = compute_step(draft, member, members.len())?;
+        new.id = volutus_model::StepId::new(format!("canary/{}", member.id))?;
+        new.actions.push(Action::BootCanary { host: member.host.name.clone() });
+        new.expected_s += CANARY_EXPECTED_S;
+        let mut after = roll::edges(draft, service, daemon);
+        if !draft.is_back() {
             // The whole control plane of the service has to be new, not only what the catalog
             // orders explicitly: a compute must never be newer than what it talks to.
             for other in service.daemons.iter().filter(|d| d.role != DaemonRole::Compute) {
@@ -61,15 +61,16 @@ pub(crate) fn plan_canary(draft: &mut Draft<'_>) -> Result<(), Error> {
                 after.extend(edge.filter(|(id, _)| !after.iter().any(|(known, _)| known == id)));
             }
             after.extend(draft.edge("stage-computes", "the new code has to be on the computes"));
-            draft.add(NewStage {
-                id: stage_of(daemon),
-                phase: Phase::Canary,
-                title: format!("replace the first {} and boot an instance there", daemon.kind),
-                parallel_max: 1,
-                after,
-                steps: vec![new],
-            })?;
         }
+        let stage = draft.add(NewStage {
+            id: stage_of(daemon),
+            phase: Phase::Canary,
+            title: format!("{} the first {} and boot an instance there", draft.verb(), daemon.kind),
+            parallel_max: 1,
+            after,
+            steps: vec![new],
+        })?;
+        draft.ends_with(&daemon.kind, stage);
     }
     Ok(())
 }
@@ -124,7 +125,7 @@ pub(crate) fn compute_step(
     };
     let mut new = step(
         format!("roll/{}", member.id),
-        format!("replace {}", member.id),
+        format!("{} {}", draft.verb(), member.id),
         actions,
         impact,
         member.facts.expected_s,

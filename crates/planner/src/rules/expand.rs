@@ -3,6 +3,7 @@
 
 use volutus_catalog::{HopFacts, Service};
 use volutus_model::Severity;
+use volutus_model::name::StageId;
 use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, SchemaClass, SchemaPhase, Step};
 
 use super::upgrade_check;
@@ -18,8 +19,16 @@ pub(crate) fn stage_of(service: &Service) -> String {
     format!("expand-{}", service.name)
 }
 
-pub(crate) fn plan_expand(draft: &mut Draft<'_>) -> Result<(), Error> {
+/// Widens the schemas of the services that are `late`, or of those that are not.
+///
+/// The expand of a service that closes its way back comes late: everything that does not need it
+/// is replaced and proved before, while all of it can still be taken back.
+pub(crate) fn plan_expand(draft: &mut Draft<'_>, late: bool) -> Result<(), Error> {
+    let before: Vec<StageId> = if late { draft.leaves() } else { Vec::new() };
     for &service in &draft.state.services {
+        if closes_way_back(draft, service) != late {
+            continue;
+        }
         let Some(first) = draft.state.first_of(service) else {
             continue;
         };
@@ -60,20 +69,32 @@ pub(crate) fn plan_expand(draft: &mut Draft<'_>) -> Result<(), Error> {
             expand.requires = steps.iter().map(|step: &Step| step.id.clone()).collect();
             steps.push(expand);
         }
-        let after = draft.edge(
-            upgrade_check::STAGE,
-            "no schema is touched before every service's upgrade check has passed",
-        );
+        let mut after: Vec<(StageId, String)> = draft
+            .edge(
+                upgrade_check::STAGE,
+                "no schema is touched before every service's upgrade check has passed",
+            )
+            .into_iter()
+            .collect();
+        for stage in before.iter().filter(|stage| stage.as_str() != upgrade_check::STAGE) {
+            let why = format!("{}'s way back ends here, so that what can go before does", service.name);
+            after.push((stage.clone(), why));
+        }
         draft.add(NewStage {
             id: stage_of(service),
             phase: Phase::Expand,
             title: format!("widen {}'s schema", service.name),
             parallel_max: 1,
-            after: after.into_iter().collect(),
+            after,
             steps,
         })?;
     }
     Ok(())
+}
+
+/// Whether the service's expand takes away something that its old code needs.
+pub(crate) fn closes_way_back(draft: &Draft<'_>, service: &Service) -> bool {
+    draft.hop(service).class == SchemaClass::Restore
 }
 
 fn snapshot(draft: &mut Draft<'_>, service: &Service, hop: &HopFacts) -> Result<Option<Step>, Error> {

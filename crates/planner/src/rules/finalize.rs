@@ -8,7 +8,7 @@ use volutus_catalog::{Daemon, DaemonRole, SchemaCommand, Service};
 use volutus_model::name::StageId;
 use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Refresh, SchemaPhase, Step};
 
-use super::{daemon, expand, roll_api};
+use super::{anchor, daemon, expand, roll_api};
 use crate::Error;
 use crate::draft::{Draft, NewStage, no_impact, step};
 use crate::state::Member;
@@ -24,6 +24,11 @@ pub(crate) fn plan_finalize(draft: &mut Draft<'_>) -> Result<(), Error> {
         .collect();
     for service in draft.state.services.clone() {
         let mut previous = rolled.clone();
+        // First of all, so that what daemons then ask anew is the new lowest version.
+        if let Some(stage) = anchor::plan_release(draft, service, previous.clone())? {
+            let why = "what daemons ask anew must be the new lowest version";
+            previous = vec![(stage, why.to_owned())];
+        }
         for (facts, members) in draft.state.kinds_of(service) {
             let Some(how) = facts.refresh else { continue };
             let (parallel_max, steps) = unpin_steps(draft, facts, members, how)?;

@@ -6,7 +6,7 @@ use volutus_catalog::{Daemon, HopFacts, Service};
 use volutus_model::name::StageId;
 use volutus_model::plan::{Phase, RollbackHorizon, SchemaClass, Stage};
 
-use super::{expand, roll};
+use super::{anchor, expand, roll};
 use crate::draft::Draft;
 
 /// The horizons, and the stages from which on the way back is a restore.
@@ -47,7 +47,16 @@ fn horizon_of(draft: &Draft<'_>, service: &Service, hop: &HopFacts) -> (Option<S
             "Old code should live with the schema, but somebody has to read its changes to be sure"
         }
     };
-    if let Some((stage, why)) = refused_from(draft, service) {
+    if let Some((_, version)) = anchor::needed(draft, service)
+        && draft.stage(&anchor::release_stage_of(service)).is_some()
+    {
+        let why = format!(
+            "Its records at version {version}, which are kept until they are released, let old daemons \
+             start again"
+        );
+        return (first_finalize(draft, service), format!("{schema}. {why}. {}", hop.why));
+    }
+    if let Some((stage, why)) = refused_from(draft, service).or_else(|| capped_from(draft, service)) {
         return (Some(stage), format!("{schema}. {why}. {}", hop.why));
     }
     let first = first_finalize(draft, service);
@@ -76,9 +85,34 @@ fn refused_from(draft: &Draft<'_>, service: &Service) -> Option<(StageId, String
     Some((first, why))
 }
 
+/// The stage from which daemons record versions that old code does not understand, for services
+/// whose code caps what it sends by its peers' records. A series of which nothing is recorded in
+/// the catalog is not judged: the class of the hop says how sure one can be.
+fn capped_from(draft: &Draft<'_>, service: &Service) -> Option<(StageId, String)> {
+    let old = service.recorded_versions.get(&draft.older())?;
+    let new = service.recorded_versions.get(&draft.newer())?;
+    if old == new {
+        return None;
+    }
+    let first = service.daemons.iter().find_map(|daemon| draft.stage(&roll::stage_of(daemon)))?;
+    let changed: Vec<&str> = new
+        .iter()
+        .filter(|(what, version)| old.get(*what) != Some(version))
+        .map(|(w, _)| w.as_str())
+        .collect();
+    let why = format!(
+        "But its daemons then record versions ({}) that old code refuses to speak to: no anchor is \
+         known for it",
+        changed.join(", ")
+    );
+    Some((first, why))
+}
+
 fn first_finalize(draft: &Draft<'_>, service: &Service) -> Option<StageId> {
     let unpins = service.daemons.iter().map(|daemon| format!("unpin-{}", daemon.kind));
-    unpins
+    [anchor::release_stage_of(service)]
+        .into_iter()
+        .chain(unpins)
         .chain([format!("convert-{}", service.name), format!("contract-{}", service.name)])
         .find_map(|id| draft.stage(&id))
 }

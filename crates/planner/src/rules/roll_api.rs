@@ -15,25 +15,42 @@ use crate::state::Member;
 pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u32, Vec<Step>), Error> {
     let replicas = Replicas::of(members);
     let mut steps: Vec<Step> = Vec::new();
-    for member in members.iter().filter(|member| member.pending) {
+    let pending = members.iter().filter(|member| member.pending);
+    let (serving, broken): (Vec<_>, Vec<_>) =
+        pending.partition(|member| !draft.is_back() || serves(draft, member));
+    let broken_count = broken.len();
+    // On the way back a replica that does not serve is mended before one that does is taken out.
+    for member in broken.into_iter().chain(serving) {
         let (mut actions, undrain) = around(draft, member, &replicas);
         actions.push(daemon::switch(draft, member));
         actions.push(daemon::prove(draft, member));
         actions.extend(undrain.clone());
         let mut new = step(
             format!("roll/{}", member.id),
-            format!("replace {}", member.id),
+            format!("{} {}", draft.verb(), member.id),
             actions,
             impact(member, &replicas, draft.policy().serving_replicas_min),
             member.facts.expected_s,
             daemon::action_timeout_s(draft, member),
         )?;
         new.give_back = undrain;
-        // The first replica shows that the new release serves; only then may two be out at once.
-        new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
+        // The first replica shows that the release serves; only then may two be out at once.
+        let awaited = broken_count.min(steps.len()).saturating_sub(1);
+        new.requires = steps.get(awaited).map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
     Ok((width(draft, &replicas), steps))
+}
+
+/// Whether the load balancer sends requests to a replica now; what was not seen is taken for
+/// serving, because then it is not taken out beside another one.
+fn serves(draft: &Draft<'_>, member: &Member<'_>) -> bool {
+    let name = member.declaration.server_name(&member.host.name);
+    member.declaration.backends.iter().all(|backend| {
+        let seen = draft.input.observation.backends.get(backend).and_then(|fact| fact.value());
+        let server = seen.and_then(|servers| servers.iter().find(|server| server.name == name));
+        server.is_none_or(|server| server.status == "UP" || server.status == "no check")
+    })
 }
 
 /// Declared replicas of a kind.

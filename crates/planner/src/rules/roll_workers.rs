@@ -21,7 +21,7 @@ pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u3
         };
         let mut new = step(
             format!("roll/{}", member.id),
-            format!("replace {}", member.id),
+            format!("{} {}", draft.verb(), member.id),
             actions,
             Impact { level: ImpactLevel::Minor, service: Some(member.service.name.clone()), why },
             member.facts.expected_s,

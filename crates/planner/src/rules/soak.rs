@@ -15,12 +15,23 @@ pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
     let after = draft
         .leaves()
         .into_iter()
-        .map(|stage| (stage, "the watch is of the cloud with everything replaced".to_owned()))
+        .map(|stage| {
+            let why = if draft.is_back() {
+                "the watch is of the cloud with everything put back"
+            } else {
+                "the watch is of the cloud with everything replaced"
+            };
+            (stage, why.to_owned())
+        })
         .collect();
     draft.add(NewStage {
         id: "soak".to_owned(),
         phase: Phase::Soak,
-        title: "watch the upgraded cloud; the way back is open".to_owned(),
+        title: if draft.is_back() {
+            "watch the cloud that was put back".to_owned()
+        } else {
+            "watch the upgraded cloud; the way back is open".to_owned()
+        },
         parallel_max: 1,
         after,
         steps: vec![step(

@@ -23,6 +23,10 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
     let mut services: BTreeMap<&HostName, BTreeSet<&ServiceName>> = BTreeMap::new();
     let mut control: BTreeSet<&HostName> = BTreeSet::new();
     for member in draft.state.members.values().flatten() {
+        // On the way back only hosts that have something to put back are looked at.
+        if draft.is_back() && !member.pending {
+            continue;
+        }
         services.entry(&member.host.name).or_default().insert(&member.service.name);
         if member.facts.role != DaemonRole::Compute {
             control.insert(&member.host.name);
@@ -56,19 +60,17 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
     }
     let parallel_max = draft.policy().stage_parallel_max;
     for (id, title, steps) in [
-        ("stage-control", "put the new release on the control plane's hosts", control_steps),
-        ("stage-computes", "put the new release on the compute hosts", compute_steps),
+        ("stage-control", "the control plane's hosts", control_steps),
+        ("stage-computes", "the compute hosts", compute_steps),
     ] {
+        let title = if draft.is_back() {
+            format!("see that the old release is on {title}")
+        } else {
+            format!("put the new release on {title}")
+        };
         let why = "the baseline is of a cloud that nothing is done to";
         let after = draft.edge("baseline", why).into_iter().collect();
-        draft.add(NewStage {
-            id: id.to_owned(),
-            phase: Phase::Stage,
-            title: title.to_owned(),
-            parallel_max,
-            after,
-            steps,
-        })?;
+        draft.add(NewStage { id: id.to_owned(), phase: Phase::Stage, title, parallel_max, after, steps })?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use volutus_catalog::DaemonRole;
+use volutus_catalog::{DaemonRole, Service};
 use volutus_model::Severity;
 use volutus_model::plan::Phase;
 
@@ -12,56 +12,56 @@ use crate::Error;
 use crate::draft::{Draft, NewStage};
 use crate::state::Member;
 
-pub(crate) fn plan_waves(draft: &mut Draft<'_>) -> Result<(), Error> {
-    for service in draft.state.services.clone() {
-        for (daemon, members) in draft.state.kinds_of(service) {
-            if daemon.role != DaemonRole::Compute {
-                continue;
+pub(crate) fn plan_waves<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Result<(), Error> {
+    for (daemon, members) in draft.state.kinds_of(service) {
+        if daemon.role != DaemonRole::Compute {
+            continue;
+        }
+        let Some(first) = canary::choose(members) else {
+            continue;
+        };
+        let mut zones: BTreeMap<&Option<String>, Vec<&Member<'_>>> = BTreeMap::new();
+        for member in members {
+            zones.entry(&member.host.zone).or_default().push(member);
+        }
+        let mut order: Vec<_> = zones.into_iter().collect();
+        // The canary's zone goes on first: it has been touched already.
+        order.sort_by_key(|(zone, _)| **zone != first.host.zone);
+        let several = order.len() > 1;
+        let mut previous =
+            draft.edge(&canary::stage_of(daemon), "the first compute has to prove the release");
+        for (zone, all) in order {
+            let name = zone.as_deref().unwrap_or("no-zone");
+            let width = wave_width(draft.policy().compute_wave, all.len());
+            if all.len() == 1 && several {
+                tell_of_single(draft, all[0], name);
             }
-            let Some(first) = canary::choose(members) else {
-                continue;
+            let mut steps = Vec::new();
+            for member in all.iter().filter(|m| m.pending && m.id != first.id) {
+                steps.push(canary::compute_step(draft, member, members.len())?);
+            }
+            let id = if several {
+                format!("waves-{}-{name}", daemon.kind)
+            } else {
+                format!("waves-{}", daemon.kind)
             };
-            let mut zones: BTreeMap<&Option<String>, Vec<&Member<'_>>> = BTreeMap::new();
-            for member in members {
-                zones.entry(&member.host.zone).or_default().push(member);
-            }
-            let mut order: Vec<_> = zones.into_iter().collect();
-            // The canary's zone goes on first: it has been touched already.
-            order.sort_by_key(|(zone, _)| **zone != first.host.zone);
-            let several = order.len() > 1;
-            let mut previous =
-                draft.edge(&canary::stage_of(daemon), "the first compute has to prove the release");
-            for (zone, all) in order {
-                let name = zone.as_deref().unwrap_or("no-zone");
-                let width = wave_width(draft.policy().compute_wave, all.len());
-                if all.len() == 1 && several {
-                    tell_of_single(draft, all[0], name);
-                }
-                let mut steps = Vec::new();
-                for member in all.iter().filter(|m| m.pending && m.id != first.id) {
-                    steps.push(canary::compute_step(draft, member, members.len())?);
-                }
-                let id = if several {
-                    format!("waves-{}-{name}", daemon.kind)
-                } else {
-                    format!("waves-{}", daemon.kind)
-                };
-                let title = if several {
-                    format!("replace {} in zone {name}, {width} at a time", daemon.kind)
-                } else {
-                    format!("replace the other {}, {width} at a time", daemon.kind)
-                };
-                let added = draft.add(NewStage {
-                    id,
-                    phase: Phase::Waves,
-                    title,
-                    parallel_max: width,
-                    after: previous.clone().into_iter().collect(),
-                    steps,
-                })?;
-                if let Some(stage) = added {
-                    previous = Some((stage, "one zone after another".to_owned()));
-                }
+            let verb = draft.verb();
+            let title = if several {
+                format!("{verb} {} in zone {name}, {width} at a time", daemon.kind)
+            } else {
+                format!("{verb} the other {}, {width} at a time", daemon.kind)
+            };
+            let added = draft.add(NewStage {
+                id,
+                phase: Phase::Waves,
+                title,
+                parallel_max: width,
+                after: previous.clone().into_iter().collect(),
+                steps,
+            })?;
+            if let Some(stage) = added {
+                draft.ends_with(&daemon.kind, Some(stage.clone()));
+                previous = Some((stage, "one zone after another".to_owned()));
             }
         }
     }

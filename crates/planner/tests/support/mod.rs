@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use volutus_catalog::Catalog;
-use volutus_model::{Fact, Inventory, Observation, PackageVersion, Policy, Series};
-use volutus_planner::PlanningInput;
+use volutus_model::observation::{ANCHOR_HOST, ServiceRecord};
+use volutus_model::{DaemonId, Fact, Inventory, Observation, PackageVersion, Plan, Policy, RunState, Series};
 use volutus_planner::described::{Shape, describe, observe};
+use volutus_planner::{PlanningInput, RollbackInput};
 
 pub fn catalog() -> Catalog {
     Catalog::builtin().unwrap()
@@ -47,4 +48,61 @@ pub fn set_running(observation: &mut Observation, daemon: &str, to: &str) {
         panic!("{daemon} is not in the observation");
     };
     value.version = Fact::observed(version, "test");
+}
+
+/// What would be seen after these daemons were replaced in a run of `made`: they run the new
+/// release, the old one is still beside it, and nova's anchor is kept.
+pub fn replaced(input: &PlanningInput, made: &Plan, which: impl Fn(&str) -> bool) -> Observation {
+    let mut seen = input.observation.clone();
+    for fact in seen.hosts.values_mut() {
+        if let Fact::Observed { value, .. } = fact {
+            value.staged.insert(made.to, made.versions.clone());
+        }
+    }
+    let catalog = catalog();
+    let nova = &catalog.services["nova"];
+    let (old, new) = (nova.record_versions[&made.from], nova.record_versions[&made.to]);
+    let ids: Vec<String> = seen.daemons.keys().map(ToString::to_string).collect();
+    for id in ids.iter().filter(|id| which(id)) {
+        set_running(&mut seen, id, &made.to.to_string());
+        let path = format!("/opt/openstack/{}", made.to);
+        if let Some(Fact::Observed { value, .. }) = seen.daemons.get_mut(&id.parse::<DaemonId>().unwrap()) {
+            value.link = Fact::observed(path.clone(), "test");
+            value.release_path = Fact::observed(path, "test");
+        }
+        if let Some(Fact::Observed { value, .. }) = seen.records.get_mut("nova") {
+            let (kind, host) = id.split_once('@').unwrap();
+            let binary = if kind == "nova-api" { "nova-osapi_compute" } else { kind };
+            for record in value.iter_mut().filter(|r| r.binary == binary && r.host == host) {
+                record.version = new.to_string();
+            }
+        }
+    }
+    if let Some(Fact::Observed { value, .. }) = seen.records.get_mut("nova") {
+        for binary in &nova.anchor.as_ref().unwrap().binaries {
+            value.push(ServiceRecord {
+                binary: binary.clone(),
+                host: ANCHOR_HOST.to_owned(),
+                version: old.to_string(),
+                report_count: 0,
+                age_s: None,
+                disabled: Some("volutus".to_owned()),
+                forced_down: false,
+            });
+        }
+    }
+    seen
+}
+
+/// What the way back of a run of `made` is planned from.
+pub fn back_input(input: &PlanningInput, made: &Plan, observation: Observation) -> RollbackInput {
+    RollbackInput {
+        inventory: input.inventory.clone(),
+        observation,
+        of: made.clone(),
+        run: "20261124-0103-abcdef".parse().unwrap(),
+        state: RunState::new(made.id.clone()),
+        policy: input.policy.clone(),
+        now: "2026-11-24T02:03:04Z".parse().unwrap(),
+    }
 }
