@@ -6,32 +6,14 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
 use serde_json::Value;
 
 use crate::demo;
-use crate::lab::{Programs, Shape, build};
+use crate::lab::{Hop, Programs, build};
 use crate::process::{must, privileged, root};
 
 /// Volutus may take at most this share of the script's time.
 const SHARE_MAX: f64 = 0.6;
-
-/// What can be chosen.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// The series that the labs start with.
-    #[arg(long, default_value = "2025.2")]
-    pub from: String,
-    /// The series that they are upgraded to.
-    #[arg(long, default_value = "2026.1")]
-    pub to: String,
-    /// Controllers.
-    #[arg(long, default_value_t = 3)]
-    pub controllers: u32,
-    /// Computes.
-    #[arg(long, default_value_t = 3)]
-    pub computes: u32,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Figures {
@@ -41,10 +23,10 @@ struct Figures {
 }
 
 /// Measures both, prints both, and judges.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(hop: &Hop) -> anyhow::Result<()> {
     let programs = build()?;
-    let script = sequential(&programs, options)?;
-    let volutus = volutus(&programs, options)?;
+    let script = sequential(&programs, hop)?;
+    let volutus = volutus(&programs, hop)?;
     let share = volutus.seconds / script.seconds;
     println!(
         "script {:.0} s, {} of {} requests failed | volutus {:.0} s, {} of {} requests failed | share {share:.2}, goal at most {SHARE_MAX} and 0 failed",
@@ -56,23 +38,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn shape(options: &Options) -> Shape {
-    Shape {
-        name: "bench".to_owned(),
-        series: options.from.clone(),
-        offer: options.to.clone(),
-        controllers: options.controllers,
-        computes: options.computes,
-        more: Vec::new(),
-    }
-}
-
-fn sequential(programs: &Programs, options: &Options) -> anyhow::Result<Figures> {
-    let lab = programs.up(&shape(options))?;
+fn sequential(programs: &Programs, hop: &Hop) -> anyhow::Result<Figures> {
+    let lab = programs.up("bench", hop, &[])?;
     let result = (|| {
         let probe = Probe::start(programs, &lab.cloud())?;
         let start = Instant::now();
-        let script = must(privileged(root().join("lab/sequential.sh")).args([&lab.name, &options.to]));
+        let script = must(privileged(root().join("lab/sequential.sh")).args([&lab.name, &hop.to]));
         let seconds = start.elapsed().as_secs_f64();
         let (failed, total) = probe.stop()?;
         script.context("the sequential procedure failed")?;
@@ -82,9 +53,9 @@ fn sequential(programs: &Programs, options: &Options) -> anyhow::Result<Figures>
     result
 }
 
-fn volutus(programs: &Programs, options: &Options) -> anyhow::Result<Figures> {
-    let lab = programs.up(&shape(options))?;
-    let result = demo::upgrade(programs, &lab, &options.to);
+fn volutus(programs: &Programs, hop: &Hop) -> anyhow::Result<Figures> {
+    let lab = programs.up("bench", hop, &[])?;
+    let result = demo::upgrade(programs, &lab, &hop.to);
     lab.down()?;
     let verdict = result?;
     Ok(Figures {

@@ -3,23 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context as _;
+use clap::Args;
+
 use crate::process::{cargo, must, privileged, root};
 
-/// The shape of a lab.
-#[derive(Debug, Clone)]
-pub struct Shape {
-    /// Its name.
-    pub name: String,
-    /// The series it starts with.
-    pub series: String,
-    /// The series that it can be upgraded to.
-    pub offer: String,
-    /// How many controllers.
+/// A lab's shape, and the upgrade that is made of it.
+#[derive(Debug, Clone, Args)]
+pub struct Hop {
+    /// The series that the lab starts with.
+    #[arg(long, default_value = "2025.2")]
+    pub from: String,
+    /// The series that it is upgraded to.
+    #[arg(long, default_value = "2026.1")]
+    pub to: String,
+    /// Controllers.
+    #[arg(long, default_value_t = 3)]
     pub controllers: u32,
-    /// How many computes.
+    /// Computes.
+    #[arg(long, default_value_t = 3)]
     pub computes: u32,
-    /// More arguments of `volutus-lab up`.
-    pub more: Vec<String>,
 }
 
 /// Builds the two programs and returns where they are.
@@ -46,15 +49,15 @@ impl Programs {
         command
     }
 
-    /// Brings a lab up.
-    pub fn up(&self, shape: &Shape) -> anyhow::Result<Lab> {
-        let lab = Lab { programs: self.clone(), name: shape.name.clone() };
+    /// Brings a lab up; `more` are further arguments of `volutus-lab up`.
+    pub fn up(&self, name: &str, hop: &Hop, more: &[String]) -> anyhow::Result<Lab> {
+        let lab = Lab { programs: self.clone(), name: name.to_owned() };
         must(
             privileged(&self.lab)
-                .args(["up", "--name", &shape.name, "--series", &shape.series, "--offer", &shape.offer])
-                .args(["--controllers", &shape.controllers.to_string()])
-                .args(["--computes", &shape.computes.to_string()])
-                .args(&shape.more),
+                .args(["up", "--name", name, "--series", &hop.from, "--offer", &hop.to])
+                .args(["--controllers", &hop.controllers.to_string()])
+                .args(["--computes", &hop.computes.to_string()])
+                .args(more),
         )?;
         Ok(lab)
     }
@@ -74,6 +77,12 @@ impl Lab {
         let state = std::env::var_os("VOLUTUS_LAB_STATE")
             .map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
         state.join(&self.name).join("cloud.toml")
+    }
+
+    /// Does something bad to one of its hosts; the words are those of `volutus-lab fault`.
+    pub fn fault(&self, words: &[&str]) -> anyhow::Result<()> {
+        let (kind, rest) = words.split_first().context("no fault is named")?;
+        must(privileged(&self.programs.lab).args(["fault", kind, "--name", &self.name]).args(rest))
     }
 
     /// Takes it down.

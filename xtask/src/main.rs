@@ -5,12 +5,14 @@
 
 mod bench_plan;
 mod bench_upgrade;
+mod crash;
 mod demo;
 mod lab;
 mod process;
 mod setup;
 mod test;
 mod tidy;
+mod witness;
 
 use clap::{Parser, Subcommand};
 
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Bring up the lab, upgrade it under load, print the verdict.
     Demo(demo::Options),
+    /// Kill Volutus again and again while it upgrades the lab and takes it back.
+    Crash(lab::Hop),
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -38,7 +42,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Bench {
     /// Volutus against the plain sequential procedure, on the same lab.
-    Upgrade(bench_upgrade::Options),
+    Upgrade(lab::Hop),
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
 }
@@ -46,8 +50,9 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Crash(hop) => crash::run(&hop),
         Command::Test(options) => test::run(&options),
-        Command::Bench(Bench::Upgrade(options)) => bench_upgrade::run(&options),
+        Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Plan) => bench_plan::run(),
         Command::Tidy => tidy::run(),
     }

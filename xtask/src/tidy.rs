@@ -40,7 +40,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("volutus-lab", &[]),
     ("volutus-e2e", &[]),
-    ("xtask", &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck"]),
+    (
+        "xtask",
+        &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-openstack"],
+    ),
 ];
 
 /// Crates that must stay free of I/O, clocks and async.
