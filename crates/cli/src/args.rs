@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
 /// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
-/// assumed. Nothing is changed by any command but `run`, `resume`, `finalize` and `abort`.
+/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize` and
+/// `abort`.
 #[derive(Debug, Parser)]
 #[command(
     name = "volutus",
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         volutus plan --to 2026.1        what would be done, step by step\n  \
         volutus approve PLAN            bound to the plan's hash\n  \
         volutus run PLAN                halts by itself on any surprise\n  \
+        volutus rollback                any time before finalize: back, and nothing is lost\n  \
         volutus finalize                later: takes away the way back\n\n\
         PLAN and RUN may be shortened to any unambiguous beginning; RUN defaults to the latest."
 )]
@@ -84,6 +86,9 @@ pub enum Command {
     Abort(TakeUpArgs),
     /// Unpin, migrate data, contract: takes the way back. Asks first.
     Finalize(FinalizeArgs),
+    /// Take a run back: the versions from before, with everything that users created since. Shows
+    /// the plan and asks first. Possible until finalize, from any state of the run.
+    Rollback(RollbackArgs),
     /// Show what users noticed of a run.
     Verdict(VerdictArgs),
     /// Show a run's journal, or verify its chain of hashes.
@@ -207,7 +212,8 @@ pub struct ApproveArgs {
 /// `volutus run`
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 0: everything is on the target, and the cloud awaits `volutus \
-        finalize`. 5: the run halted or was paused; its evidence and the choices are printed. \
+        finalize`. 5: the run halted or was paused; its evidence and the choices are printed. 7: it did \
+        not go well, and the policy had it rolled back. \
         Ctrl-C once: running steps end, then the run pauses. Twice: stop at once; `volutus \
         resume` finds what was under way.")]
 pub struct RunArgs {
@@ -242,6 +248,19 @@ pub struct TakeUpArgs {
 /// `volutus finalize`
 #[derive(Debug, Args)]
 pub struct FinalizeArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `volutus rollback`
+#[derive(Debug, Args)]
+#[command(after_help = "A run that has not ended is given up first. Refused once finalize was allowed, and \
+        where a schema change took away what old code needs; the plan said so beforehand. Interrupted, it \
+        goes on with `volutus resume`.")]
+pub struct RollbackArgs {
     /// The run.
     pub run: Option<String>,
     /// Do not ask.

@@ -16,6 +16,8 @@ pub enum Kind {
     Stopped,
     /// The cloud did not answer, or not as it should: 6.
     Cloud,
+    /// A run did not go well and was taken back, by the policy: 7. The cloud is as before.
+    RolledBack,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Blocked => 4,
             Self::Stopped => 5,
             Self::Cloud => 6,
+            Self::RolledBack => 7,
         }
     }
 }

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Cli, Command};
-use crate::commands::{approve, check, control, init, journal, observe, plan, probe, run, verdict, watch};
+use crate::commands::{
+    approve, check, control, init, journal, observe, plan, probe, rollback, run, verdict, watch,
+};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 
@@ -58,6 +60,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Resume(args) => control::resume(&context, args).await,
         Command::Abort(args) => control::abort(&context, args).await,
         Command::Finalize(args) => control::finalize(&context, args).await,
+        Command::Rollback(args) => rollback::run(&context, args).await,
         Command::Verdict(args) => verdict::run(&context, args),
         Command::Journal(args) => journal::run(&context, args),
         Command::Probe(args) => probe::run(&context, args).await,

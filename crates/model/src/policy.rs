@@ -121,6 +121,47 @@ impl Policy {
                 return Err(format!("{name} = 0 would let nothing happen; it must be at least 1"));
             }
         }
+        if policy.on_failure_in.get(&Phase::Finalize) == Some(&OnFailure::RollBack) {
+            return Err("on_failure_in.finalize = \"roll-back\" cannot be kept: finalize takes the way \
+                        back"
+                .to_owned());
+        }
+        if policy.finalize_after_s == Some(0) {
+            return Err("finalize_after_s = 0 would take the way back without a look; leave it out, or \
+                        give the time for which the cloud is to be watched"
+                .to_owned());
+        }
         Ok(policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_failure_can_differ_by_phase() {
+        let policy = Policy::parse("finalize_after_s = 60\n[on_failure_in]\ncanary = \"roll-back\"").unwrap();
+        assert_eq!(policy.on_failure_in(Phase::Canary), OnFailure::RollBack);
+        assert_eq!(policy.on_failure_in(Phase::Roll), OnFailure::Halt);
+        let policy = Policy::parse("on_failure = \"retry-then-halt\"").unwrap();
+        assert_eq!(policy.on_failure_in(Phase::Roll), OnFailure::RetryThenHalt);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        for text in
+            ["finalize_after_s = 0", "[on_failure_in]\nfinalize = \"roll-back\"", "on_failure = \"pray\""]
+        {
+            assert!(Policy::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// The stored form of a policy that says nothing of failures is what it always was, and with it
+    /// the ids of plans that were approved.
+    #[test]
+    fn defaults_add_nothing_to_the_stored_form() {
+        let text = serde_json::to_string(&Policy::default()).unwrap();
+        assert!(!text.contains("on_failure") && !text.contains("finalize_after_s"), "{text}");
     }
 }

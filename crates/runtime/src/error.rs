@@ -1,6 +1,7 @@
 //! Why a run is not carried out any further by this process.
 
 use volutus_model::name::{AttemptId, InvalidName, RunId};
+use volutus_model::run::RunStatus;
 
 /// Why a run is not carried out any further by this process. The run itself is as its journal
 /// says; an outcome of the cloud is never one of these.
@@ -44,6 +45,23 @@ pub enum Error {
     Stuck {
         /// The run.
         run: RunId,
+    },
+    /// A run is to be taken back that has not been given up.
+    #[error("run {run} is {status}; only a run that was given up is taken back")]
+    NotGivenUp {
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        status: RunStatus,
+    },
+    /// No plan of the way back can be made now. The run stays given up, and its journal keeps
+    /// that it is to be taken back.
+    #[error("run {run} cannot be taken back now: {why}")]
+    NoWayBack {
+        /// The run.
+        run: RunId,
+        /// Why not, and what to do.
+        why: String,
     },
     /// A thread that wrote to the store ended in a panic.
     #[error("a write to the store broke off: {0}")]

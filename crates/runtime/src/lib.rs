@@ -15,6 +15,7 @@ mod probes;
 mod report;
 mod session;
 mod watch;
+mod way_back;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use interrupts::interrupts;
 pub use probes::{Probe, Probes};
 pub use report::{Reporter, Silent};
+pub use way_back::{PlanFuture, PlanWayBack};
 
 /// Tells the time; the system's, except in tests.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -78,7 +80,9 @@ impl Runtime {
     }
 
     /// Carries out a run until it is at its end, halted or paused with nothing under way, or
-    /// waits for `finalize`; and says where it stands then. Commands that wait for it in the
+    /// waits for `finalize`; and says where it stands then. Where the policy has
+    /// `finalize_after_s`, a rolled cloud is watched for so long and then finalized; that needs
+    /// `probes`. Commands that wait for it in the
     /// store are carried out first, so that this is also how a run is resumed, finalized or
     /// aborted.
     ///

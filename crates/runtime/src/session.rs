@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use volutus_engine::{Command, Decision, Effect, Input, Machine, PlanIndex};
@@ -75,6 +76,9 @@ struct Session<'a> {
     steps_told: Vec<StepId>,
     samples: Vec<Sample>,
     interrupted: bool,
+    /// Since when the rolled cloud has been watched by this process, on its way to being finalized
+    /// by the policy.
+    rolled_since: Option<Timestamp>,
     reporter: &'a mut dyn Reporter,
 }
 
@@ -113,6 +117,7 @@ pub(crate) async fn execute(
         steps_told: Vec::new(),
         samples: Vec::new(),
         interrupted: false,
+        rolled_since: None,
         reporter,
     };
     let result = session.carry_out(interrupts, sayings).await;
@@ -141,11 +146,12 @@ impl Session<'_> {
         loop {
             if self.machine.is_at_rest() {
                 self.obey().await?;
-                if self.machine.is_at_rest() {
+                self.finalize_by_policy().await?;
+                if self.machine.is_at_rest() && !self.lingers() {
                     return Ok(self.machine.state().status);
                 }
             }
-            if self.attempts.is_empty() {
+            if self.attempts.is_empty() && !self.lingers() {
                 return Err(Error::Stuck { run: self.run.clone() });
             }
             match self.wake(interrupts, &mut interruptible, &mut sayings, &mut timers).await {
@@ -314,6 +320,34 @@ impl Session<'_> {
         }
     }
 
+    /// Whether the rolled cloud is watched until the policy finalizes it. Without a prober nobody
+    /// watches, and then a person has to decide.
+    fn lingers(&self) -> bool {
+        let state = self.machine.state();
+        state.status == RunStatus::AwaitingFinalize
+            && self.machine.index().plan().policy.finalize_after_s.is_some()
+            && self.probes.is_some()
+            && !self.interrupted
+    }
+
+    /// Allows finalize once the rolled cloud was watched for long enough, by one process and
+    /// without a halt in between.
+    async fn finalize_by_policy(&mut self) -> Result<(), Error> {
+        if !self.lingers() {
+            self.rolled_since = None;
+            return Ok(());
+        }
+        let now = (self.runtime.clock)();
+        let since = *self.rolled_since.get_or_insert(now);
+        let policy = &self.machine.index().plan().policy;
+        let wanted = policy.finalize_after_s.map_or(i64::MAX, i64::from);
+        if now.duration_since(since).as_secs() < wanted {
+            return Ok(());
+        }
+        let actor = Actor(format!("policy finalize_after_s = {wanted}"));
+        self.decide(vec![Input::Command(Command::Finalize)], actor).await
+    }
+
     async fn interrupt(&mut self) -> Result<(), Error> {
         if self.interrupted {
             let under_way = self.machine.attempts_under_way().cloned().collect();
@@ -367,7 +401,7 @@ impl Session<'_> {
 }
 
 /// Who records what follows from the cloud's own doings.
-fn volutus_itself() -> Actor {
+pub(crate) fn volutus_itself() -> Actor {
     Actor("volutus".to_owned())
 }
 

@@ -42,7 +42,12 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
 
 /// What stands in the way of `plan` on the cloud as observed.
 pub fn judge(context: &Context, observation: &Observation, plan: &Plan) -> Vec<Finding> {
-    let mut findings = preflight(context, observation, plan.from, plan.to, &plan.versions);
+    // What preflight looks for stands in the way of going forward; a rollback is what mends it.
+    let mut findings = if plan.kind.is_upgrade() {
+        preflight(context, observation, plan.from, plan.to, &plan.versions)
+    } else {
+        Vec::new()
+    };
     findings.extend(volutus_plancheck::check_plan(
         plan,
         &context.inventory,

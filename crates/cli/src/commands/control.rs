@@ -116,10 +116,13 @@ fn consent(plan: &Plan) -> Result<()> {
     for stage in plan.stages.iter().filter(|stage| stage.held) {
         anstream::eprintln!("  {}: {}", stage.id, stage.title);
     }
-    anstream::eprintln!("Afterwards, what the way back to {} needs may be gone:", plan.from);
+    anstream::eprintln!(
+        "From its first stage on `volutus rollback` is refused. Per service, what ends the way back to {}:",
+        plan.from
+    );
     for horizon in &plan.rollback {
-        let until = horizon.until.as_ref().map_or("stays open".to_owned(), |stage| format!("until {stage}"));
-        anstream::eprintln!("  {}: {until}: {}", horizon.service, horizon.why);
+        let until = horizon.until.as_ref().map_or("nothing by itself".to_owned(), ToString::to_string);
+        anstream::eprintln!("  {}: {until}. {}", horizon.service, horizon.why);
     }
     let refused = |message: &str| {
         CliError::refused("no-consent", message).hint("`volutus finalize --yes` does not ask.")
@@ -140,7 +143,7 @@ fn consent(plan: &Plan) -> Result<()> {
     }
 }
 
-async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Result<()> {
+pub async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Result<()> {
     let store = context.store()?;
     let record = locate(context, &store, reference)?;
     let holder = store.lease(&record.cloud, Context::now()).map_err(store_error)?;

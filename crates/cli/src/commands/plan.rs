@@ -72,13 +72,17 @@ pub fn make(
 }
 
 /// The stable code of a planner's refusal.
-fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
+pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
     use volutus_planner::Error;
     match error {
         Error::UnknownSeries { .. } => "unknown-series",
         Error::ForbiddenPath { .. } => "forbidden-path",
         Error::Older { .. } => "older-target",
         Error::AlreadyOnTarget { .. } => "already-on-target",
+        Error::OtherAnchor { .. } => "anchor-of-earlier-run",
+        Error::WayBackClosed { .. } => "way-back-closed",
+        Error::NoAnchor { .. } => "no-anchor",
+        Error::NothingToTakeBack { .. } => "nothing-to-take-back",
         _ => "cannot-plan",
     }
 }

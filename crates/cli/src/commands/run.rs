@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use volutus_engine::Command;
+use volutus_model::Event;
 use volutus_model::probe::Sample;
 use volutus_model::run::RunStatus;
 use volutus_model::{Finding, Plan, RunId, Severity, StepId};
@@ -16,6 +17,7 @@ use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
 use crate::commands::plan::{find, store_error};
+use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -48,6 +50,13 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
         )
         .hint(format!("Make a new plan: volutus plan --to {}", plan.to)));
     }
+    if let Some(earlier) = plan.kind.taken_back() {
+        return Err(CliError::refused(
+            "is-rollback",
+            "the plan is a rollback, which is made anew when it is run",
+        )
+        .hint(format!("volutus rollback {}", show::short(earlier.as_str()))));
+    }
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     if Plan::basis_of(&observation) != plan.basis {
@@ -69,23 +78,29 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     // What the verdict compares the end with.
     store.put_observation(&plan.cloud, &observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    execute(context, &store, &run, &plan).await
+    execute(context, &store, &run, &plan, After::AsRecorded).await
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
 pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, command: Command) -> Result<()> {
     let (plan, state, _) = load(store, record)?;
+    if command == Command::Resume && is_due(store, record, &state)? {
+        return execute(context, store, &record.id, &plan, After::AsRecorded).await;
+    }
     if state.status.is_final() {
         return Err(CliError::refused(
             "run-ended",
             format!("run {} has {}; there is nothing to {command}", record.id, state.status),
         ));
     }
-    // A run that is merely without a process goes on by being taken up.
-    if !(command == Command::Resume && state.status == RunStatus::Running) {
+    // A run that is merely without a process goes on by being taken up; so does the watch over a
+    // rolled cloud that the policy is to finalize.
+    let watched = state.status == RunStatus::AwaitingFinalize && plan.policy.finalize_after_s.is_some();
+    let goes_on = state.status == RunStatus::Running || watched;
+    if !(command == Command::Resume && goes_on) {
         store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
     }
-    execute(context, store, &record.id, &plan).await
+    execute(context, store, &record.id, &plan, After::AsRecorded).await
 }
 
 fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
@@ -162,7 +177,18 @@ pub async fn start_prober(context: &Context, run: &RunId) -> Result<(ProberHandl
     })
 }
 
-async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan) -> Result<()> {
+/// What is to follow once a run is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// What its journal says: a rollback where one is due.
+    AsRecorded,
+    /// A rollback, because the operator wants one.
+    RollBack,
+}
+
+/// Carries a run out and, where it is given up to be taken back, the run that does so, under the
+/// same synthetic user: nobody stops watching in between.
+pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan, after: After) -> Result<()> {
     let internal = |what: &'static str| {
         move |error: &dyn std::error::Error| CliError::new(Kind::Internal, "run", what).because(error)
     };
@@ -174,20 +200,61 @@ async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan) -> 
     let (steps, steps_received) = mpsc::unbounded_channel();
     let controlled = tokio::spawn(control(handle, steps_received));
     let mut probes = Probes { probe: Arc::new(Steps(steps)), samples };
-    let mut reporter = progress::reporter(plan, context.no_progress);
-    let result = runtime.execute(run, Some(&mut probes), &mut signals, reporter.as_mut()).await;
+    let way_back = WayBack { context, driver: driver.clone() };
+    let (mut current, mut plan, mut after) = (run.clone(), plan.clone(), after);
+    let result = loop {
+        let mut reporter = progress::reporter(&plan, context.no_progress);
+        let result = runtime.execute(&current, Some(&mut probes), &mut signals, reporter.as_mut()).await;
+        drop(reporter);
+        let next = match &result {
+            Ok(RunStatus::Aborted) => follow(store, &runtime, &current, &way_back, after).await,
+            _ => Ok(None),
+        };
+        match next {
+            Ok(Some((run, made))) => {
+                anstream::eprintln!("run {run} takes run {current} back");
+                (current, plan, after) = (run, made, After::AsRecorded);
+            }
+            Ok(None) => break result.map_err(|error| execution_error(&error)),
+            Err(error) => break Err(error),
+        }
+    };
     // Dropping the sender of steps is what stops the prober.
     probes.probe = Arc::new(Idle);
-    let kept = runtime.keep_last_samples(run, &mut probes, reporter.as_mut()).await;
+    let mut reporter = progress::reporter(&plan, context.no_progress);
+    let kept = runtime.keep_last_samples(&current, &mut probes, reporter.as_mut()).await;
     drop(reporter);
     if let Err(error) = controlled.await {
         tracing::warn!(%error, "the synthetic user did not end in good order");
     }
-    let status = result.map_err(|error| execution_error(&error))?;
+    let status = result?;
     kept.map_err(|e| internal("the last probe samples could not be kept")(&e))?;
-    let concluded = conclude(context, store, run, &driver, status).await;
+    let concluded = conclude(context, store, &current, &driver, status).await;
     driver.close().await;
     concluded
+}
+
+/// The run that takes a given-up run back, where one has to follow.
+async fn follow(
+    store: &Store,
+    runtime: &Runtime,
+    run: &RunId,
+    way_back: &WayBack<'_>,
+    after: After,
+) -> Result<Option<(RunId, Plan)>> {
+    let record = store.run(run).map_err(store_error)?;
+    let (_, state, _) = load(store, &record)?;
+    if after == After::AsRecorded && !is_due(store, &record, &state)? {
+        return Ok(None);
+    }
+    let Some(back) =
+        runtime.prepare_rollback(run, way_back).await.map_err(|error| execution_error(&error))?
+    else {
+        anstream::eprintln!("nothing had been replaced in run {run}: there is nothing to put back");
+        return Ok(None);
+    };
+    let record = store.run(&back).map_err(store_error)?;
+    Ok(Some((back, store.plan(&record.plan).map_err(store_error)?)))
 }
 
 fn execution_error(error: &volutus_runtime::Error) -> CliError {
@@ -198,6 +265,7 @@ fn execution_error(error: &volutus_runtime::Error) -> CliError {
         volutus_runtime::Error::Store(volutus_store::Error::ChainBroken { .. }) => {
             (Kind::Internal, "journal-broken")
         }
+        volutus_runtime::Error::NoWayBack { .. } => (Kind::Stopped, "no-way-back"),
         volutus_runtime::Error::LeaseLost { .. } => (Kind::Stopped, "lease-lost"),
         volutus_runtime::Error::Interrupted { .. } => (Kind::Stopped, "interrupted"),
         _ => (Kind::Internal, "run-broke-off"),
@@ -205,6 +273,18 @@ fn execution_error(error: &volutus_runtime::Error) -> CliError {
     CliError::new(kind, code, error.to_string())
         .because(error)
         .hint("`volutus status` tells where the run stands; `volutus resume` goes on.")
+}
+
+/// The run that a rollback took back, and why, where it was the policy that wanted it.
+fn wanted_by_policy(store: &Store, plan: &Plan) -> Result<Option<(RunId, String)>> {
+    let Some(earlier) = plan.kind.taken_back() else {
+        return Ok(None);
+    };
+    let entries = store.journal(earlier, 0).map_err(store_error)?;
+    Ok(entries.into_iter().rev().find_map(|entry| match entry.event {
+        Event::RollbackDue { cause } if entry.actor.0 == "volutus" => Some((earlier.clone(), cause)),
+        _ => None,
+    }))
 }
 
 /// Shows where the run stands and, once everything is on the target, what users noticed.
@@ -227,7 +307,18 @@ async fn conclude(
             anstream::print!("{}", show::run::render(run, &plan, &state));
             anstream::println!();
             anstream::print!("{}", show::verdict::render(&verdict));
-            Ok(())
+            match wanted_by_policy(store, &plan)? {
+                Some((earlier, cause)) => Err(CliError::new(
+                    Kind::RolledBack,
+                    "rolled-back",
+                    format!(
+                        "run {} did not go well and was rolled back: {cause}",
+                        show::short(earlier.as_str())
+                    ),
+                )
+                .hint("The cloud runs what it ran before. `volutus status RUN` shows the evidence.")),
+                None => Ok(()),
+            }
         }
         RunStatus::Aborted => {
             anstream::print!("{}", show::run::render(run, &plan, &state));

@@ -40,7 +40,8 @@ pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
         reporter.samples(&samples);
         reporter.tick(machine.state());
         let held = store.lease(&record.cloud, Context::now()).map_err(store_error)?.is_some();
-        if !held {
+        // What follows a run that has ended (a rollback) is another run, to be watched by its own name.
+        if !held || machine.state().status.is_final() {
             break;
         }
         tokio::time::sleep(PERIOD).await;

@@ -109,6 +109,7 @@ pub fn render(observation: &Observation) -> String {
             Fact::Observed { value, .. } => {
                 for record in value {
                     let state = match (&record.disabled, record.forced_down) {
+                        _ if record.is_anchor() => "anchor, kept for the way back".to_owned(),
                         (_, true) => "forced down".to_owned(),
                         (Some(reason), _) => format!("disabled: {reason}"),
                         (None, false) => "enabled".to_owned(),

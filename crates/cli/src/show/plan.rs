@@ -1,10 +1,10 @@
 //! A plan as an operator reads it before approving.
 
 use owo_colors::OwoColorize as _;
-use volutus_model::plan::{ImpactLevel, Plan, SchemaClass, Stage};
+use volutus_model::plan::{ImpactLevel, Plan, PlanKind, SchemaClass, Stage};
 use volutus_planner::Estimate;
 
-use super::{duration, table};
+use super::{duration, short, table};
 
 /// Steps of a stage that are listed in full; of larger stages the first ones are, and a count.
 const STEPS_SHOWN_MAX: usize = 12;
@@ -21,7 +21,12 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
     );
     let versions: Vec<String> =
         plan.versions.iter().map(|(service, version)| format!("{service} {version}")).collect();
-    text += &format!("target: {}\n\n", versions.join(", "));
+    text += &format!("target: {}\n", versions.join(", "));
+    if let PlanKind::Rollback { of, run } = &plan.kind {
+        text += &format!("takes back: run {} of plan {}\n", short(run.as_str()), short(of.as_str()));
+        text += "schemas stay as they were widened; nothing that users created meanwhile is lost\n";
+    }
+    text += "\n";
     let mut stages = table(&["stage", "steps", "at once", "after", "expected"]);
     for stage in &plan.stages {
         let after: Vec<&str> = stage.after.iter().map(|id| id.as_str()).collect();
@@ -69,12 +74,15 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
         let until = horizon.until.as_ref().map_or("the end".to_owned(), ToString::to_string);
         rollback.add_row([horizon.service.to_string(), class.to_owned(), until, horizon.why.clone()]);
     }
-    text += &format!("{}\n\n", rollback.trim_fmt());
+    if plan.kind.is_upgrade() {
+        text += &format!("{}\n\n", rollback.trim_fmt());
+    }
     if let Some(stage) = &plan.point_of_no_return {
         text += &format!("point of no return: stage {}\n", stage.bold());
     }
     let steps = plan.stages.iter().filter(|stage| !stage.held).map(|stage| stage.steps.len()).sum::<usize>();
-    text += &format!("expected: {estimate}; {steps} steps before finalize\n");
+    let before = if plan.kind.is_upgrade() { " before finalize" } else { "" };
+    text += &format!("expected: {estimate}; {steps} steps{before}\n");
     text
 }
 

@@ -2,6 +2,7 @@
 
 use owo_colors::OwoColorize as _;
 use volutus_model::outcome::{Evidence, Failure, Outcome};
+use volutus_model::plan::{Action, Anchor};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
 use volutus_model::{Plan, RunId};
 
@@ -59,8 +60,36 @@ pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
     for left in &state.left {
         text += &format!("not given back: {left}\n");
     }
-    text += &choices(state.status);
+    if state.status == RunStatus::Aborted {
+        for anchor in kept(plan, state) {
+            text += &format!(
+                "kept on purpose: the records of {} at version {}, so that old daemons may start again; \
+                 `volutus rollback` or a later finalize releases them\n",
+                anchor.service, anchor.version
+            );
+        }
+        if let Some(cause) = &state.rollback_due {
+            text += &format!("to be taken back because: {cause}\n");
+            text += "`volutus resume` sees to it, unless that has been done\n";
+        }
+    }
+    text += &choices(state.status, plan);
     text
+}
+
+/// Anchors that the run set and did not release.
+fn kept<'a>(plan: &'a Plan, state: &RunState) -> Vec<&'a Anchor> {
+    let mut kept: Vec<&Anchor> = Vec::new();
+    for (_, step) in plan.steps().filter(|(_, step)| state.step(&step.id) == StepStatus::Completed) {
+        for action in &step.actions {
+            match action {
+                Action::KeepAnchor(anchor) => kept.push(anchor),
+                Action::ReleaseAnchor(released) => kept.retain(|anchor| anchor.service != released.service),
+                _ => {}
+            }
+        }
+    }
+    kept
 }
 
 /// The last failure of every step that stands failed.
@@ -106,28 +135,38 @@ pub fn evidence(failure: &Failure) -> String {
 }
 
 /// What can be done next.
-pub fn choices(status: RunStatus) -> String {
+pub fn choices(status: RunStatus, plan: &Plan) -> String {
+    let forward = plan.kind.is_upgrade();
     let lines: &[&str] = match status {
         RunStatus::Running | RunStatus::Aborting => &[
             "volutus watch    follow it",
             "volutus pause    let running steps end and start no new ones",
             "volutus resume   if the process that carried it out has died",
         ],
-        RunStatus::Paused => &["volutus resume   go on", "volutus abort    give it up"],
+        RunStatus::Paused => &[
+            "volutus resume   go on",
+            "volutus rollback put everything back; nothing that users created is lost",
+            "volutus abort    give it up",
+        ],
         RunStatus::Halted => &[
             "mend the cause, then volutus resume: the failed step is tried again",
+            "volutus rollback put everything back; nothing that users created is lost",
             "volutus abort    give back what is drained or disabled, and give the run up",
             "volutus observe  look at the cloud",
         ],
         RunStatus::AwaitingFinalize => &[
             "volutus verdict   what users noticed so far",
+            "volutus rollback  put everything back; nothing that users created is lost",
             "volutus finalize  unpin, migrate data, contract (takes the way back)",
         ],
-        RunStatus::Aborted => &["volutus plan --to SERIES   a new plan from what the cloud is now"],
+        RunStatus::Aborted => &[
+            "volutus plan --to SERIES   a new plan from what the cloud is now",
+            "volutus rollback           put back what was replaced",
+        ],
         RunStatus::Succeeded => &["volutus verdict   what users noticed"],
     };
     let mut text = "\nWhat you can do now:\n".to_owned();
-    for line in lines {
+    for line in lines.iter().filter(|line| forward || !line.starts_with("volutus rollback")) {
         text += &format!("  {line}\n");
     }
     text

@@ -44,6 +44,9 @@ pub fn render(verdict: &Verdict) -> String {
     } else {
         level.red().bold().to_string()
     };
+    if verdict.rolled_back {
+        text += &format!("rolled back: the cloud runs {} again\n", verdict.to);
+    }
     text += &format!("verdict: {level}\n");
     text
 }

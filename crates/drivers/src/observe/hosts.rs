@@ -70,6 +70,9 @@ pub(super) async fn observe(cloud: &CloudDriver) -> Vec<Seen> {
         let services: Vec<Option<&Service>> = declared.iter().map(|(id, _)| service_of(id)).collect();
         look(cloud, host, declared, services)
     });
+    // Futures, and not the closure that makes them, are kept while others are waited for: only so
+    // can the whole be sent between threads.
+    let looks: Vec<_> = looks.collect();
     futures::stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
 }
 

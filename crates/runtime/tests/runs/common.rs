@@ -36,7 +36,7 @@ pub struct Crash {
 }
 
 impl Crash {
-    fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         let here = self.passed.fetch_add(1, Ordering::SeqCst);
         let hit = self.at == Some(here);
         if hit && let Some(reached) = &self.reached {

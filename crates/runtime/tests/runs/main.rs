@@ -7,3 +7,4 @@ mod crash;
 mod fortunes;
 #[path = "../../../engine/src/tests/plans.rs"]
 mod plans;
+mod way_back;

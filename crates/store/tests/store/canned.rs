@@ -15,6 +15,7 @@ use crate::plans::{disable, enable, held, holding_step, plan, policy, stage, ste
 
 const SUCCEEDED: &str = include_str!("../../../../tests/journals/format-1-succeeded.jsonl");
 const ABORTED: &str = include_str!("../../../../tests/journals/format-1-aborted.jsonl");
+const ROLLED_BACK: &str = include_str!("../../../../tests/journals/format-1-rolled-back.jsonl");
 
 /// The plan that the journals are of, under the id that it had then.
 fn canned_plan() -> Plan {
@@ -48,8 +49,63 @@ fn status(entries: &[JournalEntry]) -> RunStatus {
 fn journals_of_format_1_are_read() {
     let (succeeded, aborted) = (read(SUCCEEDED), read(ABORTED));
     assert_eq!(status(&succeeded), RunStatus::Succeeded);
+    let rolled_back = read(ROLLED_BACK);
     assert_eq!(status(&aborted), RunStatus::Aborted);
+    assert_eq!(status(&rolled_back), RunStatus::Aborted);
     let events: BTreeSet<&str> =
-        succeeded.iter().chain(&aborted).map(|entry| event_name(&entry.event)).collect();
-    assert_eq!(events.len(), 19, "an event has no example: {events:?}");
+        succeeded.iter().chain(&aborted).chain(&rolled_back).map(|entry| event_name(&entry.event)).collect();
+    assert_eq!(events.len(), 20, "an event has no example: {events:?}");
+}
+
+#[test]
+fn write_rolled_back() {
+    use volutus_engine::{Command, Input};
+    use volutus_model::event::Actor;
+    let index = Arc::new(PlanIndex::new(Arc::new(canned_plan())).unwrap());
+    let run: volutus_model::RunId = "canned".parse().unwrap();
+    let mut machine = Machine::new(run.clone(), index);
+    let mut lines = Vec::new();
+    let mut prev_hash = String::new();
+    let mut seq = 0;
+    let start: jiff::Timestamp = "2026-11-25T10:00:00Z".parse().unwrap();
+    let mut take = |machine: &mut Machine, input: Input, actor: &str| {
+        let at = start + jiff::SignedDuration::from_secs(seq as i64);
+        let decision = machine.step(input, at).unwrap();
+        for event in decision.events {
+            let entry = JournalEntry {
+                format: 1,
+                run: run.clone(),
+                seq,
+                epoch: 1,
+                at,
+                actor: Actor(actor.to_owned()),
+                prev_hash: prev_hash.clone(),
+                event,
+            };
+            prev_hash = entry.compute_hash();
+            lines.push(serde_json::to_string(&entry).unwrap());
+            seq += 1;
+        }
+        lines.len()
+    };
+    take(&mut machine, Input::Begin { holder: "process 71 on deploy".to_owned() }, "ana");
+    let open: Vec<_> = machine.attempts_under_way().cloned().collect();
+    let fail = volutus_model::Outcome::Failed(volutus_model::Failure {
+        class: volutus_model::FailureClass::Permanent,
+        message: "it broke".to_owned(),
+        hint: "mend it".to_owned(),
+        evidence: Vec::new(),
+    });
+    take(&mut machine, Input::Finished { attempt: open[0].clone(), outcome: fail }, "volutus");
+    take(&mut machine, Input::Command(Command::RollBack), "ana");
+    while !machine.state().status.is_final() {
+        let open: Vec<_> = machine.attempts_under_way().cloned().collect();
+        take(
+            &mut machine,
+            Input::Finished { attempt: open[0].clone(), outcome: volutus_model::Outcome::done("done") },
+            "volutus",
+        );
+    }
+    drop(take);
+    std::fs::write("../../tests/journals/format-1-rolled-back.jsonl", lines.join("\n") + "\n").unwrap();
 }
