@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod upgrade;
+mod way_back;
 mod world;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ const SUITES: &[Suite] = &[
             ("plan_for_a_changed_cloud_is_refused", bad_input::changed_cloud),
             ("computes_that_die_behind_an_active_unit_halt_the_run", upgrade::dead_computes_halt),
             ("mended_run_resumes_without_a_failed_request", upgrade::mended_run_resumes),
+            ("upgrade_is_taken_back_and_nothing_is_lost", way_back::taken_back_by_hand),
+            ("upgrade_after_a_rollback", way_back::upgraded_again),
             ("finalize_ends_the_run", upgrade::finalize),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
@@ -62,7 +65,10 @@ const SUITES: &[Suite] = &[
             "--zones",
             "2",
         ],
-        scenarios: &[("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade)],
+        scenarios: &[
+            ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
+            ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
+        ],
     },
 ];
 

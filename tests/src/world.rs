@@ -187,6 +187,14 @@ impl Lab<'_> {
         run(Command::new(&self.world.lab).args(["exec", "--name", &self.name, host, "--", "sh", "-c", shell]))
     }
 
+    /// Does something bad to one of its hosts; the words are those of `volutus-lab fault`.
+    pub fn fault(&self, words: &[&str]) -> anyhow::Result<()> {
+        let (kind, rest) = words.split_first().context("no fault is named")?;
+        let mut command = Command::new(&self.world.lab);
+        run(command.args(["fault", kind, "--name", &self.name]).args(rest))?.expect(0, &[])?;
+        Ok(())
+    }
+
     /// Takes it down, and fails if anything of it is still there: a process, a mount, a bridge.
     pub fn down_and_gone(&self) -> anyhow::Result<()> {
         run(Command::new(&self.world.lab).args(["down", "--name", &self.name]))?.expect(0, &[])?;

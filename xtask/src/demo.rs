@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
+use volutus_e2e::witness::Witness;
 
 use crate::lab::{Hop, Lab, Programs, build};
 use crate::process::{exit_code, must, output, root};
-use crate::witness::Witness;
 
 /// Fewer probe requests than this would say too little about "not one failed".
 const REQUESTS_MIN: u64 = 2_000;

@@ -12,7 +12,6 @@ mod process;
 mod setup;
 mod test;
 mod tidy;
-mod witness;
 
 use clap::{Parser, Subcommand};
 

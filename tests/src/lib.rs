@@ -1,0 +1,3 @@
+//! What the end-to-end tests and the project's demo share.
+
+pub mod witness;

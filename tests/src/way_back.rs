@@ -1,0 +1,90 @@
+//! Taking upgrades back: by hand while the way back is open, and by policy when a release is bad.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use volutus_e2e::witness::Witness;
+
+use crate::bad_input::{make_plan, text_at};
+use crate::upgrade::{all_on, bring_back_silent_daemons, nothing_left_drained};
+use crate::world::{Lab, World, wait_until};
+
+/// Everything was upgraded and nothing finalized: it is taken back, and what a user made under the
+/// new release is all there under the old one.
+pub fn taken_back_by_hand(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    let witness = Witness::make(&lab.cloud(), "made-under-the-new-release")?;
+    lab.volutus(&["rollback"])?.expect(3, &["--yes"])?;
+    lab.volutus(&["rollback", "--yes"])?.expect(0, &["verdict: "])?;
+    is_back(lab, "2025.2", "32.")?;
+    witness.is_whole()?;
+    witness.remove()
+}
+
+/// What was taken back goes forward again, on the schema that stayed as it was.
+pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
+    bring_back_silent_daemons(lab)?;
+    let plan = make_plan(lab, "2026.1")?;
+    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    lab.volutus(&["run", &plan])?.expect(0, &["verdict: zero-"])?;
+    all_on(lab, "2026.1", "33.")?;
+    nothing_left_drained(lab)
+}
+
+/// A new nova-conductor that starts, is active, and does not serve: the policy takes all of it
+/// back, and what a user made meanwhile is there.
+pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    const HOSTS: [&str; 2] = ["control-1", "control-2"];
+    bring_back_silent_daemons(lab)?;
+    for host in HOSTS {
+        lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
+    }
+    let policy = lab.folder().join("roll-back.toml");
+    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 60\n")?;
+    let policy = policy.to_str().context("the lab's folder has no plain name")?;
+    let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
+    let made = made.expect(0, &[])?.json()?;
+    let plan = text_at(&made, &["id"])?;
+    lab.volutus(&["approve", plan])?.expect(0, &[])?;
+    let mut run = world
+        .volutus(&lab.cloud())
+        .args(["run", plan])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    // The new conductor is under way: what is made now is made under both releases.
+    let rolling = wait_until("a conductor is being replaced", 600, || {
+        let status = lab.volutus(&["status", "--output", "json"])?;
+        Ok(status.code == 0 && status.stdout.contains("roll/nova-conductor@"))
+    });
+    let witness = rolling.and_then(|()| Witness::make(&lab.cloud(), "made-meanwhile"));
+    let ended = wait_until("the run is at its end", 900, || Ok(run.try_wait()?.is_some()));
+    if ended.is_err() {
+        run.kill()?;
+        run.wait()?;
+    }
+    ended?;
+    let witness = witness?;
+    is_back(lab, "2025.1", "31.")?;
+    witness.is_whole()?;
+    witness.remove()?;
+    for host in HOSTS {
+        lab.fault(&["bad-release", "--undo", host, "nova-conductor", "2026.1"])?;
+    }
+    Ok(())
+}
+
+/// The latest verdict is of an upgrade that was taken back without a failed request, everything
+/// runs the old release, and nothing of the run is left.
+fn is_back(lab: &Lab, series: &str, nova: &str) -> anyhow::Result<()> {
+    all_on(lab, series, nova)?;
+    let verdict = lab.volutus(&["verdict", "--output", "json"])?.expect(0, &[])?.json()?;
+    ensure!(verdict["rolled_back"] == true, "{verdict}");
+    nothing_left_drained(lab)?;
+    let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
+    let records = observation["records"]["nova"]["observed"]["value"].as_array().context("no records")?;
+    let anchor = records.iter().find(|record| record["host"] == "volutus-anchor");
+    ensure!(anchor.is_none(), "an anchor is left: {anchor:?}");
+    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    Ok(())
+}
