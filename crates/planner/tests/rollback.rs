@@ -317,7 +317,7 @@ fn spoilt_ways_back_are_caught() {
     });
     expect("service-order", |plan| stage(plan, "roll-placement-api").after.clear());
     expect("anchor-missing", |plan| {
-        stage(plan, "canary-nova-compute").after.retain(|s| s.as_str() != "anchor-nova")
+        stage(plan, "canary-nova-compute").after.retain(|s| s.as_str() != "anchor-nova");
     });
     expect("anchor-released-wrongly", |plan| stage(plan, "release-nova").after.clear());
     expect("anchor-not-released", |plan| plan.stages.retain(|stage| stage.id.as_str() != "release-nova"));
