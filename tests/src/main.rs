@@ -40,7 +40,7 @@ const SUITES: &[Suite] = &[
             ("plan_edited_after_approval_is_refused", bad_input::edited_plan),
             ("plan_for_a_changed_cloud_is_refused", bad_input::changed_cloud),
             ("computes_that_die_behind_an_active_unit_halt_the_run", upgrade::dead_computes_halt),
-            ("mended_run_resumes_without_a_failed_request", upgrade::mended_run_resumes),
+            ("mended_run_resumes", upgrade::mended_run_resumes),
             ("upgrade_is_taken_back_and_nothing_is_lost", way_back::taken_back_by_hand),
             ("upgrade_after_a_rollback", way_back::upgraded_again),
             ("finalize_ends_the_run", upgrade::finalize),

@@ -12,7 +12,7 @@ const SECONDS_MAX: f64 = 2.0;
 const MIB_MAX: u64 = 500;
 
 /// The highest resident memory of this process so far, in MiB.
-fn peak_mib() -> anyhow::Result<u64> {
+pub fn peak_mib() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
     let kib: u64 = line.split_whitespace().nth(1).context("no figure in VmHWM")?.parse()?;

@@ -3,6 +3,7 @@
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
+mod bench_journal;
 mod bench_plan;
 mod bench_upgrade;
 mod crash;
@@ -42,6 +43,8 @@ enum Command {
 enum Bench {
     /// Volutus against the plain sequential procedure, on the same lab.
     Upgrade(lab::Hop),
+    /// Read a journal of a million events back, and append durably.
+    Journal,
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
 }
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Command::Crash(hop) => crash::run(&hop),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
+        Command::Bench(Bench::Journal) => bench_journal::run(),
         Command::Bench(Bench::Plan) => bench_plan::run(),
         Command::Tidy => tidy::run(),
     }

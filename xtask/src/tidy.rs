@@ -40,7 +40,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("volutus-lab", &[]),
     ("volutus-e2e", &["volutus-model", "volutus-openstack"]),
-    ("xtask", &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-e2e"]),
+    (
+        "xtask",
+        &[
+            "volutus-model",
+            "volutus-catalog",
+            "volutus-planner",
+            "volutus-plancheck",
+            "volutus-engine",
+            "volutus-store",
+            "volutus-e2e",
+        ],
+    ),
 ];
 
 /// Crates that must stay free of I/O, clocks and async.

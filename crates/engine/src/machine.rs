@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use volutus_model::event::{ActionList, Event, JournalEntry, ProbeBreach};
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
-use volutus_model::plan::Phase;
+use volutus_model::plan::{Action, Phase, Step};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
-use volutus_model::{OnFailure, WayBackClosed};
+use volutus_model::{OnFailure, Policy, WayBackClosed};
 
 use crate::error::Error;
 use crate::fold::apply;
@@ -554,11 +554,20 @@ impl Turn<'_> {
             attempt,
             step: plan_step.id.clone(),
             action: actions[action as usize].clone(),
-            timeout_s: plan_step.action_timeout_s,
+            timeout_s: timeout_of(&actions[action as usize], plan_step, &self.machine.index.plan().policy),
             taken_up,
             retried,
         };
         self.decision.effects.push(Effect::Perform { order, pause_ms });
+    }
+}
+
+/// Seconds after which an action is given up. A step's own limit is that of its slowest action,
+/// which is a graceful stop; a daemon that does not prove itself has its own.
+fn timeout_of(action: &Action, step: &Step, policy: &Policy) -> u32 {
+    match action {
+        Action::ProveDaemon { .. } => step.action_timeout_s.min(policy.prove_timeout_s),
+        _ => step.action_timeout_s,
     }
 }
 

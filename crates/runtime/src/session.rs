@@ -208,16 +208,22 @@ impl Session<'_> {
 
     /// Folds the journal, after looking whether it is whole.
     async fn load(&mut self) -> Result<(), Error> {
-        let run = self.run.clone();
-        let journal = blocking(&self.runtime.store, move |store| {
-            store.verify_journal(&run)?;
-            store.journal(&run, 0)
+        let (run, mut machine, mut watch) = (self.run.clone(), self.machine.clone(), self.watch.clone());
+        let (machine, watch, refused) = blocking(&self.runtime.store, move |store| {
+            let mut refused = None;
+            store.read_journal(&run, |entry| {
+                if refused.is_none() {
+                    refused = machine.fold(&entry).err();
+                    watch.follow(&entry);
+                }
+            })?;
+            Ok((machine, watch, refused))
         })
         .await?;
-        for entry in &journal {
-            self.machine.fold(entry).map_err(|source| self.engine_error(source))?;
-            self.watch.follow(entry);
+        if let Some(source) = refused {
+            return Err(self.engine_error(source));
         }
+        (self.machine, self.watch) = (machine, watch);
         if let Some(since_us) = self.watch.since_us() {
             let run = self.run.clone();
             let (failed, total) =

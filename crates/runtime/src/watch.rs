@@ -14,7 +14,7 @@ const LAST_MAX: usize = 10;
 /// Failures count from the end of the baseline on: what failed before anything was touched is
 /// not the run's doing. They count anew from every resumption, or a run that a person decided
 /// to go on with would halt again for what that person had seen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Watch {
     baseline: BTreeSet<StageId>,
     since: Option<Timestamp>,

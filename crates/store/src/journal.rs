@@ -56,6 +56,16 @@ impl Store {
     /// # Errors
     /// [`Error::ChainBroken`] with the first entry that does not fit.
     pub fn verify_journal(&self, run: &RunId) -> Result<(), Error> {
+        self.read_journal(run, |_| {})
+    }
+
+    /// Hands out a run's whole journal, entry by entry and never all of it at once, while it is
+    /// verified as by [`Store::verify_journal`]. What was made of entries that were handed out is
+    /// worth nothing when this fails.
+    ///
+    /// # Errors
+    /// [`Error::ChainBroken`] with the first entry that does not fit.
+    pub fn read_journal(&self, run: &RunId, mut take: impl FnMut(JournalEntry)) -> Result<(), Error> {
         self.read("verify a journal", |transaction| {
             let broken = |seq, why: String| Error::ChainBroken { run: run.clone(), seq, why };
             let mut expected = (0, String::new());
@@ -72,6 +82,7 @@ impl Store {
                     return Err(broken(seq, "the one before is not the one that it followed".to_owned()));
                 }
                 expected = (seq + 1, entry.compute_hash());
+                take(entry);
                 Ok(())
             })?;
             let head = read_head(transaction, run)?;
