@@ -46,7 +46,7 @@ impl Witness {
             let body = serde_json::json!({
                 "name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private",
             });
-            let kept = Request::new(Method::POST, ServiceType::Image, "/v2/images").json(body);
+            let kept = Request::new(Method::POST, ServiceType::Image, "/images").json(body);
             let answer = client.request(&kept).await?;
             let kept: serde_json::Value = serde_json::from_slice(&answer.expect_status(&[201])?.body)?;
             let kept = kept["id"].as_str().context("glance gave no id")?.to_owned();
@@ -87,7 +87,7 @@ impl Witness {
                 "the volume of {} is not as it was: {volume:?}",
                 self.name
             );
-            let path = format!("/v2/images/{}", self.image);
+            let path = format!("/images/{}", self.image);
             let image = self.client.request(&Request::new(Method::GET, ServiceType::Image, path)).await?;
             image.expect_status(&[200])?;
             let now = self.client.held_token().await.context("there is no token")?;
