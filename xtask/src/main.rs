@@ -1,14 +1,16 @@
-//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `tidy`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `sim`, `tidy`.
 //!
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
 mod bench_plan;
+mod bench_rehearse;
 mod bench_upgrade;
 mod demo;
 mod lab;
 mod process;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 
@@ -31,6 +33,10 @@ enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Run simulated upgrades with faults, one per seed, and look whether every rule holds.
+    Sim(sim::Options),
+    /// See that the simulation notices rules that are wrong on purpose.
+    MutantsSim,
     /// Check the rules of the repository: layers, file lengths, words.
     Tidy,
 }
@@ -41,6 +47,8 @@ enum Bench {
     Upgrade(bench_upgrade::Options),
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
+    /// Rehearse an upgrade of a described cloud of 1,000 hosts a thousand times.
+    Rehearse,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,6 +57,9 @@ fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(options)) => bench_upgrade::run(&options),
         Command::Bench(Bench::Plan) => bench_plan::run(),
+        Command::Bench(Bench::Rehearse) => bench_rehearse::run(),
+        Command::Sim(options) => sim::run(&options),
+        Command::MutantsSim => sim::mutants(),
         Command::Tidy => tidy::run(),
     }
 }

@@ -24,6 +24,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-drivers", &["volutus-model", "volutus-catalog", "volutus-engine", "volutus-openstack"]),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
+        "volutus-sim",
+        &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"],
+    ),
+    (
         "volutus-cli",
         &[
             "volutus-model",
@@ -36,11 +40,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-openstack",
             "volutus-prober",
             "volutus-runtime",
+            "volutus-sim",
         ],
     ),
     ("volutus-lab", &[]),
     ("volutus-e2e", &[]),
-    ("xtask", &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck"]),
+    ("xtask", &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-sim"]),
 ];
 
 /// Crates that must stay free of I/O, clocks and async.
