@@ -1,16 +1,18 @@
-//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `tidy`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `sim`, `tidy`.
 //!
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
 mod bench_journal;
 mod bench_plan;
+mod bench_rehearse;
 mod bench_upgrade;
 mod crash;
 mod demo;
 mod lab;
 mod process;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 
@@ -35,6 +37,10 @@ enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Run simulated upgrades with faults, one per seed, and look whether every rule holds.
+    Sim(sim::Options),
+    /// See that the simulation notices rules that are wrong on purpose.
+    MutantsSim,
     /// Check the rules of the repository: layers, file lengths, words.
     Tidy,
 }
@@ -47,6 +53,8 @@ enum Bench {
     Journal,
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
+    /// Rehearse an upgrade of a described cloud of 1,000 hosts a thousand times.
+    Rehearse,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -57,6 +65,9 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Journal) => bench_journal::run(),
         Command::Bench(Bench::Plan) => bench_plan::run(),
+        Command::Bench(Bench::Rehearse) => bench_rehearse::run(),
+        Command::Sim(options) => sim::run(&options),
+        Command::MutantsSim => sim::mutants(),
         Command::Tidy => tidy::run(),
     }
 }

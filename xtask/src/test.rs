@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::lab::build;
 use crate::process::{cargo, must, privileged, shown};
-use crate::{bench_plan, setup, tidy};
+use crate::{bench_plan, setup, sim, tidy};
 
 /// What can be chosen.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +52,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     );
     tally.check("tidy", tidy::run());
     count(&mut tally, cargo().args(["test", "--workspace", "--exclude", "volutus-e2e", "--no-fail-fast"]))?;
+    // A tenth of what `cargo xtask sim` runs by itself; rare transitions need the whole.
+    let seeds = sim::Options { seeds: 2_000, from: 1, seed: None, coverage_min: 95 };
+    tally.check("simulated upgrades keep every rule", sim::run(&seeds));
+    tally.check("the simulation notices wrong rules", sim::mutants());
     tally.check("plan and check 10,000 hosts within the goal", bench_plan::run());
     if !options.no_lab {
         let programs = build()?;

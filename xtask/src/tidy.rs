@@ -24,6 +24,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-drivers", &["volutus-model", "volutus-catalog", "volutus-engine", "volutus-openstack"]),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
+        "volutus-sim",
+        &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"],
+    ),
+    (
         "volutus-cli",
         &[
             "volutus-model",
@@ -36,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-openstack",
             "volutus-prober",
             "volutus-runtime",
+            "volutus-sim",
         ],
     ),
     ("volutus-lab", &[]),
@@ -49,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-plancheck",
             "volutus-engine",
             "volutus-store",
+            "volutus-sim",
             "volutus-e2e",
         ],
     ),

@@ -1,7 +1,7 @@
 //! A plan made quick to walk: edges in both directions, positions instead of names, and how
 //! much is left behind every stage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use volutus_model::name::{HostName, StageId, StepId};
@@ -53,8 +53,9 @@ pub struct PlanIndex {
     pub(crate) steps: Vec<StepNode>,
     pub(crate) stages: Vec<StageNode>,
     pub(crate) hosts: usize,
-    step_by_id: BTreeMap<StepId, usize>,
-    stage_by_id: BTreeMap<StageId, usize>,
+    // Looked up several times per event; nothing depends on an order.
+    step_by_id: HashMap<StepId, usize>,
+    stage_by_id: HashMap<StageId, usize>,
 }
 
 impl PlanIndex {
@@ -158,11 +159,11 @@ impl PlanIndex {
     }
 }
 
-type Numbers = (BTreeMap<StageId, usize>, BTreeMap<StepId, usize>);
+type Numbers = (HashMap<StageId, usize>, HashMap<StepId, usize>);
 
 fn number(plan: &Plan) -> Result<Numbers, String> {
-    let mut stages = BTreeMap::new();
-    let mut steps = BTreeMap::new();
+    let mut stages = HashMap::new();
+    let mut steps = HashMap::new();
     for (position, stage) in plan.stages.iter().enumerate() {
         if stages.insert(stage.id.clone(), position).is_some() {
             return Err(format!("two stages are called `{}`", stage.id));
@@ -180,7 +181,7 @@ fn number(plan: &Plan) -> Result<Numbers, String> {
     Ok((stages, steps))
 }
 
-fn link_stages(plan: &Plan, numbers: &BTreeMap<StageId, usize>) -> Result<Vec<StageNode>, String> {
+fn link_stages(plan: &Plan, numbers: &HashMap<StageId, usize>) -> Result<Vec<StageNode>, String> {
     let mut nodes = Vec::with_capacity(plan.stages.len());
     let mut first = 0;
     for stage in &plan.stages {
@@ -210,7 +211,7 @@ fn link_stages(plan: &Plan, numbers: &BTreeMap<StageId, usize>) -> Result<Vec<St
     Ok(nodes)
 }
 
-fn link_steps(plan: &Plan, numbers: &BTreeMap<StepId, usize>) -> Result<(Vec<StepNode>, usize), String> {
+fn link_steps(plan: &Plan, numbers: &HashMap<StepId, usize>) -> Result<(Vec<StepNode>, usize), String> {
     let mut nodes: Vec<StepNode> = Vec::with_capacity(numbers.len());
     let mut hosts: BTreeMap<&HostName, usize> = BTreeMap::new();
     for (position, stage) in plan.stages.iter().enumerate() {
