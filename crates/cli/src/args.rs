@@ -70,6 +70,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a plan, or show, list and compare plans.
     Plan(PlanArgs),
+    /// Carry the plan out many times in a simulated twin of the cloud, with things going wrong, and
+    /// tell what came of it. Changes nothing.
+    Rehearse(RehearseArgs),
     /// Allow a plan to be run. The approval is bound to the plan's content.
     Approve(ApproveArgs),
     /// Carry out an approved plan, up to the point where the way back would be taken.
@@ -253,6 +256,59 @@ pub struct FinalizeArgs {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
+}
+
+/// `volutus rehearse`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The same planner and engine as in a real run; hosts, daemons, load balancers and users are \
+        simulated, in virtual time. The same seed gives the same rehearsal."
+)]
+pub struct RehearseArgs {
+    /// The series to go to, for example 2026.1.
+    #[arg(long, value_name = "SERIES")]
+    pub to: String,
+    /// How many times the plan is carried out.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub runs: u32,
+    /// What goes wrong.
+    #[arg(long, value_enum, default_value = "mild")]
+    pub profile: RehearseProfile,
+    /// How many faults a run meets on average, instead of as many as the profile says.
+    #[arg(long, value_name = "N")]
+    pub faults: Option<f64>,
+    /// The same seed gives the same rehearsal.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// An observation (`volutus observe --output json`) instead of looking now.
+    #[arg(long, value_name = "FILE")]
+    pub observation: Option<PathBuf>,
+    /// A described cloud of so many hosts instead of yours.
+    #[arg(long, value_name = "HOSTS", conflicts_with = "observation", value_parser = described_hosts)]
+    pub described: Option<usize>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// Fewer hosts than a controller and a compute are no cloud; more than this need minutes and
+/// gigabytes.
+fn described_hosts(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(hosts) if (2..=20_000).contains(&hosts) => Ok(hosts),
+        _ => Err("a number from 2 to 20000".to_owned()),
+    }
+}
+
+/// What goes wrong in a rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RehearseProfile {
+    /// Nothing; only durations vary.
+    None,
+    /// A well kept cloud.
+    Mild,
+    /// A bad day.
+    Harsh,
 }
 
 /// `volutus rollback`

@@ -128,7 +128,8 @@ impl Context {
     }
 }
 
-fn read_policy(path: &Path) -> Result<Policy> {
+/// Reads a policy file.
+pub fn read_policy(path: &Path) -> Result<Policy> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         CliError::refused("no-policy", format!("could not read the policy {}", path.display()))
             .because(&error)

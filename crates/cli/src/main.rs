@@ -15,7 +15,7 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    approve, check, control, init, journal, observe, plan, probe, rollback, run, verdict, watch,
+    approve, check, control, init, journal, observe, plan, probe, rehearse, rollback, run, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -46,9 +46,12 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     if let Command::Init(args) = &cli.command {
         return init::run(args, &cli.cloud);
     }
+    if let Command::Rehearse(args) = &cli.command {
+        return rehearse::run(cli, args).await;
+    }
     let context = Context::load(cli)?;
     match &cli.command {
-        Command::Init(_) => Ok(()),
+        Command::Init(_) | Command::Rehearse(_) => Ok(()),
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,

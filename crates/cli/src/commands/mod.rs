@@ -8,6 +8,7 @@ pub mod journal;
 pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod rehearse;
 pub mod rollback;
 pub mod run;
 pub mod verdict;

@@ -3,6 +3,7 @@
 pub mod findings;
 pub mod observation;
 pub mod plan;
+pub mod rehearsal;
 pub mod run;
 pub mod verdict;
 
