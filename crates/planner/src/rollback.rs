@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, Service};
-use volutus_model::name::{DaemonKind, PackageVersion, RunId, Series, ServiceName};
-use volutus_model::plan::{Plan, PlanKind};
-use volutus_model::run::RunState;
+use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, RunId, Series, ServiceName};
+use volutus_model::plan::{Action, Plan, PlanKind, Step};
+use volutus_model::run::{RunState, StepStatus};
 use volutus_model::{Inventory, Observation, Policy, WayBackClosed};
 
 use crate::draft::{Draft, Parts};
@@ -53,7 +53,8 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
         now: input.now,
         parent: Some(input.of.id.clone()),
     };
-    let state = read_back(&planning, input.of.to, catalog)?;
+    let ailing = replaced_in_vain(input);
+    let state = read_back(&planning, input.of.to, &ailing, catalog)?;
     let kind = PlanKind::Rollback { of: input.of.id.clone(), run: input.run.clone() };
     let mut draft = Draft::new(&planning, catalog, &state, kind);
     rules::stage_release::plan_stage_release(&mut draft)?;
@@ -85,7 +86,12 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
 }
 
 /// Where the cloud stands, seen from the way back.
-fn read_back<'a>(input: &'a PlanningInput, newer: Series, catalog: &'a Catalog) -> Result<State<'a>, Error> {
+fn read_back<'a>(
+    input: &'a PlanningInput,
+    newer: Series,
+    ailing: &BTreeSet<DaemonId>,
+    catalog: &'a Catalog,
+) -> Result<State<'a>, Error> {
     let older = input.target;
     let mut members = read_members(input, catalog, Unseen::ByLink)?;
     let services = present(catalog, &members);
@@ -101,6 +107,13 @@ fn read_back<'a>(input: &'a PlanningInput, newer: Series, catalog: &'a Catalog) 
             running.entry(&member.service.name).or_default().insert(version.clone());
         }
     }
+    // What does not serve goes back first: whatever serves is needed until it has.
+    for members in members.values_mut() {
+        members.sort_by_key(|member| {
+            let seen = member.seen.version.value().is_some() && member.seen.active_state == "active";
+            seen && !ailing.contains(&member.id)
+        });
+    }
     let mut versions = BTreeMap::new();
     for service in &services {
         let running = running.remove(&service.name).unwrap_or_default();
@@ -112,6 +125,19 @@ fn read_back<'a>(input: &'a PlanningInput, newer: Series, catalog: &'a Catalog) 
         return Err(Error::NothingToTakeBack { to: older, daemons: total });
     }
     Ok(State { from: newer, way: catalog.between(older, newer), versions, members, services })
+}
+
+/// Daemons that the run began to replace and that did not prove themselves since.
+fn replaced_in_vain(input: &RollbackInput) -> BTreeSet<DaemonId> {
+    let in_vain = |step: &Step| {
+        matches!(input.state.step(&step.id), StepStatus::Failed { .. } | StepStatus::Running { .. })
+    };
+    let steps = input.of.steps().map(|(_, step)| step).filter(|step| in_vain(step));
+    let switched = steps.flat_map(|step| &step.actions).filter_map(|action| match action {
+        Action::SwitchDaemon { daemon, .. } => Some(daemon.clone()),
+        _ => None,
+    });
+    switched.collect()
 }
 
 /// Whether a daemon runs, or would run after a restart, anything but the older series; or does

@@ -138,6 +138,24 @@ fn a_broken_replica_is_mended_first() {
     assert!(judge(&back, &spoilt).iter().any(|finding| finding.code == "budget-exceeded"));
 }
 
+/// A daemon that is active and did not prove itself serves nobody: the run's journal knows it, and
+/// what serves beside it has to go on until it is back.
+#[test]
+fn what_did_not_prove_itself_goes_back_first() {
+    let input = input(3, 3, "2025.2", "2026.1");
+    let (made, _) = plan(&input, &catalog()).unwrap();
+    let two = ["nova-scheduler@ctl1", "nova-scheduler@ctl2"];
+    let mut back = back_input(&input, &made, replaced(&input, &made, |daemon| two.contains(&daemon)));
+    let failed = "roll/nova-scheduler@ctl2".parse().unwrap();
+    back.state.steps.insert(failed, StepStatus::Failed { action: 1 });
+    let (plan, _) = plan_rollback(&back, &catalog()).unwrap();
+    assert_eq!(judge(&back, &plan), []);
+    let stage = plan.stages.iter().find(|stage| stage.id.as_str() == "roll-nova-scheduler").unwrap();
+    let order: Vec<&str> = stage.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(order, ["roll/nova-scheduler@ctl2", "roll/nova-scheduler@ctl1"]);
+    assert_eq!(stage.steps[1].requires, [stage.steps[0].id.clone()]);
+}
+
 #[test]
 fn only_the_anchor_is_left() {
     let (_, plan, _) = way_back("2025.2", "2026.1", |_| false, |_| {});

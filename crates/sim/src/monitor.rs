@@ -376,6 +376,11 @@ impl Monitor {
         let facts = &topology.daemons[daemon];
         let (kind, service) = (&topology.kinds[facts.kind], &topology.services[facts.service]);
         let schema = &world.schemas[facts.service];
+        // A host that came back different is restarted as it is: what it runs then is not Volutus's
+        // choice, and the proof that follows notices it.
+        if world.daemons[daemon].reverted {
+            return;
+        }
         if code == Code::Old {
             if schema.contracted != 0 {
                 self.violate(now, "skew", format!("{} is put back on a contracted schema", facts.name));
