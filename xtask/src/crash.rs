@@ -16,7 +16,7 @@ use crate::process::{must, output};
 
 /// Journal entries between two kills: so that they spread over all of a run, from its first to its
 /// last steps.
-const ENTRIES_BETWEEN_KILLS: u64 = 16;
+const ENTRIES_BETWEEN_KILLS: u64 = 10;
 /// What a run may take in all, kills included, before it counts as hanging.
 const RUN_LIMIT: Duration = Duration::from_secs(1_500);
 /// Fewer kills than this say too little.
