@@ -342,6 +342,18 @@ pub struct JournalArgs {
     /// Verify the chain of hashes instead of showing the entries.
     #[arg(long)]
     pub verify: bool,
+    /// Only entries of steps on this host.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Only entries of steps whose id contains this: `roll/nova-api`.
+    #[arg(long, value_name = "TEXT")]
+    pub step: Option<String>,
+    /// Only entries from this time on: 2026-11-25T19:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<jiff::Timestamp>,
+    /// Only entries before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,
