@@ -158,7 +158,7 @@ pub fn all_on(lab: &Lab, series: &str, nova: &str) -> anyhow::Result<()> {
 }
 
 /// Fails unless everything runs the series; the verdict on the way there.
-fn runs_everywhere(lab: &Lab, series: &str, nova: &str) -> anyhow::Result<Value> {
+pub fn runs_everywhere(lab: &Lab, series: &str, nova: &str) -> anyhow::Result<Value> {
     let verdict = lab.volutus(&["verdict", "--output", "json"])?.expect(0, &[])?.json()?;
     ensure!(text_at(&verdict, &["to"])? == series, "{verdict}");
     let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
