@@ -31,7 +31,9 @@ pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u3
         new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
-    Ok((width(count, draft.policy().serving_replicas_min), steps))
+    // On the way back one goes after another: a cloud in trouble keeps all that it can.
+    let width = if draft.is_back() { 1 } else { width(count, draft.policy().serving_replicas_min) };
+    Ok((width, steps))
 }
 
 /// Workers that may be out at once: at least the policy's minimum (and always one) goes on, and
