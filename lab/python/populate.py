@@ -2,7 +2,13 @@
 """Fills a lab through its APIs. Reads one JSON object on standard input:
 
     {"stage": "catalog" | "resources" | "instances", "endpoint": "198.18.1.10",
-     "password": "...", "instances": 20}
+     "password": "...", "instances": 20, "real": false, "outer": "198.19.1",
+     "canary_host": "infra1"}
+
+"real" tells that there are guests and networks: "outer" is then the beginning
+of the addresses through which instances are reached from outside, and
+"canary_host" the host that has a port in every tenant's network. Those ports
+are printed as "canary NAME PORT MAC ADDRESS/PREFIX MTU".
 
 Every stage can be repeated: what exists already is left as it is. Lines on
 standard output tell what was done.
@@ -79,14 +85,79 @@ def catalog(spec):
     print('catalog of %d services' % (len(SERVICES) + 1))
 
 
-def ensure_network(cloud, name, cidr):
+def ensure_network(cloud, name, cidr, real):
     network = (cloud.network.find_network(name)
                or cloud.network.create_network(name=name))
     if not cloud.network.find_subnet(name + '-subnet'):
         cloud.network.create_subnet(
             name=name + '-subnet', network_id=network.id, ip_version=4,
-            cidr=cidr, enable_dhcp=False)
+            cidr=cidr, enable_dhcp=real)
     return network
+
+
+def ensure_outer(cloud, outer):
+    network = cloud.network.find_network('outer') or \
+        cloud.network.create_network(
+            name='outer', is_router_external=True, is_shared=False,
+            provider_network_type='flat',
+            provider_physical_network='physnet1')
+    if not cloud.network.find_subnet('outer-subnet'):
+        # Below .100 are the hosts, .1 is the machine.
+        cloud.network.create_subnet(
+            name='outer-subnet', network_id=network.id, ip_version=4,
+            cidr=outer + '.0/24', gateway_ip=outer + '.1', enable_dhcp=False,
+            allocation_pools=[{'start': outer + '.100',
+                               'end': outer + '.250'}])
+    return network
+
+
+def ensure_router(cloud, name, network, outer):
+    """A way out, and a group that lets everybody in: there is nothing to
+    protect, and the probes come from outside."""
+    if cloud.network.find_router(name):
+        return
+    router = cloud.network.create_router(
+        name=name, external_gateway_info={'network_id': outer.id})
+    subnet = cloud.network.find_subnet(network.name + '-subnet')
+    cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
+    project = cloud.current_project_id
+    for group in cloud.network.security_groups(project_id=project):
+        if group.name == 'default':
+            cloud.network.create_security_group_rule(
+                security_group_id=group.id, direction='ingress',
+                ether_type='IPv4')
+
+
+def ensure_canary(cloud, admin, tenant, network, host):
+    name = 'canary-' + tenant
+    port = cloud.network.find_port(name) or cloud.network.create_port(
+        name=name, network_id=network.id)
+    admin.network.update_port(port, binding_host_id=host)
+    network = cloud.network.get_network(network.id)
+    print('canary %s %s %s %s/24 %d' % (
+        tenant, port.id, port.mac_address,
+        port.fixed_ips[0]['ip_address'], network.mtu))
+
+
+def ensure_guest_image(cloud, name):
+    """The guest's kernel, its initial files, and a disk that names both."""
+    parts = {}
+    for part, kind, file in (('kernel', 'aki', 'vmlinuz'),
+                             ('ramdisk', 'ari', 'initrd.gz')):
+        parts[part] = (
+            cloud.image.find_image('guest-' + part)
+            or cloud.create_image(
+                'guest-' + part, filename='/srv/shared/guest/' + file,
+                disk_format=kind, container_format=kind,
+                visibility='public', wait=True, allow_duplicates=True))
+    return (cloud.image.find_image(name)
+            or cloud.create_image(
+                name, filename='/srv/shared/guest/disk.raw',
+                disk_format='raw', container_format='bare',
+                visibility='public', wait=True, allow_duplicates=True,
+                kernel_id=parts['kernel'].id, ramdisk_id=parts['ramdisk'].id,
+                os_command_line='console=ttyS0 quiet no_timer_check panic=5',
+                hw_vif_model='virtio', hw_disk_bus='virtio'))
 
 
 def ensure_image(cloud, name):
@@ -97,18 +168,28 @@ def ensure_image(cloud, name):
                 allow_duplicates=True))
 
 
-def ensure_flavor(cloud, name):
+def ensure_flavor(cloud, name, ram):
     return (cloud.compute.find_flavor(name)
             or cloud.compute.create_flavor(
-                name=name, ram=64, vcpus=1, disk=1, is_public=True))
+                name=name, ram=ram, vcpus=1, disk=1, is_public=True))
 
 
 def resources(spec):
     cloud = connect(spec, 'admin', 'admin')
+    real = spec['real']
+    outer = ensure_outer(cloud, spec['outer']) if real else None
+    if real:
+        # Projects may use it, but not see it as their own.
+        policy = cloud.network.rbac_policies(
+            object_id=outer.id, action='access_as_external')
+        if not list(policy):
+            cloud.network.create_rbac_policy(
+                object_type='network', object_id=outer.id,
+                action='access_as_external', target_project_id='*')
     for name in ('guest-image', 'guest-image-old', 'probe-image'):
-        ensure_image(cloud, name)
+        (ensure_guest_image if real else ensure_image)(cloud, name)
     for name in ('lab.small', 'probe.nano'):
-        ensure_flavor(cloud, name)
+        ensure_flavor(cloud, name, 128 if real else 64)
     if not cloud.block_storage.find_type('lab'):
         cloud.block_storage.create_type(name='lab', is_public=True)
     for tenant in TENANTS + (PROBER_PROJECT,):
@@ -118,13 +199,20 @@ def resources(spec):
         grant(cloud, project, user, 'member')
     for tenant in TENANTS:
         mine = connect(spec, tenant, tenant)
-        ensure_network(mine, tenant + '-net', TENANT_CIDR)
+        network = ensure_network(
+            mine, tenant + '-net', TENANT_CIDR, real)
+        if real:
+            ensure_router(mine, tenant + '-router', network, outer)
+            ensure_canary(mine, cloud, tenant, network, spec['canary_host'])
         for number in (1, 2):
             name = '%s-volume-%d' % (tenant, number)
             if not mine.block_storage.find_volume(name):
                 mine.block_storage.create_volume(name=name, size=1)
-    ensure_network(
-        connect(spec, 'prober', PROBER_PROJECT), 'probe-net', PROBE_CIDR)
+    mine = connect(spec, 'prober', PROBER_PROJECT)
+    network = ensure_network(mine, 'probe-net', PROBE_CIDR, real)
+    if real:
+        ensure_router(mine, 'probe-router', network, outer)
+        ensure_canary(mine, cloud, 'probe', network, spec['canary_host'])
     print('projects, users, networks, images, flavors and volumes')
 
 
@@ -143,6 +231,15 @@ def wait_active(cloud, expected):
             sys.exit('only %d of %d instances are ACTIVE after %d s' % (
                 active, expected, INSTANCES_LIMIT_S))
         time.sleep(0.5)
+
+
+def ensure_floating_ip(cloud, server):
+    """An address outside, for instances that have a port to give it to."""
+    outer = cloud.network.find_network('outer')
+    port = next(cloud.network.ports(device_id=server.id))
+    if not list(cloud.network.ips(port_id=port.id)):
+        cloud.network.create_ip(
+            floating_network_id=outer.id, port_id=port.id)
 
 
 def instances(spec):
@@ -164,6 +261,11 @@ def instances(spec):
         shares[tenant] = (cloud, share)
     for tenant, (cloud, share) in shares.items():
         servers = wait_active(cloud, share)
+        if spec['real']:
+            # libvirt takes no file for a disk, which the lab's volumes are.
+            for server in servers:
+                ensure_floating_ip(cloud, server)
+            continue
         volume = cloud.block_storage.find_volume(tenant + '-volume-1')
         volume = cloud.block_storage.wait_for_status(
             cloud.block_storage.get_volume(volume), 'available',

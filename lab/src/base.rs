@@ -9,6 +9,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::paths::{self, Lock};
 use crate::progress::{Progress, step};
 use crate::setup::DOWNLOAD_ATTEMPTS;
+use crate::topology::Virt;
 
 const SUITE: &str = "bookworm";
 
@@ -53,11 +54,55 @@ const DISABLED: &[&str] = &[
     "ssh.socket",
 ];
 
+/// What a lab with a real data plane needs on its hosts besides.
+const VIRT_PACKAGES: &[&str] = &[
+    "libvirt-clients",
+    "libvirt-daemon-system",
+    "openvswitch-switch",
+    "ovn-central",
+    "ovn-host",
+    "qemu-system-x86",
+    "tcpdump",
+];
+
+/// The same for services as [`DISABLED`]. libvirt-guests would suspend the guests when a host
+/// reboots, which nova does not expect.
+const VIRT_DISABLED: &[&str] = &[
+    "libvirt-guests.service",
+    "libvirtd-admin.socket",
+    "libvirtd-ro.socket",
+    "libvirtd.service",
+    "libvirtd.socket",
+    "openvswitch-switch.service",
+    "ovn-central.service",
+    "ovn-host.service",
+    "uuidd.socket",
+    "virtlockd-admin.socket",
+    "virtlockd.socket",
+    "virtlogd-admin.socket",
+    "virtlogd.socket",
+];
+
+/// Packages and disabled services of the hosts of a lab of this kind.
+fn contents(virt: Virt) -> (Vec<&'static str>, Vec<&'static str>) {
+    match virt {
+        Virt::Fake => (PACKAGES.to_vec(), DISABLED.to_vec()),
+        Virt::Qemu => ([PACKAGES, VIRT_PACKAGES].concat(), [DISABLED, VIRT_DISABLED].concat()),
+    }
+}
+
+/// Where the file system of this kind of lab lies in the cache. Each kind has its own, so that
+/// one never makes the other be built anew.
+fn cached(virt: Virt) -> PathBuf {
+    let (packages, disabled) = contents(virt);
+    let key = blake3::hash(format!("{RECIPE} {SUITE} {packages:?} {disabled:?}").as_bytes());
+    paths::cache_root().join(format!("base-{}", &key.to_hex()[..12]))
+}
+
 /// Makes the file system unless the cache has it, and returns its path.
-pub(crate) fn ensure_base(progress: &dyn Progress) -> Result<PathBuf> {
+pub(crate) fn ensure_base(virt: Virt, progress: &dyn Progress) -> Result<PathBuf> {
     let cache = paths::cache_root();
-    let key = blake3::hash(format!("{RECIPE} {SUITE} {PACKAGES:?} {DISABLED:?}").as_bytes());
-    let path = cache.join(format!("base-{}", &key.to_hex()[..12]));
+    let path = cached(virt);
     if path.exists() {
         return Ok(path);
     }
@@ -69,19 +114,20 @@ pub(crate) fn ensure_base(progress: &dyn Progress) -> Result<PathBuf> {
         }
         let unfinished = cache.join("base.new");
         let mirror = debian_mirror(Path::new("/etc/apt"))?;
+        let (packages, disabled) = contents(virt);
         retried(DOWNLOAD_ATTEMPTS, || {
             paths::remove_tree(&unfinished)?;
-            debootstrap(&unfinished, &mirror)
+            debootstrap(&unfinished, &packages, &mirror)
         })?;
-        trim(&unfinished)?;
+        trim(&unfinished, &disabled)?;
         paths::rename(&unfinished, &path)?;
         Ok(path.clone())
     })
 }
 
-fn debootstrap(target: &Path, mirror: &str) -> Result<()> {
+fn debootstrap(target: &Path, packages: &[&str], mirror: &str) -> Result<()> {
     Cmd::new("building the hosts' file system", "debootstrap")
-        .args(["--variant=minbase".to_owned(), format!("--include={}", PACKAGES.join(","))])
+        .args(["--variant=minbase".to_owned(), format!("--include={}", packages.join(","))])
         .args([SUITE.to_owned(), target.to_string_lossy().into_owned(), mirror.to_owned()])
         // About a minute; a slow mirror needs many.
         .limit(Duration::from_secs(1800))
@@ -90,7 +136,7 @@ fn debootstrap(target: &Path, mirror: &str) -> Result<()> {
 }
 
 /// Takes out what must not be shared between hosts or would only cost time in them.
-fn trim(base: &Path) -> Result<()> {
+fn trim(base: &Path, disabled: &[&str]) -> Result<()> {
     for entry in list(&base.join("etc/ssh"))? {
         if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
             remove(&entry)?;
@@ -104,7 +150,7 @@ fn trim(base: &Path) -> Result<()> {
             let name = link.file_name().map(|name| name.to_string_lossy().into_owned());
             let name = name.unwrap_or_default();
             let getty = name.starts_with("getty@");
-            if name.ends_with(".timer") || getty || DISABLED.contains(&name.as_str()) {
+            if name.ends_with(".timer") || getty || disabled.contains(&name.as_str()) {
                 remove(&link)?;
             }
         }
@@ -202,6 +248,14 @@ fn mirror_in_deb822(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_kind_of_lab_has_its_own_file_system_and_the_old_one_keeps_its_name() {
+        let key = blake3::hash(format!("{RECIPE} {SUITE} {PACKAGES:?} {DISABLED:?}").as_bytes());
+        let name = format!("base-{}", &key.to_hex()[..12]);
+        assert!(cached(Virt::Fake).ends_with(name));
+        assert_ne!(cached(Virt::Fake), cached(Virt::Qemu));
+    }
 
     #[test]
     fn the_mirror_is_found_in_deb822_sources() {

@@ -6,6 +6,7 @@ use crate::daemon::{SERVICES, Start};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::network;
+use crate::paths;
 use crate::release::{Release, STORE};
 use crate::topology::Role;
 
@@ -52,6 +53,23 @@ pub enum Fault {
         /// The release, such as `2026.1`.
         series: String,
     },
+    /// Makes the host not come back from its next reboot. Undone by booting it.
+    StayOff,
+    /// Makes the host come back from its next reboot with the kernel that it has, whatever is
+    /// staged. Undone by letting the next reboot take what is staged.
+    OldKernel,
+    /// Makes the host refuse instances that are to be moved here: their ports cannot be bound, so
+    /// nova's check before the migration fails, while scheduler and services still look well.
+    /// Instances that are here go on. Undone by naming the host's switch right again.
+    RefuseInstances,
+    /// Makes a guest on this host write memory faster than a live migration can copy it. Undone
+    /// by letting it rest.
+    DirtyMemory {
+        /// The instance's name or id.
+        instance: String,
+        /// How much memory is written again and again.
+        mib: u32,
+    },
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -88,6 +106,15 @@ impl Fault {
                 );
                 machine.script("making a release bad", &script, LIMIT).map(drop)
             }
+            Self::StayOff => paths::write(&machine.stay_off(), "", 0o644),
+            Self::OldKernel => {
+                machine.script("keeping the kernel", &format!("touch {KEEP_KERNEL}"), LIMIT).map(drop)
+            }
+            Self::RefuseInstances => name_switch(machine, &format!("{}-renamed", machine.host.name)),
+            Self::DirtyMemory { instance, mib } => {
+                let answer = order(machine, instance, &format!("dirty {mib}"))?;
+                expect_answer(&answer, "dirtying")
+            }
         }
     }
 
@@ -118,8 +145,96 @@ impl Fault {
                     format!("! grep -q ' {program} ' /proc/mounts || umount {program}\nrm -f {BAD}-{daemon}");
                 machine.script("making a release good", &script, LIMIT).map(drop)
             }
+            Self::StayOff => {
+                paths::remove_file(&machine.stay_off())?;
+                Self::PowerOff.undo(machine)
+            }
+            Self::OldKernel => {
+                machine.script("letting the kernel go", &format!("rm -f {KEEP_KERNEL}"), LIMIT).map(drop)
+            }
+            Self::RefuseInstances => name_switch(machine, &machine.host.name),
+            Self::DirtyMemory { instance, .. } => {
+                let answer = order(machine, instance, "calm")?;
+                expect_answer(&answer, "calm")
+            }
         }
     }
+}
+
+/// A guest on busy cores answers within seconds.
+const ORDER_LIMIT: Duration = Duration::from_secs(20);
+/// While this file exists on a host, a reboot does not take the kernel that is staged.
+const KEEP_KERNEL: &str = "/etc/volutus-lab/keep-kernel";
+
+fn require_guests(machine: Machine<'_>) -> Result<()> {
+    if machine.host.runs_guests() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("no guests run on the host {}", machine.host.name),
+        "choose a compute with guests, of a lab that was brought up with --virt qemu",
+    ))
+}
+
+/// Names the host's switch after another host, the way a changed domain name does: neutron then
+/// knows no switch of the host and binds no port to it. What is bound goes on, because OVN knows
+/// the switch by another name.
+fn name_switch(machine: Machine<'_>, name: &str) -> Result<()> {
+    require_guests(machine)?;
+    let script = format!("ovs-vsctl --timeout=30 set Open_vSwitch . external_ids:hostname={name}");
+    machine.script("naming the host's switch", &script, LIMIT)?;
+    let infra = Machine { host: machine.record.infra(), ..machine };
+    let ask = format!("ovn-sbctl --timeout=30 --bare --columns=hostname list Chassis {}", machine.host.name);
+    crate::command::wait_for(
+        &format!("waiting until OVN knows the switch of {} as {name}", machine.host.name),
+        LIMIT,
+        Duration::from_millis(500),
+        || {
+            let seen = infra.script("asking OVN for the switch", &ask, LIMIT)?;
+            Ok(if seen.trim() == name { Ok(()) } else { Err(seen) })
+        },
+    )
+}
+
+/// Gives an order to a guest, from the machine through the outer network, and returns its answer.
+fn order(machine: Machine<'_>, instance: &str, order: &str) -> Result<String> {
+    use std::io::{Read as _, Write as _};
+    require_guests(machine)?;
+    let guests = crate::data_plane::guests(machine.state, machine.record)?;
+    let here: Vec<_> = guests.iter().filter(|guest| guest.host == machine.host.name).collect();
+    let guest = here.iter().find(|guest| guest.name == instance || guest.uuid == instance);
+    let guest = guest.ok_or_else(|| {
+        let names: Vec<&str> = here.iter().map(|guest| guest.name.as_str()).collect();
+        Error::refused(
+            format!("no guest {instance} runs on the host {}", machine.host.name),
+            format!("these run there: {}", names.join(", ")),
+        )
+    })?;
+    let failed = |source: std::io::Error| Error::TimedOut {
+        what: format!("giving an order to the guest {} at {}", guest.name, guest.outer),
+        limit: ORDER_LIMIT,
+        seen: source.to_string(),
+    };
+    let address = format!("{}:8", guest.outer).parse().map_err(|error| Error::Damaged {
+        path: "neutron.floatingips".into(),
+        seen: format!("{error}: {}", guest.outer),
+    })?;
+    let mut stream = std::net::TcpStream::connect_timeout(&address, ORDER_LIMIT).map_err(failed)?;
+    stream.set_read_timeout(Some(ORDER_LIMIT)).map_err(failed)?;
+    stream.write_all(format!("{order}\n").as_bytes()).map_err(failed)?;
+    let mut answer = [0; 256];
+    let length = stream.read(&mut answer).map_err(failed)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).trim().to_owned())
+}
+
+fn expect_answer(answer: &str, wanted: &str) -> Result<()> {
+    if answer.starts_with(wanted) {
+        return Ok(());
+    }
+    Err(Error::Damaged {
+        path: "the guest".into(),
+        seen: format!("it answered \"{answer}\" instead of \"{wanted}\""),
+    })
 }
 
 /// Where the bad program lies, without the daemon's name.
@@ -213,6 +328,12 @@ fn config_file(machine: Machine<'_>, service: &str) -> Result<&'static str> {
 }
 
 fn reboot(machine: Machine<'_>) -> Result<()> {
+    if machine.stay_off().exists() {
+        return Err(Error::refused(
+            format!("the host {} is told not to come back from a reboot", machine.host.name),
+            "reboot it from inside (`volutus-lab exec HOST systemctl reboot`), or undo stay-off first",
+        ));
+    }
     let before = boot_id(machine)?;
     machine.script("rebooting", "systemctl --no-block reboot", LIMIT)?;
     crate::command::wait_for(
@@ -232,14 +353,10 @@ fn reboot(machine: Machine<'_>) -> Result<()> {
     machine.wait_booted()
 }
 
-/// When the host's first process started, in the machine's own ticks. The kernel's boot
-/// identifier would be the machine's, because containers share the kernel.
+/// The host's own boot identifier: systemd-nspawn gives every start of a container a new one,
+/// where the kernel has the machine's.
 fn boot_id(machine: Machine<'_>) -> Result<String> {
-    let leader = machine.leader().map(|leader| leader.to_string()).unwrap_or_default();
-    let path = std::path::PathBuf::from(format!("/proc/{leader}/stat"));
-    let stat = crate::paths::read(&path)?;
-    let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
-    Ok(format!("{leader}-{}", started.unwrap_or_default()))
+    machine.script("reading the boot identifier", "cat /proc/sys/kernel/random/boot_id", LIMIT)
 }
 
 fn power_off(machine: Machine<'_>) -> Result<()> {

@@ -15,9 +15,12 @@
 mod base;
 mod command;
 mod daemon;
+mod data_plane;
 mod down;
 mod error;
 mod fault;
+mod guest;
+mod layer;
 mod machine;
 mod network;
 mod outputs;
@@ -27,6 +30,7 @@ mod ready;
 mod record;
 mod release;
 mod render;
+mod render_virt;
 mod schema;
 mod setup;
 mod status;
@@ -38,6 +42,7 @@ use std::time::Duration;
 
 pub use command::Output;
 pub use daemon::{COMPUTE, CONTROLLER, Daemon, SERVICES, Start};
+pub use data_plane::{DataPlane, Guest, Migration, Pings};
 pub use error::{Error, Result};
 pub use fault::Fault;
 pub use paths::{CACHE_VARIABLE, STATE_VARIABLE, StateDir, cache_root, state_root};
@@ -46,7 +51,7 @@ pub use record::{Phase, Record};
 pub use release::{RELEASES, Release};
 pub use setup::is_root;
 pub use status::{DaemonStatus, HostStatus, LabStatus};
-pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Options, Role};
+pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Options, Role, Virt};
 
 use machine::Machine;
 
@@ -100,18 +105,22 @@ impl Lab {
         Ok(names)
     }
 
-    /// Fills the cache for these series without making a lab.
+    /// Fills the cache for these series, and what a lab of this kind needs, without making a lab.
     ///
     /// # Errors
     /// Refuses unknown series; tells a failed build with its last output.
-    pub fn build(series: &[String], progress: &dyn Progress) -> Result<()> {
+    pub fn build(series: &[String], virt: Virt, progress: &dyn Progress) -> Result<()> {
         let wanted = if series.is_empty() {
             RELEASES.to_vec()
         } else {
             series.iter().map(|series| Release::find(series)).collect::<Result<Vec<_>>>()?
         };
-        setup::prepare_machine(progress)?;
-        base::ensure_base(progress)?;
+        setup::prepare_machine(virt, progress)?;
+        base::ensure_base(virt, progress)?;
+        if virt == Virt::Qemu {
+            layer::ensure(progress)?;
+            guest::ensure(progress)?;
+        }
         up::build_releases(&wanted, progress)
     }
 
@@ -191,6 +200,15 @@ impl Lab {
     /// When a running host cannot be asked.
     pub fn status(&self) -> Result<LabStatus> {
         status::observe(&self.state, &self.record)
+    }
+
+    /// Asks every guest from inside its network and from outside, and live-migrates as many as
+    /// wanted while they are pinged.
+    ///
+    /// # Errors
+    /// Refuses labs without a real data plane. What guests do not answer is in the result.
+    pub fn check_data_plane(&self, migrations: u32) -> Result<DataPlane> {
+        data_plane::check(&self.state, &self.record, migrations)
     }
 
     fn machine(&self, host: &str) -> Result<Machine<'_>> {

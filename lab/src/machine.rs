@@ -19,10 +19,13 @@ use crate::topology::{Host, Role};
 const DISK_MIB: u32 = 768;
 /// The same of the infrastructure host, whose databases keep the rows of deleted instances.
 const INFRA_DISK_MIB: u32 = 2048;
+/// Size of a host's file system for instances. Only what guests write takes memory, and they write
+/// next to nothing.
+const INSTANCES_MIB: u32 = 8192;
 /// Size of the folder that all hosts share: keys, images, volumes.
 const SHARED_MIB: u32 = 1024;
-/// A host boots in three to ten seconds; twelve of them at once on two busy cores need longer.
-pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// A host boots in three to ten seconds; twelve of them at once on two busy cores need minutes.
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -81,6 +84,16 @@ impl Machine<'_> {
         self.state.host(&self.host.name)
     }
 
+    /// While this file exists, the host does not come back from a reboot.
+    pub(crate) fn stay_off(&self) -> PathBuf {
+        self.folder().join("stay-off")
+    }
+
+    /// The file system for instances, apart from the host's own, as operators have it.
+    fn instances(&self) -> PathBuf {
+        self.folder().join("instances")
+    }
+
     /// Where the host's root file system is mounted on the machine.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder().join("root")
@@ -97,6 +110,10 @@ impl Machine<'_> {
         mount_memory(&disk, size)?;
         for folder in ["upper", "work"] {
             paths::create_dir(&disk.join(folder))?;
+        }
+        if self.host.runs_guests() {
+            paths::create_dir(&self.instances())?;
+            mount_memory(&self.instances(), INSTANCES_MIB)?;
         }
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -163,6 +180,12 @@ impl Machine<'_> {
             let _ = write!(binds, " --bind-ro='{}:{}/{series}'", path.display(), crate::release::STORE);
         }
         let _ = write!(binds, " --bind='{}:/srv/shared'", self.state.shared().display());
+        if self.host.has_switch() {
+            binds.push_str(" --bind=/dev/net/tun");
+        }
+        if self.host.runs_guests() {
+            let _ = write!(binds, " --bind='{}:/var/lib/nova/instances'", self.instances().display());
+        }
         format!(
             "#!/bin/sh\n\
              # Keeps one host of a lab running. systemd-nspawn ends with 133 when the host\n\
@@ -177,10 +200,12 @@ impl Machine<'_> {
              systemd-nspawn --quiet --boot --directory='{root}' --machine={name} \
              --hostname={host} --register=no --keep-unit --capability=all \
              --network-namespace-path=/run/netns/{name} --resolv-conf=off{binds} </dev/null\n  \
-             status=$?\n  [ $status = 133 ] || exit $status\ndone\n",
+             status=$?\n  [ $status = 133 ] || exit $status\n  \
+             [ ! -e '{stay_off}' ] || exit 0\ndone\n",
             groups = groups.join(" "),
             root = self.root().display(),
             host = self.host.name,
+            stay_off = self.stay_off().display(),
         )
     }
 

@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use volutus_lab::{CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, for_stderr, is_root};
+use volutus_lab::{
+    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, Virt, for_stderr, is_root,
+};
 
 /// A real OpenStack in miniature on this machine: real hosts with systemd and sshd, real
 /// services, real upgrades.
@@ -20,6 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   volutus-lab up                                  3 controllers, 3 computes, series 2025.2
   volutus-lab up --name small --controllers 2 --computes 5 --series 2026.1
+  volutus-lab up --name guests --computes 3 --virt qemu     guests that run, answer and move
+  volutus-lab check-data-plane --name guests
   volutus-lab status
   volutus-lab exec ctl1 journalctl -u nova-api -n 20 --no-pager
   volutus-lab fault hang-daemon cmp1 nova-compute   and with --undo it goes on
@@ -65,6 +69,21 @@ enum Verb {
     },
     /// Does something bad to a host, or undoes it.
     Fault(FaultArgs),
+    /// Asks every guest from inside its network and from outside, and live-migrates some while
+    /// they are pinged. Ends with 1 if anything is not well.
+    CheckDataPlane {
+        #[command(flatten)]
+        lab: LabName,
+        /// Live migrations to make, one after another.
+        #[arg(long, default_value_t = 1)]
+        migrations: u32,
+        /// The longest gap between two answers that is well, in milliseconds.
+        #[arg(long, default_value_t = 1000, value_name = "MS")]
+        longest_gap: u32,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
     /// Prints shell lines that point the OpenStack client and Volutus at a lab.
     Env {
         #[command(flatten)]
@@ -75,6 +94,9 @@ enum Verb {
         /// Series to build; all, if none is given.
         #[arg(long = "series", value_name = "SERIES")]
         series: Vec<String>,
+        /// For labs of this kind.
+        #[arg(long, value_enum, default_value_t = VirtArg::Fake)]
+        virt: VirtArg,
     },
 }
 
@@ -91,6 +113,24 @@ enum Format {
     Table,
     /// JSON for programs.
     Json,
+}
+
+/// What carries the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum VirtArg {
+    /// Nothing: instances without guests, for many hosts.
+    Fake,
+    /// libvirt and QEMU, Open vSwitch and OVN: guests that run, answer and move.
+    Qemu,
+}
+
+impl From<VirtArg> for Virt {
+    fn from(virt: VirtArg) -> Self {
+        match virt {
+            VirtArg::Fake => Self::Fake,
+            VirtArg::Qemu => Self::Qemu,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -112,9 +152,16 @@ struct Up {
     /// Availability zones that the hosts are spread over.
     #[arg(long, default_value_t = 1)]
     zones: u8,
-    /// Instances to boot.
-    #[arg(long, default_value_t = 20)]
-    instances: u32,
+    /// Instances to boot. [default: 20, with --virt qemu 6]
+    #[arg(long)]
+    instances: Option<u32>,
+    /// What carries the instances.
+    #[arg(long, value_enum, default_value_t = VirtArg::Fake)]
+    virt: VirtArg,
+    /// With --virt qemu: how many of the computes run guests, the first ones; the others carry
+    /// instances without guests. [default: all]
+    #[arg(long, value_name = "NUMBER")]
+    qemu_computes: Option<u8>,
     /// Names of the controllers; {n} becomes 1, 2, ...
     #[arg(long, default_value = "ctl{n}")]
     controller_name: String,
@@ -184,6 +231,22 @@ enum FaultVerb {
         /// The release, such as 2026.1.
         series: String,
     },
+    /// Makes the host not come back from its next reboot; --undo boots it.
+    StayOff(Target),
+    /// Makes the next reboot keep the kernel that the host has, whatever is staged.
+    OldKernel(Target),
+    /// Makes the host refuse instances that are to be moved there, in nova's check beforehand.
+    RefuseInstances(Target),
+    /// Makes a guest on the host write memory faster than a live migration can copy it.
+    DirtyMemory {
+        #[command(flatten)]
+        target: Target,
+        /// The instance, by name or id.
+        instance: String,
+        /// How much memory is written again and again, in MiB.
+        #[arg(long, default_value_t = 48)]
+        mib: u32,
+    },
 }
 
 impl FaultVerb {
@@ -197,6 +260,10 @@ impl FaultVerb {
             Self::PowerOff(target) => (target, Fault::PowerOff),
             Self::FillDisk(target) => (target, Fault::FillDisk),
             Self::BreakConfig { target, service } => (target, Fault::BreakConfig { service }),
+            Self::StayOff(target) => (target, Fault::StayOff),
+            Self::OldKernel(target) => (target, Fault::OldKernel),
+            Self::RefuseInstances(target) => (target, Fault::RefuseInstances),
+            Self::DirtyMemory { target, instance, mib } => (target, Fault::DirtyMemory { instance, mib }),
             Self::BadRelease { to, series } => (to.target, Fault::BadRelease { daemon: to.daemon, series }),
         }
     }
@@ -255,8 +322,16 @@ fn run(verb: Verb) -> Result<ExitCode> {
                 lab.fault(&target.host, &fault)?;
             }
         }
+        Verb::CheckDataPlane { lab, migrations, longest_gap, output } => {
+            let seen = Lab::open(&lab.name)?.check_data_plane(migrations)?;
+            match output {
+                Format::Table => data(&seen.table()),
+                Format::Json => data(&serde_json::json!(seen).to_string()),
+            }
+            return Ok(if seen.is_well(longest_gap) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Verb::Env { lab } => data(&Lab::open(&lab.name)?.environment()),
-        Verb::Build { series } => Lab::build(&series, for_stderr().as_ref())?,
+        Verb::Build { series, virt } => Lab::build(&series, virt.into(), for_stderr().as_ref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -268,11 +343,13 @@ fn bring_up(up: Up) -> Result<()> {
         controllers: up.controllers,
         computes: up.computes,
         zones: up.zones,
-        instances: up.instances,
+        instances: up.instances.unwrap_or(if up.virt == VirtArg::Qemu { 6 } else { 20 }),
         controller_name: up.controller_name,
         compute_name: up.compute_name,
         infra_name: up.infra_name,
         vif_type: up.vif_type,
+        virt: up.virt.into(),
+        qemu_computes: up.qemu_computes,
     };
     let began = std::time::Instant::now();
     let lab = Lab::up(&options, &up.offered, for_stderr().as_ref())?;

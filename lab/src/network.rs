@@ -6,7 +6,7 @@ use crate::command::Cmd;
 use crate::error::{Error, IoContext as _, Result};
 use crate::paths::{self, StateDir};
 use crate::record::Record;
-use crate::topology::{Host, machine_address};
+use crate::topology::{Host, Virt, machine_address};
 
 /// Subnets are told apart by their third byte: 198.18.N.0/24, from the network that RFC 2544
 /// sets aside for benchmarks.
@@ -87,6 +87,11 @@ fn cable(subnet: u8, host: &Host) -> String {
     format!("vl{subnet}-{}", host.number())
 }
 
+/// Name of the machine's end of the cable of a host's virtual switch.
+fn outer_cable(subnet: u8, host: &Host) -> String {
+    format!("{}x", cable(subnet, host))
+}
+
 fn ip(what: &str, arguments: &[&str]) -> Result<String> {
     Cmd::new(what, "ip").args(arguments.iter().copied()).run()
 }
@@ -101,8 +106,44 @@ pub(crate) fn make(record: &Record) -> Result<()> {
     ip(what, &["link", "set", &bridge, "up"])?;
     for host in &record.hosts {
         connect(record.subnet, &bridge, host)?;
+        if host.virt == Virt::Qemu {
+            connect_outer(record.subnet, &bridge, host)?;
+        }
+    }
+    if record.options.virt == Virt::Qemu {
+        let outer = format!("198.19.{}.1/24", record.subnet);
+        ip(what, &["addr", "add", &outer, "dev", &bridge])?;
+        complete_checksums(&["-K", &bridge, "tx", "off"], None)?;
     }
     Ok(())
+}
+
+/// Connects a host to the instances' outer network: with a cable of its own for its virtual
+/// switch, or, without a switch, with a second address.
+fn connect_outer(subnet: u8, bridge: &str, host: &Host) -> Result<()> {
+    let space = namespace(subnet, host);
+    let what = format!("connecting the host {} to the outer network", host.name);
+    complete_checksums(&["-K", "eth0", "tx", "off"], Some(&space))?;
+    if !host.has_switch() {
+        let address = format!("{}/24", host.outer_address());
+        return ip(&what, &["-n", &space, "addr", "add", &address, "dev", "eth0"]).map(drop);
+    }
+    let cable = outer_cable(subnet, host);
+    let peer = ["type", "veth", "peer", "name", "eth1", "netns", &space];
+    ip(&what, &[&["link", "add", cable.as_str()], peer.as_slice()].concat())?;
+    ip(&what, &["link", "set", &cable, "master", bridge, "up"])?;
+    ip(&what, &["-n", &space, "link", "set", "eth1", "up"]).map(drop)
+}
+
+/// Virtual cables leave checksums to be completed by hardware that they do not have. The kernel
+/// knows that and does not look; a switch in user space does.
+fn complete_checksums(arguments: &[&str], space: Option<&str>) -> Result<()> {
+    let what = "having checksums completed";
+    let command = match space {
+        Some(space) => Cmd::new(what, "ip").args(["netns", "exec", space, "ethtool"]),
+        None => Cmd::new(what, "ethtool"),
+    };
+    command.args(arguments.iter().copied()).run().map(drop)
 }
 
 fn connect(subnet: u8, bridge: &str, host: &Host) -> Result<()> {
@@ -124,7 +165,11 @@ fn connect(subnet: u8, bridge: &str, host: &Host) -> Result<()> {
 pub(crate) fn set_cable(subnet: u8, host: &Host, plugged: bool) -> Result<()> {
     let state = if plugged { "up" } else { "down" };
     let what = format!("setting the cable of {} {state}", host.name);
-    ip(&what, &["link", "set", &cable(subnet, host), state]).map(drop)
+    ip(&what, &["link", "set", &cable(subnet, host), state])?;
+    if host.has_switch() {
+        ip(&what, &["link", "set", &outer_cable(subnet, host), state])?;
+    }
+    Ok(())
 }
 
 /// Removes all that carries this subnet's names. Nothing to remove is fine.

@@ -18,7 +18,7 @@ const RECIPE: u32 = 1;
 pub(crate) const STORE: &str = "/srv/releases";
 
 /// Sub-folder of a release that holds Python's packages.
-const SITE: &str = "lib/python3.11/site-packages";
+pub(crate) const SITE: &str = "lib/python3.11/site-packages";
 
 /// One OpenStack series that the lab can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

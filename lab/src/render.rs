@@ -7,7 +7,7 @@ use crate::daemon::{Daemon, Start};
 use crate::error::{Error, Result};
 use crate::paths;
 use crate::record::Record;
-use crate::topology::{Host, Role};
+use crate::topology::{Host, Role, Virt};
 
 /// A file inside a host: path, content, permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,11 @@ fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Res
             ("AUTHTOKEN", &authtoken(record, user)),
             ("VIF_TYPE", &record.options.vif_type),
             ("NOVA_DATABASES", &nova_databases),
+            ("MECHANISMS", mechanisms(record)),
+            ("COMPUTE_DRIVER", virt_driver(host)),
+            ("MEMORY", &memory(host)?),
+            ("VIRT", &virt_sections(host)?),
+            ("SERVICE_PLUGINS", if record.options.virt == Virt::Qemu { "ovn-router" } else { "" }),
             ("DB_KEYSTONE", &database(record, "keystone", "keystone")),
             ("DB_GLANCE", &database(record, "glance", "glance")),
             ("DB_PLACEMENT", &database(record, "placement", "placement")),
@@ -105,8 +110,54 @@ fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Res
     )
 }
 
+/// neutron's drivers in a lab with a real data plane. The one without wires is there only for
+/// hosts without guests, because it would take every port that OVN refuses.
+fn mechanisms(record: &Record) -> &'static str {
+    let mixed = record.hosts_with(Role::Compute).any(|host| !host.runs_guests());
+    if mixed { "ovn,volutus_lab" } else { "ovn" }
+}
+
+/// The driver of nova-compute.
+fn virt_driver(host: &Host) -> &'static str {
+    if host.runs_guests() { "libvirt.LibvirtDriver" } else { "volutus_lab.LabDriver" }
+}
+
+/// Memory of a host for guests. libvirt sees all of the machine's, on every host; all but this is
+/// declared as reserved.
+const GUESTS_MIB: u64 = 1024;
+
+/// What nova-compute is told about memory and guests.
+fn memory(host: &Host) -> Result<String> {
+    if !host.runs_guests() {
+        return Ok("reserved_host_memory_mb = 0".into());
+    }
+    let path = Path::new("/proc/meminfo");
+    let table = paths::read(path)?;
+    let total = total_kib(&table)
+        .ok_or_else(|| Error::Damaged { path: path.to_owned(), seen: "it has no line MemTotal".into() })?;
+    Ok(format!(
+        "reserved_host_memory_mb = {}\ninitial_ram_allocation_ratio = 1.0\n\
+         initial_cpu_allocation_ratio = 16.0\nresume_guests_state_on_host_boot = true\n\
+         update_resources_interval = 15",
+        (total / 1024).saturating_sub(GUESTS_MIB)
+    ))
+}
+
+/// The memory of the machine, from `/proc/meminfo`.
+fn total_kib(table: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn virt_sections(host: &Host) -> Result<String> {
+    if !host.runs_guests() {
+        return Ok(String::new());
+    }
+    fill(include_str!("../templates/nova-virt.conf"), &[("IP", &host.address.to_string())])
+}
+
 /// Template, path and user of every configuration file of a role.
-fn templates(role: Role) -> &'static [(&'static str, &'static str, &'static str)] {
+fn templates(virt: Virt, role: Role) -> &'static [(&'static str, &'static str, &'static str)] {
     const NOVA: (&str, &str, &str) = ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
     const CONTROLLER: &[(&str, &str, &str)] = &[
         ("/etc/keystone/keystone.conf", "keystone", include_str!("../templates/keystone.conf")),
@@ -114,11 +165,21 @@ fn templates(role: Role) -> &'static [(&'static str, &'static str, &'static str)
         ("/etc/placement/placement.conf", "placement", include_str!("../templates/placement.conf")),
         NOVA,
         ("/etc/neutron/neutron.conf", "neutron", include_str!("../templates/neutron.conf")),
-        ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_conf.ini")),
         ("/etc/cinder/cinder.conf", "cinder", include_str!("../templates/cinder.conf")),
+        ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_conf.ini")),
+    ];
+    const WITH_OVN: &[(&str, &str, &str)] = &[
+        CONTROLLER[0],
+        CONTROLLER[1],
+        CONTROLLER[2],
+        CONTROLLER[3],
+        CONTROLLER[4],
+        CONTROLLER[5],
+        ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_ovn.ini")),
     ];
     match role {
         Role::Infra => &[],
+        Role::Controller if virt == Virt::Qemu => WITH_OVN,
         Role::Controller => CONTROLLER,
         Role::Compute => &[NOVA],
     }
@@ -189,7 +250,12 @@ fn daemon_files(host: &Host, daemon: &Daemon) -> Result<Vec<Rendered>> {
     };
     let text = fill(
         include_str!("../templates/daemon.service"),
-        &[("KIND", daemon.kind), ("ENVIRONMENT", &environment(daemon)), ("COMMAND", &command)],
+        &[
+            ("KIND", daemon.kind),
+            ("ENVIRONMENT", &environment(daemon)),
+            ("COMMAND", &command),
+            ("AFTER", if host.runs_guests() { " libvirtd.service ovn-controller.service" } else { "" }),
+        ],
     )?;
     let path = format!("/etc/systemd/system/{}", daemon.unit());
     files.push(Rendered { path, text, mode: 0o644 });
@@ -249,7 +315,8 @@ pub(crate) fn host_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> 
     if host.role == Role::Infra {
         files.extend(infra_files(record, host)?);
     }
-    for (path, user, template) in templates(host.role) {
+    files.extend(crate::render_virt::files(record, host)?);
+    for (path, user, template) in templates(record.options.virt, host.role) {
         let text = service_file(record, host, user, template)?;
         files.push(Rendered { path: (*path).into(), text, mode: 0o640 });
     }
@@ -276,13 +343,13 @@ pub(crate) fn host_folders(role: Role) -> &'static [&'static str] {
 }
 
 /// Units of the distribution that a host starts at boot.
-pub(crate) fn distribution_units(role: Role) -> &'static [&'static str] {
-    match role {
-        Role::Infra => {
-            &["mariadb.service", "rabbitmq-server.service", "memcached.service", "haproxy.service"]
-        }
-        Role::Controller | Role::Compute => &[],
+pub(crate) fn distribution_units(host: &Host) -> Vec<&'static str> {
+    let mut units = Vec::new();
+    if host.role == Role::Infra {
+        units.extend(["mariadb.service", "rabbitmq-server.service", "memcached.service", "haproxy.service"]);
     }
+    units.extend(crate::render_virt::distribution_units(host));
+    units
 }
 
 /// Writes rendered files below the root of a host.
@@ -335,6 +402,9 @@ mod tests {
         for file in host_files(&record, controller).expect("rendered") {
             let Some(unit) = file.path.strip_prefix("/etc/systemd/system/") else { continue };
             let kind = unit.strip_suffix(".service").expect("a service");
+            if kind.starts_with("volutus-lab-") {
+                continue;
+            }
             assert!(file.text.contains(&format!("/opt/openstack/current/{kind}")), "{unit}");
         }
     }

@@ -6,6 +6,7 @@ use crate::command::{Cmd, retried};
 use crate::error::{Error, Result};
 use crate::paths;
 use crate::progress::{Progress, step};
+use crate::topology::Virt;
 
 /// Debian packages that the lab uses on the machine. The compiler and the headers are for the
 /// few Python packages that have no prebuilt wheel.
@@ -24,14 +25,22 @@ const PACKAGES: &[&str] = &[
     "util-linux",
 ];
 
+/// What a lab with a real data plane needs besides: libvirt's headers for libvirt-python, ethtool
+/// for the cables.
+const VIRT_PACKAGES: &[&str] = &["ethtool", "libvirt-dev", "pkg-config"];
+
 /// Downloads over a network fail now and then; three attempts separate that from an outage.
 pub(crate) const DOWNLOAD_ATTEMPTS: u32 = 3;
 
 /// Checks the machine and installs what is missing.
-pub(crate) fn prepare_machine(progress: &dyn Progress) -> Result<()> {
+pub(crate) fn prepare_machine(virt: Virt, progress: &dyn Progress) -> Result<()> {
     require_root()?;
     require_debian_12()?;
-    let missing = missing_packages()?;
+    let wanted = match virt {
+        Virt::Fake => PACKAGES.to_vec(),
+        Virt::Qemu => [PACKAGES, VIRT_PACKAGES].concat(),
+    };
+    let missing = missing_packages(&wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -57,14 +66,14 @@ fn apt(what: &str, arguments: &[&str]) -> Result<()> {
         .map(drop)
 }
 
-fn missing_packages() -> Result<Vec<&'static str>> {
+fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
     let listed = Cmd::new("listing installed packages", "dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES.iter().copied())
+        .args(wanted.iter().copied())
         .output()?
         .stdout;
     let installed = |name: &str| listed.lines().any(|line| line == format!("{name} installed"));
-    Ok(PACKAGES.iter().copied().filter(|name| !installed(name)).collect())
+    Ok(wanted.iter().copied().filter(|name| !installed(name)).collect())
 }
 
 /// Whether this process is root.

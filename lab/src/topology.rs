@@ -13,6 +13,17 @@ pub const CONTROLLERS_MAX: u8 = 9;
 /// Most computes of a lab: their addresses end in 21 to 60.
 pub const COMPUTES_MAX: u8 = 40;
 
+/// What carries the instances of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Virt {
+    /// nova's fake driver with a memory: instances without guests, for labs with many hosts.
+    #[default]
+    Fake,
+    /// libvirt and QEMU, with Open vSwitch and OVN: guests that run and answer.
+    Qemu,
+}
+
 /// What a lab is to look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -36,6 +47,13 @@ pub struct Options {
     pub infra_name: String,
     /// `binding:vif_type` of every port.
     pub vif_type: String,
+    /// What carries the instances.
+    #[serde(default)]
+    pub virt: Virt,
+    /// With [`Virt::Qemu`]: how many of the computes, the first ones, run guests; the others have
+    /// the fake driver. All do if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_computes: Option<u8>,
 }
 
 impl Default for Options {
@@ -51,6 +69,8 @@ impl Default for Options {
             compute_name: "cmp{n}".into(),
             infra_name: "infra1".into(),
             vif_type: "ovs".into(),
+            virt: Virt::Fake,
+            qemu_computes: None,
         }
     }
 }
@@ -98,12 +118,33 @@ pub struct Host {
     pub role: Role,
     /// Availability zone.
     pub zone: String,
+    /// What carries instances here, if it is a compute.
+    #[serde(default)]
+    pub virt: Virt,
 }
 
 impl Host {
     /// The number that names what belongs to this host on the machine (interface, name space).
     pub(crate) fn number(&self) -> u8 {
         self.address.octets()[3]
+    }
+
+    /// The host's address on the instances' outer network, 198.19.N.0/24: for tunnels between
+    /// hosts and for the way from outside to instances.
+    pub(crate) fn outer_address(&self) -> Ipv4Addr {
+        let [_, _, subnet, last] = self.address.octets();
+        Ipv4Addr::new(198, 19, subnet, last)
+    }
+
+    /// Whether the host has a virtual switch: computes with guests, and the infrastructure host,
+    /// from which the instances' own networks can be looked into.
+    pub(crate) fn has_switch(&self) -> bool {
+        self.virt == Virt::Qemu && self.role != Role::Controller
+    }
+
+    /// Whether guests run here.
+    pub(crate) fn runs_guests(&self) -> bool {
+        self.virt == Virt::Qemu && self.role == Role::Compute
     }
 }
 
@@ -122,6 +163,15 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
     check_count("--controllers", options.controllers, CONTROLLERS_MAX)?;
     check_count("--computes", options.computes, COMPUTES_MAX)?;
     check_count("--zones", options.zones, 26)?;
+    if let Some(guests) = options.qemu_computes {
+        check_count("--qemu-computes", guests, options.computes)?;
+        if options.virt != Virt::Qemu {
+            return Err(Error::refused(
+                "--qemu-computes needs a lab with a real data plane",
+                "give --virt qemu as well, or leave it out",
+            ));
+        }
+    }
     let zone = |index: u8| format!("az{}", index % options.zones + 1);
     let address = |last: u8| Ipv4Addr::new(198, 18, subnet, last);
     let named = |template: &str, index: u8| template.replace("{n}", &(index + 1).to_string());
@@ -130,18 +180,22 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
         address: address(10),
         role: Role::Infra,
         zone: zone(0),
+        virt: options.virt,
     }];
     hosts.extend((0..options.controllers).map(|index| Host {
         name: named(&options.controller_name, index),
         address: address(11 + index),
         role: Role::Controller,
         zone: zone(index),
+        virt: options.virt,
     }));
+    let guests = options.qemu_computes.unwrap_or(options.computes);
     hosts.extend((0..options.computes).map(|index| Host {
         name: named(&options.compute_name, index),
         address: address(21 + index),
         role: Role::Compute,
         zone: zone(index),
+        virt: if index < guests { options.virt } else { Virt::Fake },
     }));
     let mut seen = BTreeSet::new();
     for host in &hosts {
@@ -218,6 +272,21 @@ mod tests {
         assert!(plan_hosts(&bad, 1).is_err());
         let escape = Options { name: "../x".into(), ..Options::default() };
         assert!(plan_hosts(&escape, 1).is_err());
+    }
+
+    #[test]
+    fn computes_can_be_mixed_and_the_first_run_guests() {
+        let options = Options { virt: Virt::Qemu, qemu_computes: Some(1), ..Options::default() };
+        let hosts = plan_hosts(&options, 7).expect("valid");
+        let guests: Vec<&str> =
+            hosts.iter().filter(|host| host.runs_guests()).map(|host| host.name.as_str()).collect();
+        assert_eq!(guests, ["cmp1"]);
+        assert!(hosts[0].has_switch() && !hosts[1].has_switch());
+        assert_eq!(hosts[0].outer_address(), Ipv4Addr::new(198, 19, 7, 10));
+        let alone = Options { qemu_computes: Some(1), ..Options::default() };
+        assert_eq!(plan_hosts(&alone, 7).expect_err("without --virt qemu").kind(), "refused");
+        let many = Options { virt: Virt::Qemu, qemu_computes: Some(4), ..Options::default() };
+        assert!(plan_hosts(&many, 7).is_err());
     }
 
     #[test]

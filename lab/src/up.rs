@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::command::wait_for;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::machine::{self, Machine};
 use crate::paths::{self, Lock, StateDir};
 use crate::progress::{Progress, step};
@@ -13,8 +13,8 @@ use crate::ready::{START_LIMIT, wait_apis, wait_records};
 use crate::record::{Phase, Record, base64url, new_password, random_bytes};
 use crate::release::{RELEASES, Release};
 use crate::render;
-use crate::topology::{Options, Role, plan_hosts};
-use crate::{base, down, network, outputs, schema, setup};
+use crate::topology::{Options, Role, Virt, plan_hosts};
+use crate::{base, data_plane, down, guest, layer, network, outputs, render_virt, schema, setup};
 
 const POPULATE_LIMIT: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 struct Releases {
     start: Release,
     paths: Vec<(String, PathBuf)>,
+    /// With a real data plane: what is laid over the releases, and the guest.
+    laid: Option<(PathBuf, PathBuf)>,
 }
 
 /// Brings a lab up and returns its record.
@@ -46,11 +48,14 @@ pub(crate) fn up(
             ),
         ));
     }
-    setup::prepare_machine(progress)?;
+    setup::prepare_machine(options.virt, progress)?;
     // What a crashed `up` of the same name left behind would only be in the way.
     down::remove_all(&state)?;
-    let (base, releases) = build(options, &wanted, progress)?;
+    let (base, mut releases) = build(options, &wanted, progress)?;
     let mut record = begin(&state, options)?;
+    if let Some((layer, _)) = &releases.laid {
+        releases.paths = layer::mount(&state, layer, &releases.paths)?;
+    }
     make_hosts(&state, &record, &base, &releases, progress)?;
     start_cloud(&state, &record, &releases, progress)?;
     record.phase = Phase::Ready;
@@ -74,8 +79,15 @@ fn wanted_releases(start: &str, offered: &[String]) -> Result<Vec<Release>> {
 
 /// Fills the cache: the hosts' file system and the releases.
 fn build(options: &Options, wanted: &[Release], progress: &dyn Progress) -> Result<(PathBuf, Releases)> {
-    let base = thread::scope(|scope| {
-        let base = scope.spawn(|| base::ensure_base(progress));
+    let (base, laid) = thread::scope(|scope| {
+        let base = scope.spawn(|| {
+            let base = base::ensure_base(options.virt, progress)?;
+            let laid = match options.virt {
+                Virt::Fake => None,
+                Virt::Qemu => Some((layer::ensure(progress)?, guest::ensure(progress)?)),
+            };
+            Ok((base, laid))
+        });
         let built = build_releases(wanted, progress);
         let base = joined(base);
         built.and(base)
@@ -86,7 +98,7 @@ fn build(options: &Options, wanted: &[Release], progress: &dyn Progress) -> Resu
         .filter(|release| release.path().exists())
         .map(|release| (release.series.to_owned(), release.path()))
         .collect();
-    Ok((base, Releases { start: Release::find(&options.series)?, paths }))
+    Ok((base, Releases { start: Release::find(&options.series)?, paths, laid }))
 }
 
 /// Builds releases, two at a time: more would only fight for the network and two cores.
@@ -129,6 +141,12 @@ fn make_hosts(
         network::make(record)?;
         machine::mount_shared(state)?;
         make_fernet_keys(state)?;
+        if let Some((_, guest)) = &releases.laid {
+            for file in guest::FILES {
+                let copy = state.shared().join("guest").join(file);
+                paths::write(&copy, std::fs::read(guest.join(file)).on("reading", guest)?, 0o644)?;
+            }
+        }
         for host in &record.hosts {
             Machine { state, record, host }.mount(base)?;
         }
@@ -166,8 +184,12 @@ fn furnish(machine: Machine<'_>, releases: &Releases) -> Result<()> {
     let id: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
     paths::replace(&root.join("etc/machine-id"), format!("{id}\n"), 0o444)?;
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
-    for unit in render::distribution_units(host.role) {
+    for unit in render::distribution_units(host) {
         paths::symlink(&format!("/lib/systemd/system/{unit}"), &wants.join(unit))?;
+    }
+    for (unit, target) in render_virt::own_units(host) {
+        let wants = root.join(format!("etc/systemd/system/{target}.wants"));
+        paths::symlink(&format!("/etc/systemd/system/{unit}"), &wants.join(unit))?;
     }
     let series = releases.start.series;
     let openstack = root.join("opt/openstack");
@@ -197,7 +219,7 @@ fn start_cloud(
         for host in &record.hosts {
             Machine { state, record, host }.wait_booted()?;
         }
-        let units = render::distribution_units(Role::Infra).join(" ");
+        let units = render::distribution_units(record.infra()).join(" ");
         let script = format!("systemctl is-active {units} || systemctl --no-pager status {units}");
         infra.script("starting databases and load balancer", &script, START_LIMIT).map(drop)
     })?;
@@ -211,7 +233,7 @@ fn start_cloud(
             enable(*machine)?;
         }
         wait_apis(state, record, &["keystone"], progress, name)?;
-        populate(first, "catalog", releases.start.series)?;
+        drop(populate(first, "catalog", releases.start.series)?);
         wait_apis(state, record, &[], progress, name)
     })?;
     step(progress, "start the computes", || {
@@ -223,7 +245,8 @@ fn start_cloud(
     let name = "wait until every daemon reports";
     step(progress, name, || wait_records(state, record, progress, name))?;
     step(progress, "make projects, networks, images, volumes", || {
-        populate(first, "resources", releases.start.series)
+        let canaries = populate(first, "resources", releases.start.series)?;
+        if render_virt::real(record) { place_canaries(infra, &canaries) } else { Ok(()) }
     })?;
     step(progress, "map the computes into the cell", || {
         wait_computes(infra)?;
@@ -232,7 +255,27 @@ fn start_cloud(
         first.script("mapping the computes", &script, Duration::from_secs(120)).map(drop)
     })?;
     let name = format!("boot {} instances", record.options.instances);
-    step(progress, &name, || populate(first, "instances", releases.start.series))
+    step(progress, &name, || populate(first, "instances", releases.start.series).map(drop))?;
+    if render_virt::real(record) {
+        let name = "wait until every guest answers";
+        step(progress, name, || data_plane::wait_answering(state, record, progress, name))?;
+    }
+    Ok(())
+}
+
+/// Gives the infrastructure host a foot in every tenant's network. `lines` are those of
+/// populate.py that begin with "canary".
+fn place_canaries(infra: Machine<'_>, lines: &str) -> Result<()> {
+    let canaries: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("canary ")).collect();
+    let path = infra.root().join("etc/volutus-lab/canaries");
+    paths::write(&path, format!("{}\n", canaries.join("\n")), 0o644)?;
+    infra
+        .script(
+            "making the canaries",
+            "systemctl restart volutus-lab-canary.service",
+            Duration::from_secs(120),
+        )
+        .map(drop)
 }
 
 fn bootstrap(first: Machine<'_>, series: &str) -> Result<()> {
@@ -270,7 +313,8 @@ fn wait_computes(infra: Machine<'_>) -> Result<()> {
     })
 }
 
-fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<()> {
+/// Runs one stage of populate.py and returns what it printed.
+fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<String> {
     let script = include_str!("../python/populate.py");
     let path = first.root().join("usr/local/lib/volutus-lab-populate.py");
     paths::write(&path, script, 0o644)?;
@@ -279,6 +323,9 @@ fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<()> {
         "endpoint": first.record.infra().address,
         "password": first.record.password,
         "instances": first.record.options.instances,
+        "real": render_virt::real(first.record),
+        "outer": format!("198.19.{}", first.record.subnet),
+        "canary_host": first.record.infra().name,
     });
     let python = format!("/opt/openstack/{series}/bin/python3");
     first
@@ -289,7 +336,6 @@ fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<()> {
         .stdin(spec.to_string())
         .limit(POPULATE_LIMIT)
         .run()
-        .map(drop)
 }
 
 #[cfg(test)]
