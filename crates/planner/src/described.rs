@@ -275,7 +275,9 @@ fn host_seen(shape: &Shape) -> HostObservation {
     let nova = BTreeMap::from([
         option("upgrade_levels/compute", "auto"),
         option("service_user/send_service_user_token", "true"),
+        option("oslo_messaging_rabbit/use_queue_manager", "true"),
     ]);
+    let queued = BTreeMap::from([option("oslo_messaging_rabbit/use_queue_manager", "true")]);
     let file = |name: &str| (format!("/etc/{name}"), BTreeMap::new());
     HostObservation {
         boot_id: "b".to_owned(),
@@ -287,12 +289,12 @@ fn host_seen(shape: &Shape) -> HostObservation {
         staged: BTreeMap::from([(shape.series, shape.versions.clone())]),
         options: BTreeMap::from([
             ("/etc/nova/nova.conf".to_owned(), nova),
-            file("neutron/neutron.conf"),
+            ("/etc/neutron/neutron.conf".to_owned(), queued.clone()),
             file("neutron/plugins/ml2/ml2_conf.ini"),
             file("keystone/keystone.conf"),
             file("glance/glance-api.conf"),
             file("placement/placement.conf"),
-            file("cinder/cinder.conf"),
+            ("/etc/cinder/cinder.conf".to_owned(), queued),
         ]),
     }
 }
