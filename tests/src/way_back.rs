@@ -92,6 +92,6 @@ fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Resu
     let records = observation["records"]["nova"]["observed"]["value"].as_array().context("no records")?;
     let anchor = records.iter().find(|record| record["host"] == "volutus-anchor");
     ensure!(anchor.is_none(), "an anchor is left: {anchor:?}");
-    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    lab.volutus(&["journal", "verify"])?.expect(0, &[])?;
     Ok(())
 }

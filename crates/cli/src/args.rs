@@ -95,7 +95,8 @@ pub enum Command {
     /// Show what users noticed of a run.
     Verdict(VerdictArgs),
     /// Show a run's journal, or verify its chain of hashes.
-    Journal(JournalArgs),
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Work through the endpoints as the synthetic user, without a run, and count.
     Probe(ProbeArgs),
 }
@@ -283,6 +284,13 @@ pub struct RehearseArgs {
     /// An observation (`volutus observe --output json`) instead of looking now.
     #[arg(long, value_name = "FILE")]
     pub observation: Option<PathBuf>,
+    /// In a real OpenStack instead: a lab on this machine in the shape of the cloud, scaled down.
+    /// Takes some minutes, and root.
+    #[arg(long, conflicts_with_all = ["runs", "profile", "faults", "seed", "output"])]
+    pub real: bool,
+    /// Leave the lab of --real as it is.
+    #[arg(long, requires = "real")]
+    pub keep: bool,
     /// A described cloud of so many hosts instead of yours.
     #[arg(long, value_name = "HOSTS", conflicts_with = "observation", value_parser = described_hosts)]
     pub described: Option<usize>,
@@ -335,13 +343,26 @@ pub struct VerdictArgs {
 }
 
 /// `volutus journal`
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Show the entries of a run, all or those that are asked for.
+    Show(JournalShowArgs),
+    /// See whether the chain of hashes over a run's entries is whole.
+    Verify(JournalVerifyArgs),
+}
+
+/// `volutus journal verify`
 #[derive(Debug, Args)]
-pub struct JournalArgs {
-    /// The run.
+pub struct JournalVerifyArgs {
+    /// The run; the latest where none is named.
     pub run: Option<String>,
-    /// Verify the chain of hashes instead of showing the entries.
-    #[arg(long)]
-    pub verify: bool,
+}
+
+/// `volutus journal show`
+#[derive(Debug, Args)]
+pub struct JournalShowArgs {
+    /// The run; the latest where none is named.
+    pub run: Option<String>,
     /// Only entries of steps on this host.
     #[arg(long)]
     pub host: Option<String>,

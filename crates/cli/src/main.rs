@@ -65,7 +65,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Finalize(args) => control::finalize(&context, args).await,
         Command::Rollback(args) => rollback::run(&context, args).await,
         Command::Verdict(args) => verdict::run(&context, args),
-        Command::Journal(args) => journal::run(&context, args),
+        Command::Journal(command) => journal::run(&context, command),
         Command::Probe(args) => probe::run(&context, args).await,
     }
 }

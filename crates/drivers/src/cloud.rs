@@ -35,6 +35,8 @@ pub struct CloudDriver {
     pub(crate) operator: Client,
     pub(crate) http: reqwest::Client,
     left: Mutex<Left>,
+    /// Why work in batches is to wait.
+    held: Mutex<Option<String>>,
 }
 
 /// What attempts have left on hosts, to be removed once their outcomes are safe in the journal.
@@ -66,7 +68,7 @@ impl CloudDriver {
             .build()
             .map_err(Error::Http)?;
         let hosts = Arc::new(Hosts::new(&inventory, base_dir)?);
-        Ok(Self { inventory, catalog, hosts, operator, http, left: Mutex::default() })
+        Ok(Self { inventory, catalog, hosts, operator, http, left: Mutex::default(), held: Mutex::default() })
     }
 
     /// Removes what attempts have left on hosts (results of remote work) and closes all
@@ -115,6 +117,11 @@ impl CloudDriver {
     /// The release directories that a service may run from: all series that are known.
     pub(crate) fn releases_of(&self, service: &ServiceName) -> Vec<String> {
         self.catalog.series.keys().map(|series| self.inventory.releases.path_of(*series, service)).collect()
+    }
+
+    /// Why work in batches is to wait, where it is to.
+    pub(crate) fn held(&self) -> Option<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Left> {
@@ -221,6 +228,10 @@ impl Driver for CloudDriver {
             }
             outcome
         })
+    }
+
+    fn hold_batches(&self, why: Option<String>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 

@@ -146,11 +146,17 @@ except Refusal as refusal:
 
 /// Runs the loop around a schema command whose exit codes come from a counter in a file.
 fn schema(script: &str, passes_max: u32) -> Output {
+    schema_held(script, passes_max, None)
+}
+
+/// The same, with a file whose time says until when batches wait.
+fn schema_held(script: &str, passes_max: u32, hold: Option<&std::path::Path>) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let counter = dir.path().join("counter");
+    let hold = hold.map_or("None".to_owned(), |path| format!("{:?}", path.display().to_string()));
     let request = format!(
         "REQUEST = {{'argv': ['/bin/sh', '-c', {script:?}, 'sh', {:?}], 'rerun': [1], 'passes_max': {passes_max}, \
-         'stuck_code': 97}}\n",
+         'stuck_code': 97, 'hold': {hold}}}\n",
         counter.display().to_string()
     );
     python(&[&request, SCHEMA])
@@ -165,6 +171,22 @@ fn a_schema_command_runs_again_while_it_says_so() {
     assert_eq!(schema("exit 1", 4).status.code(), Some(97));
     assert_eq!(schema("exit 2", 4).status.code(), Some(2));
     assert_eq!(schema("kill -9 $$", 4).status.code(), Some(137));
+}
+
+#[test]
+fn batches_wait_until_the_time_of_the_file_that_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let hold = dir.path().join("held/attempt");
+    std::fs::create_dir_all(hold.parent().unwrap()).unwrap();
+    let file = std::fs::File::create(&hold).unwrap();
+    let until = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    file.set_modified(until).unwrap();
+    let output = schema_held("exit 0", 4, Some(&hold));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(std::time::SystemTime::now() >= until);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("the next batch waits") && said.ends_with("pass 1: exit 0\n"), "{said}");
+    assert!(!hold.parent().unwrap().exists(), "nothing is left");
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub struct Policy {
     /// The same for single phases, where it differs: `[on_failure_in] canary = "roll-back"`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub on_failure_in: BTreeMap<Phase, OnFailure>,
+    /// How much slower than in the baseline the cloud may answer, in percent of the baseline's
+    /// latencies, before online data migrations wait between two batches. 0: they never wait.
+    #[serde(skip_serializing_if = "is_usual_hold")]
+    pub migrations_hold_pct: u32,
     /// Seconds for which the rolled cloud is watched, without a breach, before it is finalized
     /// without asking. Absent: only an operator finalizes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +65,14 @@ pub enum OnFailure {
     /// The run is given up, and everything that it replaced is put back. In a run that is itself
     /// a rollback, and once finalize was allowed, it is as `halt`.
     RollBack,
+}
+
+/// Three times as slow is more than noise, and far from what makes clients give up.
+const MIGRATIONS_HOLD_PCT: u32 = 300;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_usual_hold(percent: &u32) -> bool {
+    *percent == MIGRATIONS_HOLD_PCT
 }
 
 fn is_default(on_failure: &OnFailure) -> bool {
@@ -85,6 +97,7 @@ impl Default for Policy {
             attempts_max: 3,
             on_failure: OnFailure::Halt,
             on_failure_in: BTreeMap::new(),
+            migrations_hold_pct: MIGRATIONS_HOLD_PCT,
             finalize_after_s: None,
         }
     }

@@ -9,6 +9,7 @@ pub mod observe;
 pub mod plan;
 pub mod probe;
 pub mod rehearse;
+mod rehearse_real;
 pub mod rollback;
 pub mod run;
 pub mod verdict;

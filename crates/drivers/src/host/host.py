@@ -242,6 +242,17 @@ def work_begin(run_id, attempt, description, argv, program):
 
 
 @operation
+def hold(path, seconds):
+    """Lets batched work wait for so long before its next batch: until the file's time has come."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(path, 'a'):
+        pass
+    until = time.time() + seconds
+    os.utime(path, (until, until))
+    return None
+
+
+@operation
 def work_forget(run_id, attempts):
     """Removes results: of the attempts named, and of other runs whose units are gone."""
     for other in os.listdir(WORK) if os.path.isdir(WORK) else []:
