@@ -9,6 +9,7 @@ mod bench_rehearse;
 mod bench_upgrade;
 mod crash;
 mod demo;
+mod faults;
 mod lab;
 mod process;
 mod setup;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Options),
     /// Kill Volutus again and again while it upgrades the lab and takes it back.
     Crash(lab::Hop),
+    /// Take away from Volutus what it stands on, one thing after another, while it upgrades the lab.
+    Faults(lab::Hop),
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Crash(hop) => crash::run(&hop),
+        Command::Faults(hop) => faults::run(&hop),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Journal) => bench_journal::run(),
