@@ -35,6 +35,8 @@ const SUITES: &[Suite] = &[
             ("unreachable_host_blocks", bad_input::unreachable_host),
             ("changed_host_key_blocks", bad_input::changed_host_key),
             ("wrong_password_is_named", bad_input::wrong_password),
+            ("name_without_an_address_is_named", bad_input::name_without_address),
+            ("full_and_read_only_disks_are_named", bad_input::spent_disk),
             ("missing_backend_blocks", bad_input::missing_backend),
             ("unapproved_plan_is_refused", bad_input::unapproved_plan),
             ("plan_edited_after_approval_is_refused", bad_input::edited_plan),
