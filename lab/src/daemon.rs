@@ -37,6 +37,14 @@ impl Daemon {
     pub fn unit(&self) -> String {
         format!("{}.service", self.kind)
     }
+
+    /// Name of the daemon's HAProxy backend, if it has one.
+    pub fn backend(&self) -> Option<&'static str> {
+        match self.start {
+            Start::Wsgi { backend, .. } => Some(backend),
+            Start::Program(_) => None,
+        }
+    }
 }
 
 const fn wsgi(

@@ -23,6 +23,7 @@ mod network;
 mod outputs;
 mod paths;
 mod progress;
+mod ready;
 mod record;
 mod release;
 mod render;

@@ -9,15 +9,13 @@ use crate::error::{Error, Result};
 use crate::machine::{self, Machine};
 use crate::paths::{self, Lock, StateDir};
 use crate::progress::{Progress, step};
+use crate::ready::{START_LIMIT, wait_apis, wait_records};
 use crate::record::{Phase, Record, base64url, new_password, random_bytes};
 use crate::release::{RELEASES, Release};
 use crate::render;
 use crate::topology::{Options, Role, plan_hosts};
 use crate::{base, down, network, outputs, schema, setup};
 
-/// Starting all daemons takes a minute on two free cores. A machine that is shared with builds
-/// can need several times that.
-const START_LIMIT: Duration = Duration::from_secs(600);
 const POPULATE_LIMIT: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -205,15 +203,16 @@ fn start_cloud(
     })?;
     schema::make(infra, first, releases.start, progress)?;
     step(progress, "bootstrap keystone", || bootstrap(first, releases.start.series))?;
-    step(progress, "start the control plane", || {
+    let name = "start the control plane";
+    step(progress, name, || {
         // All at once: what depends on something that is not there yet retries by itself, and
         // two cores are the limit in any order.
         for machine in &controllers {
             enable(*machine)?;
         }
-        wait_backend(infra, &["keystone"])?;
+        wait_apis(state, record, &["keystone"], progress, name)?;
         populate(first, "catalog", releases.start.series)?;
-        wait_backend(infra, &[])
+        wait_apis(state, record, &[], progress, name)
     })?;
     step(progress, "start the computes", || {
         for host in record.hosts_with(Role::Compute) {
@@ -221,6 +220,8 @@ fn start_cloud(
         }
         Ok(())
     })?;
+    let name = "wait until every daemon reports";
+    step(progress, name, || wait_records(state, record, progress, name))?;
     step(progress, "make projects, networks, images, volumes", || {
         populate(first, "resources", releases.start.series)
     })?;
@@ -256,27 +257,6 @@ fn enable(machine: Machine<'_>) -> Result<()> {
     let units: Vec<String> = machine.host.role.daemons().iter().map(crate::daemon::Daemon::unit).collect();
     let script = format!("systemctl --quiet enable --now --no-block {}", units.join(" "));
     machine.script("starting the daemons", &script, Duration::from_secs(60)).map(drop)
-}
-
-/// Waits until HAProxy sees every server of the given backends up; of all, if none is given.
-fn wait_backend(infra: Machine<'_>, backends: &[&str]) -> Result<()> {
-    let ask = "echo 'show stat' | socat -t 5 - UNIX-CONNECT:/run/haproxy/admin.sock";
-    wait_for("waiting for the APIs", START_LIMIT, PAUSE, || {
-        let table = infra.script("asking HAProxy", ask, Duration::from_secs(10))?;
-        let down = servers_down(&table, backends);
-        Ok(if down.is_empty() { Ok(()) } else { Err(format!("not up: {}", down.join(", "))) })
-    })
-}
-
-/// Servers that HAProxy's statistics do not show as up, as `backend/server`.
-fn servers_down(table: &str, backends: &[&str]) -> Vec<String> {
-    let rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    rows.filter(|row| row.len() > 17 && !row[0].starts_with('#'))
-        .filter(|row| !matches!(row[1], "FRONTEND" | "BACKEND"))
-        .filter(|row| backends.is_empty() || backends.contains(&row[0]))
-        .filter(|row| row[17] != "UP")
-        .map(|row| format!("{}/{} ({})", row[0], row[1], row[17]))
-        .collect()
 }
 
 /// Waits until every compute has a record with resources, which is when it can be mapped.
@@ -315,17 +295,6 @@ fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn servers_that_are_not_up_are_named() {
-        let table = "# pxname,svname,qcur,,,,,,,,,,,,,,,status\n\
-                     nova,FRONTEND,,,,,,,,,,,,,,,,OPEN,\n\
-                     nova,ctl1,,,,,,,,,,,,,,,,UP,\n\
-                     nova,ctl2,,,,,,,,,,,,,,,,DOWN,\n\
-                     glance,ctl1,,,,,,,,,,,,,,,,no check,\n";
-        assert_eq!(servers_down(table, &["nova"]), ["nova/ctl2 (DOWN)"]);
-        assert_eq!(servers_down(table, &[]).len(), 2);
-    }
 
     #[test]
     fn the_next_series_is_offered_by_default() {
