@@ -3,6 +3,7 @@
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
+mod bench_fleet;
 mod bench_journal;
 mod bench_plan;
 mod bench_rehearse;
@@ -58,6 +59,8 @@ enum Bench {
     Plan,
     /// Rehearse an upgrade of a described cloud of 1,000 hosts a thousand times.
     Rehearse,
+    /// Plan and check reboots of described fleets of 100 to 5,000 hosts, beside today's ways.
+    Fleet,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(Bench::Rehearse) => bench_rehearse::run(),
         Command::Sim(options) => sim::run(&options),
         Command::MutantsSim => sim::mutants(),
+        Command::Bench(Bench::Fleet) => bench_fleet::run(),
         Command::Tidy => tidy::run(),
     }
 }

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-catalog", &["volutus-model"]),
     ("volutus-planner", &["volutus-model", "volutus-catalog"]),
     ("volutus-plancheck", &["volutus-model", "volutus-catalog"]),
+    ("volutus-fleet", &["volutus-model"]),
     ("volutus-engine", &["volutus-model"]),
     ("volutus-store", &["volutus-model", "volutus-engine"]),
     ("volutus-openstack", &[]),
@@ -34,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-catalog",
             "volutus-planner",
             "volutus-plancheck",
+            "volutus-fleet",
             "volutus-engine",
             "volutus-store",
             "volutus-drivers",
@@ -52,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-catalog",
             "volutus-planner",
             "volutus-plancheck",
+            "volutus-fleet",
             "volutus-engine",
             "volutus-store",
             "volutus-sim",
@@ -61,8 +64,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must stay free of I/O, clocks and async.
-const PURE: &[&str] =
-    &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"];
+const PURE: &[&str] = &[
+    "volutus-model",
+    "volutus-catalog",
+    "volutus-planner",
+    "volutus-plancheck",
+    "volutus-fleet",
+    "volutus-engine",
+];
 const IMPURE_DEPENDENCIES: &[&str] = &["tokio", "reqwest", "rusqlite", "rand", "openssh", "futures"];
 const IMPURE_TEXTS: &[&str] = &[
     "std::fs",

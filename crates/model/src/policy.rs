@@ -50,6 +50,9 @@ pub struct Policy {
     /// without asking. Absent: only an operator finalizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finalize_after_s: Option<u32>,
+    /// The table `[reboot]` of the same file, which [`crate::fleet::RebootPolicy`] reads.
+    #[serde(skip_serializing)]
+    pub reboot: ReadElsewhere,
 }
 
 /// What follows when a run cannot go on as planned.
@@ -79,6 +82,16 @@ fn is_default(on_failure: &OnFailure) -> bool {
     *on_failure == OnFailure::default()
 }
 
+/// A table of the policy file that another type reads: it may be there, whatever is in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadElsewhere;
+
+impl<'de> Deserialize<'de> for ReadElsewhere {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(input).map(|_| Self)
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -99,6 +112,7 @@ impl Default for Policy {
             on_failure_in: BTreeMap::new(),
             migrations_hold_pct: MIGRATIONS_HOLD_PCT,
             finalize_after_s: None,
+            reboot: ReadElsewhere,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! whether a run to a series can be expected to end well. Neither knows how plans are made.
 
 mod context;
+mod fleet;
 mod graph;
 mod preflight;
 mod rules;
@@ -17,6 +18,7 @@ use volutus_catalog::Catalog;
 use volutus_model::plan::Plan;
 use volutus_model::{Finding, Inventory, Observation, Policy, Severity};
 
+pub use fleet::check_reboot;
 pub use preflight::preflight;
 
 /// Findings of one code that are told one by one; the rest is told as a number.
