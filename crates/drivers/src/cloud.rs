@@ -16,7 +16,9 @@ use volutus_openstack::{Client, CloudConfig};
 use crate::attempt::{Attempt, Attempted, permanent};
 use crate::channel::{Channel, Trouble};
 use crate::ssh::Hosts;
-use crate::{Error, anchor, canary, compute, haproxy, prove, refresh, release, schema, snapshot, work};
+use crate::{
+    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, snapshot, work,
+};
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
 /// that compute, which nova gives 60 s (`rpc_response_timeout`).
@@ -194,6 +196,14 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
+            Action::MoveInstances { host, moves, parallel_max } => {
+                drain::move_instances(attempt, host, moves, *parallel_max).await
+            }
+            Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
+            Action::RebootHost { host, kernel } => reboot::reboot(attempt, host, kernel.as_deref()).await,
+            Action::RunCommand { host, what, argv, unchanged_exit } => {
+                reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
+            }
             Action::BootCanary { host } => canary::boot(attempt, host).await,
             Action::RefreshDaemon { daemon, service, unit, how } => {
                 refresh::refresh(attempt, daemon, service, unit, *how).await
@@ -243,6 +253,7 @@ fn leaves_result(action: &Action) -> bool {
             | Action::CheckUpgrade { .. }
             | Action::SnapshotDatabase { .. }
             | Action::MigrateSchema { .. }
+            | Action::RunCommand { .. }
             | Action::SwitchDaemon { .. }
             | Action::KeepAnchor(_)
             | Action::ReleaseAnchor(_)

@@ -55,3 +55,32 @@ impl Placement<'_> {
         self.0.request(&request).await?.expect_status(&[200])?.part("allocation_requests")
     }
 }
+
+/// A resource provider: a compute node, as placement knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Provider {
+    uuid: String,
+    name: String,
+}
+
+impl Placement<'_> {
+    /// Who holds resources of a compute node, by consumer: instances and migrations. `None` where
+    /// placement knows no node of that name.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn consumers_on(self, node: &str) -> Result<Option<Vec<String>>, Error> {
+        let build =
+            |path: String| Request::new(Method::GET, ServiceType::Placement, path).microversion(MICROVERSION);
+        let path = format!("/resource_providers?name={}", crate::compute::quote(node));
+        let answer = self.0.request(&build(path)).await?.expect_status(&[200])?;
+        let providers: Vec<Provider> = answer.part("resource_providers")?;
+        let Some(provider) = providers.into_iter().find(|provider| provider.name == node) else {
+            return Ok(None);
+        };
+        let path = format!("/resource_providers/{}/allocations", provider.uuid);
+        let answer = self.0.request(&build(path)).await?.expect_status(&[200])?;
+        let allocations: BTreeMap<String, serde_json::Value> = answer.part("allocations")?;
+        Ok(Some(allocations.into_keys().collect()))
+    }
+}

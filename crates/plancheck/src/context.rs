@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
 
     /// Whether the plan takes another one back.
     pub fn is_back(&self) -> bool {
-        !self.plan.kind.is_upgrade()
+        self.plan.kind.is_rollback()
     }
 
     /// The older and the newer of the plan's two series, whichever way it leads.

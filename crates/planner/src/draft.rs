@@ -58,7 +58,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the plan takes another one back.
     pub fn is_back(&self) -> bool {
-        !self.kind.is_upgrade()
+        self.kind.is_rollback()
     }
 
     /// What is done to a daemon, for titles.

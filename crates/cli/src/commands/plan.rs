@@ -83,6 +83,8 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
         Error::WayBackClosed { .. } => "way-back-closed",
         Error::NoAnchor { .. } => "no-anchor",
         Error::NothingToTakeBack { .. } => "nothing-to-take-back",
+        Error::UndeclaredHost { .. } => "unknown-host",
+        Error::VitalHost { .. } => "vital-host",
         _ => "cannot-plan",
     }
 }

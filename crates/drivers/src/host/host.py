@@ -117,6 +117,12 @@ def option_values(path, names):
     return found
 
 
+def kernel_release():
+    """What `uname -r` says: the command and not the system call, since a container's may differ."""
+    code, output = run(['uname', '-r'])
+    return output.strip() if code == 0 else os.uname().release
+
+
 def free_bytes(path):
     """Free space where a path is, or would be."""
     while not os.path.exists(path):
@@ -146,10 +152,8 @@ def look(daemons, releases, root, known, options):
     for path, wanted in options.items():
         if os.path.exists(path):
             values[path] = option_values(path, wanted)
-    with open('/proc/sys/kernel/random/boot_id') as file:
-        boot_id = file.read().strip()
     report = {
-        'boot_id': boot_id, 'kernel': os.uname().release,
+        'boot_id': boot_now(), 'kernel': kernel_release(),
         'python': '.'.join(str(part) for part in sys.version_info[:3]),
         'release_free_bytes': free_bytes(root), 'root_free_bytes': free_bytes('/'),
         'staged': staged, 'options': values, 'clock_s': clock,
@@ -239,6 +243,50 @@ def work_begin(run_id, attempt, description, argv, program):
         raise Refusal('systemd-run: exit %d: %s' % (code, output.strip()[-1000:]))
     LAST_CHECK[attempt] = time.monotonic()
     return None
+
+
+def boot_now():
+    """Names this boot: the kernel's boot id, and when the first process began, because hosts that
+    are containers share the kernel."""
+    with open('/proc/sys/kernel/random/boot_id') as file:
+        kernel = file.read().strip()
+    with open('/proc/1/stat') as file:
+        first = file.read().rpartition(')')[2].split()[19]
+    return '%s-%s' % (kernel, first)
+
+
+@operation
+def boot(marker):
+    """This boot, and the one in which a restart was ordered under that marker."""
+    before = None
+    if os.path.exists(marker):
+        with open(marker) as file:
+            before = file.read()
+    return {'boot': boot_now(), 'kernel': kernel_release(), 'before': before,
+            'system': run(['systemctl', 'is-system-running'])[1].strip()}
+
+
+@operation
+def boot_again(marker):
+    """Orders a restart, after it is safely written down that it was."""
+    directory = os.path.dirname(marker)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    for old in os.listdir(directory):
+        # Of earlier runs; this boot has come after them.
+        if old.startswith('reboot-') and os.path.join(directory, old) != marker:
+            os.unlink(os.path.join(directory, old))
+    with open(marker + '.new', 'w') as file:
+        file.write(boot_now())
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(marker + '.new', marker)
+    answer = boot(marker)
+    # A second later, so that this answer still gets through.
+    code, output = run(['systemd-run', '--quiet', '--collect', '--on-active=1', 'systemctl', 'reboot'])
+    if code != 0:
+        os.unlink(marker)
+        raise Refusal('systemd-run: exit %d: %s' % (code, output.strip()[-1000:]))
+    return answer
 
 
 @operation

@@ -1,0 +1,389 @@
+//! The plan that carries out a reboot of the fleet: which hosts are emptied onto which was worked
+//! out before (`volutus-fleet`); here it becomes steps that the engine runs, and the hosts of the
+//! control plane are put behind them, one after another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use volutus_catalog::{Catalog, DaemonRole};
+use volutus_model::fleet::plan::{HostDrain, RebootPlan, StayReason};
+use volutus_model::fleet::policy::{Act, Rung};
+use volutus_model::fleet::{Fleet, Instance};
+use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
+use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
+use volutus_model::{Inventory, Observation, Policy, StepId};
+
+use crate::draft::{Draft, NewStage, Parts, step};
+use crate::report::PlanReport;
+use crate::rules::roll_api::{self, Replicas};
+use crate::rules::{baseline, canary, daemon, soak};
+use crate::state::{Member, State, Unseen, present, read_members};
+use crate::{Error, Made, PlanningInput, finish, order};
+
+/// Everything that the plan of a reboot is made of.
+#[derive(Debug, Clone)]
+pub struct RebootInput {
+    /// What is declared.
+    pub inventory: Inventory,
+    /// What was seen.
+    pub observation: Observation,
+    /// The fleet that the reboot was planned for.
+    pub fleet: Fleet,
+    /// Which compute hosts are emptied onto which, and when.
+    pub reboot: RebootPlan,
+    /// Hosts without instances that are restarted as well, one after another, in this order.
+    pub control: Vec<HostName>,
+    /// The limits of the run.
+    pub policy: Policy,
+    /// When the plan is made; it becomes part of the plan.
+    pub now: Timestamp,
+}
+
+/// Seconds beside what a step is expected to take; a busy machine is no broken one.
+const SLACK_S: u32 = 300;
+/// A restart that takes so many times what is expected has gone wrong.
+const RESTART_FACTOR: u32 = 3;
+/// The least time that is given to a restart, in seconds.
+const RESTART_MIN_S: u32 = 300;
+
+/// Makes the plan.
+///
+/// # Errors
+/// Where what runs was not seen or is of several series, a host is not declared, or it holds what
+/// the cloud cannot be without while it restarts.
+pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
+    let probe = PlanningInput {
+        inventory: input.inventory.clone(),
+        observation: input.observation.clone(),
+        // Replaced below by what runs; a member's version is read before it is looked at.
+        target: catalog
+            .series
+            .keys()
+            .next_back()
+            .copied()
+            .ok_or_else(|| Error::NoDaemons { cloud: input.inventory.name.to_string() })?,
+        versions: None,
+        policy: input.policy.clone(),
+        now: input.now,
+        parent: None,
+    };
+    let (series, versions) = running(&probe, catalog)?;
+    let planning = PlanningInput { target: series, ..probe };
+    let members = read_members(&planning, catalog, Unseen::Refused)?;
+    let services = present(catalog, &members);
+    let state = State { from: series, way: vec![series], versions, members, services };
+    let kind = PlanKind::Reboot { of: input.reboot.id.clone() };
+    let mut draft = Draft::new(&planning, catalog, &state, kind);
+    baseline::plan_baseline(&mut draft)?;
+    let emptied = plan_computes(&mut draft, input)?;
+    plan_control(&mut draft, input, emptied.as_ref())?;
+    soak::plan_soak(&mut draft)?;
+    let kind = draft.kind.clone();
+    let Parts { stages, report } = draft.finish();
+    let stages = order::order_stages(stages)?;
+    finish(Made {
+        input: &planning,
+        state: &state,
+        kind,
+        stages,
+        rollback: Vec::new(),
+        point_of_no_return: None,
+        report,
+    })
+}
+
+/// The series that everything runs, and the versions of it.
+fn running(
+    input: &PlanningInput,
+    catalog: &Catalog,
+) -> Result<(Series, BTreeMap<ServiceName, PackageVersion>), Error> {
+    let members = read_members(input, catalog, Unseen::Refused)?;
+    let mut versions: BTreeMap<ServiceName, PackageVersion> = BTreeMap::new();
+    let mut seen: BTreeMap<Series, (volutus_model::DaemonId, usize)> = BTreeMap::new();
+    for member in members.values().flatten() {
+        let service = &member.service.name;
+        let Some(runs) = member.seen.version.value() else {
+            let unseen = vec![(member.id.clone(), "its version is not known".to_owned())];
+            return Err(Error::Unseen { unseen });
+        };
+        let series = catalog.series_of(service, runs).ok_or_else(|| Error::UnknownVersion {
+            daemon: member.id.clone(),
+            service: service.clone(),
+            version: runs.clone(),
+            known: catalog.series.keys().copied().collect(),
+        })?;
+        seen.entry(series).or_insert_with(|| (member.id.clone(), 0)).1 += 1;
+        versions.insert(service.clone(), runs.clone());
+    }
+    let newest = seen.keys().next_back().copied();
+    match (newest, seen.len()) {
+        (Some(series), 1) => Ok((series, versions)),
+        // A restart starts what the links say: in the middle of an upgrade nobody wants that.
+        _ => Err(Error::MixedSeries {
+            to: newest.unwrap_or(input.target),
+            seen: seen.into_iter().map(|(series, (id, count))| (series, id, count)).collect(),
+        }),
+    }
+}
+
+fn id_of(host: &HostName) -> String {
+    format!("reboot/{host}")
+}
+
+/// One step for every host that is emptied.
+fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
+    let content = &input.reboot.content;
+    let mut steps = Vec::new();
+    for drain in &content.drains {
+        let mut new = compute_step(draft, input, drain)?;
+        for before in awaited(input, drain) {
+            new.requires.push(StepId::new(id_of(before))?);
+        }
+        steps.push(new);
+    }
+    let after = draft.edge("baseline", "ordinary work is watched first").into_iter().collect();
+    draft.add(NewStage {
+        id: "reboot-computes".to_owned(),
+        phase: Phase::Waves,
+        title: format!("empty, restart and give back {} compute hosts", steps.len()),
+        parallel_max: at_once(&content.drains),
+        after,
+        steps,
+    })
+}
+
+/// The hosts that have to be back before this one is touched: those that the plan has back by
+/// then, of which it is enough to name the latest, since they in turn waited for the others; and
+/// those from which an instance came that now moves on.
+fn awaited<'a>(input: &'a RebootInput, drain: &HostDrain) -> BTreeSet<&'a HostName> {
+    let content = &input.reboot.content;
+    let back: Vec<&HostDrain> = content
+        .drains
+        .iter()
+        .filter(|other| other.back_ms <= drain.disable_ms && other.host != drain.host)
+        .collect();
+    let latest_begin = back.iter().map(|other| other.disable_ms).max().unwrap_or(0);
+    let onto = content.moves.iter().filter(|moved| moved.to == drain.host && moved.start_ms < drain.empty_ms);
+    back.into_iter()
+        .filter(|other| other.back_ms > latest_begin)
+        .map(|other| &other.host)
+        .chain(onto.map(|moved| &moved.from))
+        .collect()
+}
+
+/// The most hosts that are out of service at any moment of the plan.
+fn at_once(drains: &[HostDrain]) -> u32 {
+    let out = |at: u64| drains.iter().filter(|drain| drain.disable_ms <= at && at < drain.back_ms).count();
+    let most = drains.iter().map(|drain| out(drain.disable_ms)).max().unwrap_or(1);
+    u32::try_from(most).unwrap_or(u32::MAX).max(1)
+}
+
+fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -> Result<Step, Error> {
+    let content = &input.reboot.content;
+    let policy = &content.policy;
+    let host = &drain.host;
+    declared(input, host)?;
+    let instances: BTreeMap<&str, &Instance> =
+        input.fleet.instances.iter().map(|instance| (instance.id.as_str(), instance)).collect();
+    let moves: Vec<InstanceMove> = content
+        .moves
+        .iter()
+        .filter(|moved| moved.from == *host)
+        .map(|moved| {
+            let gib = instances.get(moved.instance.as_str()).map_or(1, |instance| gib(instance));
+            let live = moved.how == volutus_model::fleet::plan::How::Live;
+            let per_gib =
+                if live { policy.drain.live_timeout_s_per_gib } else { policy.drain.cold_timeout_s_per_gib };
+            let timeout_s =
+                per_gib.saturating_mul(gib).max(policy.moves.overhead_s.saturating_mul(6)).max(60);
+            let forced = live && policy.drain.ladder.contains(&Rung::ForceComplete);
+            InstanceMove {
+                instance: moved.instance.clone(),
+                to: moved.to.clone(),
+                how: moved.how,
+                timeout_s,
+                force_after_s: forced.then_some(timeout_s / 2),
+            }
+        })
+        .collect();
+    let stays: Vec<String> =
+        content.stays.iter().filter(|stay| stay.host == *host).map(|stay| stay.instance.clone()).collect();
+    let runs_on = content.stays.iter().any(|stay| stay.host == *host && stay.why == StayReason::RunsOn);
+    let per_source = policy.moves.per_source.max(1);
+    let moving_s = (moves.iter().map(|moved| moved.timeout_s).fold(0, u32::saturating_add) / per_source)
+        .max(moves.iter().map(|moved| moved.timeout_s).max().unwrap_or(0));
+    let enable = Action::EnableCompute { host: host.clone() };
+    let mut actions = vec![Action::DisableCompute { host: host.clone() }];
+    if !moves.is_empty() {
+        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source });
+    }
+    if !runs_on {
+        actions.push(Action::ProveEmpty { host: host.clone(), stays });
+    }
+    let (around, undrains) = on_host(draft, host, &policy.act);
+    actions.extend(around);
+    actions.push(enable.clone());
+    actions.push(Action::BootCanary { host: host.clone() });
+    let expected_ms = drain.back_ms.saturating_sub(drain.disable_ms);
+    let mut new = step(
+        id_of(host),
+        format!("empty {host}, restart it, and give it back"),
+        actions,
+        Impact {
+            level: ImpactLevel::Minor,
+            service: ServiceName::new("nova").ok(),
+            why: if drain.moves > 0 {
+                format!("{} instances are moved off {host}", drain.moves)
+            } else {
+                format!("nothing runs on {host}")
+            },
+        },
+        u32::try_from(expected_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
+        moving_s.max(canary::SETTLE_TIMEOUT_S).max(restart_s(&policy.act)).saturating_add(SLACK_S),
+    )?;
+    new.give_back = undrains;
+    new.give_back.push(enable);
+    Ok(new)
+}
+
+fn restart_s(act: &Act) -> u32 {
+    act.reboot_s
+        .saturating_mul(RESTART_FACTOR)
+        .max(RESTART_MIN_S)
+        .max(act.work_s.saturating_mul(RESTART_FACTOR))
+}
+
+/// Memory and local disk, in GiB, at least one.
+fn gib(instance: &Instance) -> u32 {
+    let bytes = instance.memory_mb().saturating_mul(1 << 20).saturating_add(instance.local_disk_bytes);
+    u32::try_from(bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX).max(1)
+}
+
+fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
+    if input.inventory.hosts.iter().any(|declared| declared.name == *host) {
+        return Ok(());
+    }
+    let names = input.inventory.hosts.iter().map(|declared| &declared.name);
+    Err(Error::UndeclaredHost {
+        host: host.clone(),
+        nearest: crate::error::nearest(host.as_str(), names).cloned(),
+    })
+}
+
+/// What is done on a host that carries nothing any more: replicas of APIs are drained, commands
+/// run, the host restarts, every daemon on it proves itself, and the replicas are given back.
+fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, Vec<Action>) {
+    let state = draft.state;
+    let here: Vec<&Member<'_>> =
+        state.members.values().flatten().filter(|member| member.host.name == *host).collect();
+    let (mut drains, mut undrains) = (Vec::new(), Vec::new());
+    for member in here.iter().filter(|member| member.facts.role == DaemonRole::Api) {
+        let kind: &DaemonKind = &member.facts.kind;
+        let replicas = Replicas::of(state.members.get(kind).map_or(&[], Vec::as_slice));
+        let (drain, undrain) = roll_api::around(draft, member, &replicas);
+        drains.extend(drain);
+        undrains.extend(undrain);
+    }
+    undrains.reverse();
+    let mut actions = drains;
+    let command = |what: &str, argv: &[String]| Action::RunCommand {
+        host: host.clone(),
+        what: what.to_owned(),
+        argv: argv.to_vec(),
+        unchanged_exit: i32::from(act.nothing_to_do_exit),
+    };
+    for (what, argv) in
+        [("before", &act.before), ("packages", &packages(&act.packages)), ("firmware", &act.firmware)]
+    {
+        if !argv.is_empty() {
+            actions.push(command(what, argv));
+        }
+    }
+    if act.reboot {
+        let kernel = (!act.kernel.is_empty()).then(|| act.kernel.clone());
+        actions.push(Action::RebootHost { host: host.clone(), kernel });
+    }
+    for member in here {
+        actions.push(daemon::prove(draft, member));
+    }
+    if !act.after.is_empty() {
+        actions.push(command("after", &act.after));
+    }
+    actions.extend(undrains.clone());
+    (actions, undrains)
+}
+
+/// Upgrades packages by whichever tool the host has; `*` means all of them.
+fn packages(names: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let all = names.iter().any(|name| name == "*");
+    let script = if all {
+        "if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -y \
+         -o Dpkg::Options::=--force-confold dist-upgrade; else dnf -y upgrade; fi"
+    } else {
+        "if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -y \
+         -o Dpkg::Options::=--force-confold install --only-upgrade \"$@\"; else dnf -y upgrade \"$@\"; fi"
+    };
+    let mut argv: Vec<String> = ["/bin/sh", "-ec", script, "sh"].map(str::to_owned).to_vec();
+    if !all {
+        argv.extend(names.iter().cloned());
+    }
+    argv
+}
+
+/// The hosts of the control plane, one after another.
+fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&StageId>) -> Result<(), Error> {
+    let mut steps: Vec<Step> = Vec::new();
+    let act = &input.reboot.content.policy.act;
+    for host in &input.control {
+        declared(input, host)?;
+        let vital = vital(&input.inventory, host);
+        if let Some(what) = vital {
+            return Err(Error::VitalHost { host: host.clone(), what });
+        }
+        let (actions, undrains) = on_host(draft, host, act);
+        let timeout_s =
+            restart_s(act).max(input.policy.drain_timeout_s).max(input.policy.prove_timeout_s) + SLACK_S;
+        let mut new = step(
+            id_of(host),
+            format!("drain {host}, restart it, and give it back"),
+            actions,
+            Impact {
+                level: ImpactLevel::Minor,
+                service: None,
+                why: format!("the replicas on {host} are out; the others serve"),
+            },
+            act.reboot_s.saturating_add(act.prove_s).saturating_add(act.work_s),
+            timeout_s,
+        )?;
+        new.give_back = undrains;
+        new.requires = steps.last().map(|last| last.id.clone()).into_iter().collect();
+        steps.push(new);
+    }
+    let after = match emptied {
+        Some(stage) => vec![(stage.clone(), "moving instances needs the whole control plane".to_owned())],
+        None => draft.edge("baseline", "ordinary work is watched first").into_iter().collect(),
+    };
+    draft.add(NewStage {
+        id: "reboot-control".to_owned(),
+        phase: Phase::Roll,
+        title: format!("drain, restart and give back {} hosts of the control plane", steps.len()),
+        parallel_max: 1,
+        after,
+        steps,
+    })?;
+    Ok(())
+}
+
+/// What only this host has, and the cloud cannot be without.
+fn vital(inventory: &Inventory, host: &HostName) -> Option<&'static str> {
+    let only = |hosts: Vec<&HostName>| hosts.contains(&host) && hosts.iter().all(|other| *other == host);
+    let balancers = inventory.load_balancers.iter().map(|balancer| &balancer.host).collect();
+    let databases = inventory.databases.iter().map(|database| &database.host).collect();
+    if only(balancers) {
+        return Some("load balancer");
+    }
+    only(databases).then_some("database")
+}
