@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use volutus_catalog::{Catalog, Daemon, Service};
-use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, Series, ServiceName};
+use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
 use volutus_model::plan::{Action, Plan};
 use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
 
@@ -26,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub policy: &'a Policy,
     pub graph: Graph<'a>,
     pub members: BTreeMap<DaemonId, Member<'a>>,
+    /// The steps that restart each host.
+    pub restarts: BTreeMap<&'a HostName, Vec<usize>>,
     /// Where each daemon is switched.
     pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
 }
@@ -48,12 +50,15 @@ impl<'a> Context<'a> {
             .collect();
         let graph = Graph::new(plan);
         let mut switches: BTreeMap<&DaemonId, Vec<At>> = BTreeMap::new();
+        let mut restarts: BTreeMap<&HostName, Vec<usize>> = BTreeMap::new();
         for (at, action) in graph.actions() {
-            if let Action::SwitchDaemon { daemon, .. } = action {
-                switches.entry(daemon).or_default().push(at);
+            match action {
+                Action::SwitchDaemon { daemon, .. } => switches.entry(daemon).or_default().push(at),
+                Action::RebootHost { host, .. } => restarts.entry(host).or_default().push(at.step),
+                _ => {}
             }
         }
-        Self { plan, inventory, observation, catalog, policy, graph, members, switches }
+        Self { plan, inventory, observation, catalog, policy, graph, members, restarts, switches }
     }
 
     /// Whether the plan takes another one back.
