@@ -10,6 +10,7 @@ mod bench_rehearse;
 mod bench_upgrade;
 mod crash;
 mod demo;
+mod demo_reboot;
 mod faults;
 mod lab;
 mod process;
