@@ -3,6 +3,7 @@
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
+mod bench_advisories;
 mod bench_fleet;
 mod bench_journal;
 mod bench_plan;
@@ -56,6 +57,8 @@ enum Bench {
     Upgrade(lab::Hop),
     /// Read a journal of a million events back, and append durably.
     Journal,
+    /// Read all advisories, judge them against what is expected, and 10,000 daemons against them.
+    Advisories,
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
     /// Rehearse an upgrade of a described cloud of 1,000 hosts a thousand times.
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Journal) => bench_journal::run(),
+        Command::Bench(Bench::Advisories) => bench_advisories::run(),
         Command::Bench(Bench::Plan) => bench_plan::run(),
         Command::Bench(Bench::Rehearse) => bench_rehearse::run(),
         Command::Sim(options) => sim::run(&options),

@@ -15,6 +15,7 @@ const LINES_MAX: usize = 700;
 const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-model", &[]),
     ("volutus-catalog", &["volutus-model"]),
+    ("volutus-advisories", &["volutus-model"]),
     ("volutus-planner", &["volutus-model", "volutus-catalog"]),
     ("volutus-plancheck", &["volutus-model", "volutus-catalog"]),
     ("volutus-fleet", &["volutus-model"]),
@@ -31,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "volutus-cli",
         &[
+            "volutus-advisories",
             "volutus-model",
             "volutus-catalog",
             "volutus-planner",
@@ -50,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "xtask",
         &[
+            "volutus-advisories",
             "volutus-model",
             "volutus-catalog",
             "volutus-planner",
@@ -67,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "volutus-model",
     "volutus-catalog",
+    "volutus-advisories",
     "volutus-planner",
     "volutus-plancheck",
     "volutus-fleet",

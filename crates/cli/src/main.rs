@@ -15,7 +15,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    approve, check, control, init, journal, observe, plan, probe, rehearse, rollback, run, verdict, watch,
+    advisories, approve, check, control, exposure, init, journal, observe, plan, probe, rehearse, rollback,
+    run, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -66,6 +67,9 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Rollback(args) => rollback::run(&context, args).await,
         Command::Verdict(args) => verdict::run(&context, args),
         Command::Journal(command) => journal::run(&context, command),
+        Command::Advisories(args) => advisories::run(&context, args).await,
+        Command::Exposure(args) => exposure::run(&context, args).await,
+        Command::Patch(args) => exposure::run_patch(&context, args).await,
         Command::Probe(args) => probe::run(&context, args).await,
     }
 }

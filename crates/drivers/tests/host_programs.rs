@@ -65,7 +65,13 @@ child = subprocess.Popen([sys.executable, '-c', code, os.path.join(packages, 'mo
 child.stdout.readline()
 try:
     seen = loaded(child.pid, 'openstack-placement', [name], children())
-    assert seen == {'version': '15.0.0', 'release': name}, seen
+    assert seen == {'version': '15.0.0', 'release': name, 'replaced': []}, seen
+    # A library that was put there later is told, and does not hide what the service's own version is.
+    os.makedirs(os.path.join(packages, 'Oslo.Config-9.6.0.dist-info'))
+    soon = time.time() + 60
+    os.utime(os.path.join(packages, 'Oslo.Config-9.6.0.dist-info'), (soon, soon))
+    seen = loaded(child.pid, 'openstack-placement', [name], children())
+    assert seen['replaced'] == ['oslo-config'] and seen['version'] == '15.0.0', seen
     assert 'why' in loaded(child.pid, 'nova', [name], children())
     # A package that was put there after the process had started is not what it runs.
     later = time.time() + 60
@@ -76,6 +82,29 @@ finally:
     child.stdin.close()
     child.wait()
 assert declared(os.path.join(real, '2026.1'), [name]) == name
+",
+    ]);
+}
+
+#[test]
+fn environments_are_listed() {
+    succeeds(&[
+        PROCESS,
+        "
+def operation(function):
+    return function
+",
+        HOST.trim_end().strip_suffix("serve()").unwrap(),
+        "
+import tempfile
+release = tempfile.mkdtemp()
+packages = os.path.join(release, 'lib', 'python3.11', 'site-packages')
+for entry in ('openstack_placement-15.0.0.dist-info', 'oslo.config-9.6.0-py3.11.egg-info', 'nova', 'x.dist-info'):
+    os.makedirs(os.path.join(packages, entry))
+absent = os.path.join(release, 'absent')
+found = environments({release, absent})
+assert found[release] == {'packages': {'openstack-placement': '15.0.0', 'oslo-config': '9.6.0'}}, found
+assert 'cannot be listed' in found[absent]['why'], found
 ",
     ]);
 }

@@ -234,6 +234,7 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
                 (name, Fact::observed(seen, "described"))
             })
             .collect(),
+        environments: BTreeMap::new(),
     }
 }
 
@@ -267,6 +268,7 @@ fn daemon_seen(kind: &str, version: Option<&PackageVersion>, series: Series) -> 
         ),
         release_path: Fact::observed(path.clone(), "described"),
         link: Fact::observed(path, "described"),
+        replaced: BTreeSet::new(),
     }
 }
 
@@ -296,5 +298,6 @@ fn host_seen(shape: &Shape) -> HostObservation {
             file("placement/placement.conf"),
             ("/etc/cinder/cinder.conf".to_owned(), queued),
         ]),
+        environments: BTreeMap::new(),
     }
 }

@@ -1,8 +1,10 @@
 //! The commands, one a file. They parse, call and show; they decide nothing.
 
+pub mod advisories;
 pub mod approve;
 pub mod check;
 pub mod control;
+pub mod exposure;
 pub mod init;
 pub mod journal;
 pub mod observe;

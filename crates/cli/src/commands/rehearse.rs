@@ -110,7 +110,8 @@ impl Subject {
     }
 }
 
-fn read_observation(file: &Path) -> Result<Observation> {
+/// Reads what `volutus observe --output json` wrote.
+pub fn read_observation(file: &Path) -> Result<Observation> {
     let refused = |error: &dyn std::error::Error| {
         CliError::refused("no-observation", format!("could not read the observation {}", file.display()))
             .because(error)

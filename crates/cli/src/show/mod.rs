@@ -1,5 +1,6 @@
 //! How things look in a terminal. Everything here turns a value into text; nothing is printed.
 
+pub mod advisories;
 pub mod findings;
 pub mod observation;
 pub mod plan;

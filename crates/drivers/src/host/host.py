@@ -131,6 +131,21 @@ def free_bytes(path):
     return stat.f_bavail * stat.f_frsize
 
 
+def environments(paths):
+    """What is installed in release directories: {path: {name: version}}, or why it is not seen."""
+    found = {}
+    for path in sorted(paths):
+        directory = release_packages(path)
+        try:
+            if directory is None:
+                raise OSError('it has no lib/python3*/site-packages')
+            found[path] = {'packages': {name: version for name, (version, _)
+                                        in distributions(directory).items()}}
+        except OSError as error:
+            found[path] = {'why': 'the packages of %s cannot be listed: %s' % (path, error)}
+    return found
+
+
 @operation
 def look(daemons, releases, root, known, options):
     """Everything that the host says of itself."""
@@ -138,7 +153,7 @@ def look(daemons, releases, root, known, options):
     family = children()
     names = sorted({wanted['unit'] for wanted in daemons})
     properties = units(names)
-    staged = {}
+    staged, paths = {}, set()
     for series, services in releases.items():
         there = {}
         for service, (path, distribution) in services.items():
@@ -146,19 +161,21 @@ def look(daemons, releases, root, known, options):
             version = installed(directory, distribution) if directory else None
             if version:
                 there[service] = version[0]
+                paths.add(path)
         if there:
             staged[series] = there
     values = {}
     for path, wanted in options.items():
         if os.path.exists(path):
             values[path] = option_values(path, wanted)
+    seen = [unit_report(wanted, properties.get(wanted['unit'], {}), known, family) for wanted in daemons]
+    paths.update(unit['code']['release'] for unit in seen if 'release' in unit.get('code', {}))
     report = {
         'boot_id': boot_now(), 'kernel': kernel_release(),
         'python': '.'.join(str(part) for part in sys.version_info[:3]),
         'release_free_bytes': free_bytes(root), 'root_free_bytes': free_bytes('/'),
         'staged': staged, 'options': values, 'clock_s': clock,
-        'daemons': [unit_report(wanted, properties.get(wanted['unit'], {}), known, family)
-                    for wanted in daemons],
+        'environments': environments(paths), 'daemons': seen,
     }
     report['took_s'] = time.monotonic() - begun
     return report

@@ -36,10 +36,12 @@ impl CloudDriver {
             vif_types: databases.vif_types,
             pending_migrations: databases.pending,
             endpoints,
+            environments: BTreeMap::new(),
         };
         for seen in hosts {
             observation.daemons.extend(seen.daemons);
             observation.hosts.insert(seen.host, seen.report);
+            observation.environments.extend(seen.environments);
         }
         observation
     }

@@ -261,5 +261,39 @@ fn files_that_cannot_be_used_are_explained() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 7");
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(matches!(error, Error::NewerSchema { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerSchema { found: 7, known: 2, .. }), "{error}");
+}
+
+#[test]
+fn documents_are_kept_replaced_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let put =
+        |key: &str, body: u32, second| store.put_documents("number", &[(key.to_owned(), body)], at(second));
+    put("a", 1, 1).unwrap();
+    put("b", 2, 2).unwrap();
+    put("a", 3, 3).unwrap();
+    let found = store.documents::<u32>("number").unwrap();
+    let found: Vec<_> =
+        found.into_iter().map(|document| (document.key, document.at, document.body)).collect();
+    assert_eq!(found, [("a".to_owned(), at(3), 3), ("b".to_owned(), at(2), 2)]);
+    assert!(store.documents::<String>("number").is_err());
+    assert!(store.remove_document("number", "a").unwrap());
+    assert!(!store.remove_document("number", "a").unwrap());
+    assert!(store.documents::<u32>("other").unwrap().is_empty());
+}
+
+/// A file of the version before is taken on, and what it has stays.
+#[test]
+fn a_file_of_version_1_is_migrated() {
+    let (directory, store, plan) = with_run();
+    drop(store);
+    edit(directory.path(), "UPDATE schema_version SET version = 1");
+    let connection = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
+    connection.execute_batch("DROP TABLE document").unwrap();
+    drop(connection);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.plan(&plan.id).unwrap(), plan);
+    store.put_documents("number", &[("a".to_owned(), 1)], at(1)).unwrap();
+    assert_eq!(Store::open(directory.path()).unwrap().documents::<u32>("number").unwrap().len(), 1);
 }
