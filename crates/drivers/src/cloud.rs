@@ -158,6 +158,12 @@ impl CloudDriver {
         work::forget(channel, &order.run, &attempts).await
     }
 
+    /// Work outside of a run leaves the results of runs on the host alone: a run that was cut off
+    /// still looks for them.
+    pub(crate) fn pretend_swept(&self, host: &HostName) {
+        self.left().swept.insert(host.clone());
+    }
+
     async fn carry_out(&self, attempt: &Attempt<'_>) -> Attempted {
         match &attempt.order.action {
             Action::Watch { seconds } => {
@@ -171,8 +177,10 @@ impl CloudDriver {
             Action::CheckUpgrade { service, host, argv } => {
                 schema::check_upgrade(attempt, service, host, argv).await
             }
-            Action::SnapshotDatabase { service, host, databases, directory } => {
-                snapshot::take(attempt, service, host, databases, directory).await
+            Action::SnapshotDatabase { service, host, databases, directory, key_file, keep } => {
+                let key_file = key_file.as_deref();
+                let wanted = snapshot::Wanted { service, databases, directory, key_file, keep: *keep };
+                snapshot::take(attempt, host, &wanted).await
             }
             Action::MigrateSchema { service, host, phase, argv, success, rerun } => {
                 let command = schema::Command { service, phase: *phase, argv, success, rerun };

@@ -26,6 +26,7 @@ mod refresh;
 mod release;
 mod schema;
 mod snapshot;
+mod snapshots;
 mod ssh;
 mod ssh_failure;
 mod work;
@@ -33,6 +34,7 @@ mod work;
 pub use channel::Trouble;
 pub use cloud::CloudDriver;
 pub use error::Error;
+pub use snapshots::{Copy, Restore, RestorePhase, SNAPSHOT_ROOT, Snapshot, SnapshotError, SnapshotWork};
 pub use ssh::{Error as SshError, Hosts};
 pub use ssh_failure::Kind as SshFailureKind;
 

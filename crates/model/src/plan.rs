@@ -230,8 +230,16 @@ pub enum Action {
         host: HostName,
         /// The databases' names.
         databases: Vec<String>,
-        /// The directory on that host that it goes to.
+        /// The directory on that host that it goes to; its name is the snapshot's id.
         directory: String,
+        /// The file on that host with the key that the copy is encrypted with: its path, never its
+        /// content. Absent: the copy is not encrypted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_file: Option<String>,
+        /// How many snapshots of the cloud stay there; older ones are removed once this copy is
+        /// verified. Absent: none is removed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<u32>,
     },
     /// Run one schema command.
     MigrateSchema {

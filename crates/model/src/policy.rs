@@ -53,6 +53,19 @@ pub struct Policy {
     /// The table `[reboot]` of the same file, which [`crate::fleet::RebootPolicy`] reads.
     #[serde(skip_serializing)]
     pub reboot: ReadElsewhere,
+    /// How many snapshots of the cloud's databases are kept, the newest ones. That of the run under
+    /// way stays in any case, and the newest verified copy of every service.
+    #[serde(skip_serializing_if = "is_usual_number_of_snapshots")]
+    pub snapshots_keep: u32,
+}
+
+/// The last upgrade's, and those of two before it, so that a damage that went unnoticed for a month
+/// or two can be looked into.
+const SNAPSHOTS_KEEP: u32 = 3;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_usual_number_of_snapshots(keep: &u32) -> bool {
+    *keep == SNAPSHOTS_KEEP
 }
 
 /// What follows when a run cannot go on as planned.
@@ -113,6 +126,7 @@ impl Default for Policy {
             migrations_hold_pct: MIGRATIONS_HOLD_PCT,
             finalize_after_s: None,
             reboot: ReadElsewhere,
+            snapshots_keep: SNAPSHOTS_KEEP,
         }
     }
 }
@@ -143,9 +157,10 @@ impl Policy {
             ("drain_timeout_s", policy.drain_timeout_s),
             ("prove_timeout_s", policy.prove_timeout_s),
             ("attempts_max", policy.attempts_max),
+            ("snapshots_keep", policy.snapshots_keep),
         ] {
             if value == 0 {
-                return Err(format!("{name} = 0 would let nothing happen; it must be at least 1"));
+                return Err(format!("{name} = 0 would leave nothing; it must be at least 1"));
             }
         }
         if policy.on_failure_in.get(&Phase::Finalize) == Some(&OnFailure::RollBack) {
@@ -177,9 +192,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused() {
-        for text in
-            ["finalize_after_s = 0", "[on_failure_in]\nfinalize = \"roll-back\"", "on_failure = \"pray\""]
-        {
+        for text in [
+            "finalize_after_s = 0",
+            "snapshots_keep = 0",
+            "[on_failure_in]\nfinalize = \"roll-back\"",
+            "on_failure = \"pray\"",
+        ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
     }
@@ -189,6 +207,11 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        assert!(!text.contains("on_failure") && !text.contains("finalize_after_s"), "{text}");
+        for absent in ["on_failure", "finalize_after_s", "snapshots_keep"] {
+            assert!(!text.contains(absent), "{text}");
+        }
+        assert!(
+            serde_json::to_string(&Policy::parse("snapshots_keep = 5").unwrap()).unwrap().contains("_keep")
+        );
     }
 }
