@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
 /// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
-/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize` and
-/// `abort`.
+/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize`, `abort`
+/// and `snapshot restore`.
 #[derive(Debug, Parser)]
 #[command(
     name = "volutus",
@@ -92,6 +92,8 @@ pub enum Command {
     /// Take a run back: the versions from before, with everything that users created since. Shows
     /// the plan and asks first. Possible until finalize, from any state of the run.
     Rollback(RollbackArgs),
+    /// List, verify or restore the copies of databases that runs took.
+    Snapshot(SnapshotArgs),
     /// Show what users noticed of a run.
     Verdict(VerdictArgs),
     /// Show a run's journal, or verify its chain of hashes.
@@ -327,15 +329,75 @@ pub enum RehearseProfile {
 
 /// `volutus rollback`
 #[derive(Debug, Args)]
-#[command(after_help = "A run that has not ended is given up first. Refused once finalize was allowed, and \
-        where a schema change took away what old code needs; the plan said so beforehand. Interrupted, it \
-        goes on with `volutus resume`.")]
+#[command(
+    after_help = "A run that has not ended is given up first. Once finalize was allowed, what is left is \
+        the restore of the run's snapshot, which loses what was written since: it is said what, and the run's \
+        id has to be typed. Refused where a schema change took away what old code needs; the plan said so \
+        beforehand. Interrupted, it goes on with `volutus resume`."
+)]
 pub struct RollbackArgs {
     /// The run.
     pub run: Option<String>,
-    /// Do not ask.
+    /// Do not ask. Not enough for a restore after finalize.
     #[arg(long)]
     pub yes: bool,
+    /// After finalize: the run's id in full, which consents to the loss that is stated.
+    #[arg(long, value_name = "TEXT")]
+    pub confirm: Option<String>,
+}
+
+/// `volutus snapshot`
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+}
+
+/// What can be done with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// List the snapshots on the database hosts.
+    List {
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// Check a snapshot's files, restore them in a scratch server, and compare. Changes nothing.
+    #[command(after_help = "Exit code 4 where a copy could not be verified.")]
+    Verify {
+        /// The snapshot.
+        id: String,
+        /// Only of this service; may be given several times.
+        #[arg(long = "service", value_name = "SERVICE")]
+        services: Vec<String>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// Put databases back to what a snapshot holds, and start the daemons that fit. Says what is
+    /// lost, and asks.
+    #[command(
+        after_help = "Databases are restored beside those in use first. Then the services' daemons stop, \
+        tables are exchanged, and daemons start from the release that the databases belong to. What was in use \
+        is kept under other names. Interrupted, the same command goes on."
+    )]
+    Restore {
+        /// The snapshot.
+        id: String,
+        /// Only of this service; may be given several times.
+        #[arg(long = "service", value_name = "SERVICE")]
+        services: Vec<String>,
+        /// The run's id in full (or, of a single service, its name), which consents to the loss.
+        #[arg(long, value_name = "TEXT")]
+        confirm: Option<String>,
+        /// Take a restore from this snapshot back: what was in use before is put in place again.
+        #[arg(long)]
+        undo: bool,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
 }
 
 /// `volutus verdict`

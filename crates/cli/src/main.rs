@@ -15,8 +15,7 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    advisories, approve, check, control, exposure, init, journal, observe, plan, probe, rehearse, rollback,
-    run, verdict, watch,
+    advisories, approve, check, control, exposure, init, journal, observe, plan, probe, rehearse, rollback, run, snapshot, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -65,6 +64,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Abort(args) => control::abort(&context, args).await,
         Command::Finalize(args) => control::finalize(&context, args).await,
         Command::Rollback(args) => rollback::run(&context, args).await,
+        Command::Snapshot(args) => snapshot::run(&context, args).await,
         Command::Verdict(args) => verdict::run(&context, args),
         Command::Journal(command) => journal::run(&context, command),
         Command::Advisories(args) => advisories::run(&context, args).await,

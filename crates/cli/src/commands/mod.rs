@@ -14,6 +14,7 @@ pub mod rehearse;
 mod rehearse_real;
 pub mod rollback;
 pub mod run;
+pub mod snapshot;
 pub mod verdict;
 pub mod watch;
 

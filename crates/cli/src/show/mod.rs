@@ -6,6 +6,7 @@ pub mod observation;
 pub mod plan;
 pub mod rehearsal;
 pub mod run;
+pub mod snapshot;
 pub mod verdict;
 
 use comfy_table::{ContentArrangement, Table, presets};

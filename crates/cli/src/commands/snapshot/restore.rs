@@ -1,0 +1,291 @@
+//! The restore itself: beside what is in use, then daemons stop, tables are exchanged, daemons start.
+//! Every part can be done again, so that the same command goes on after a kill.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use volutus_drivers::{CloudDriver, Restore, SnapshotError, SnapshotWork};
+use volutus_model::ServiceName;
+use volutus_model::name::{DaemonId, HostName};
+use volutus_store::Store;
+
+use crate::args::Format;
+use crate::commands::print_json;
+use crate::commands::snapshot::offer::{Loss, Offer};
+use crate::commands::snapshot::{Held, count_words, say};
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// Daemons of a whole cloud start within this, or something keeps them from it.
+const SERVING_LIMIT: Duration = Duration::from_secs(300);
+
+#[derive(Serialize)]
+struct Report<'a> {
+    snapshot: &'a str,
+    undone: bool,
+    stopped_s: f64,
+    services: Vec<ServiceReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct ServiceReport<'a> {
+    service: &'a ServiceName,
+    lost_since: jiff::Timestamp,
+    lost_s: f64,
+    made: Option<&'a BTreeMap<String, u64>>,
+    kept: BTreeMap<String, String>,
+}
+
+/// Says what would be lost, asks, and restores.
+pub async fn consented(
+    context: &Context,
+    store: &Store,
+    driver: &CloudDriver,
+    offer: &Offer<'_>,
+    output: Format,
+) -> Result<()> {
+    anstream::eprint!("{}", offer.statement(Context::now()));
+    consent(offer)?;
+    let held = Held::take(context, store)?;
+    let work = Work { context, driver, offer, held };
+    let (stopped_s, ended_at, kept) = work.carry_out().await?;
+    let report = Report {
+        snapshot: &offer.snapshot.id,
+        undone: offer.undo,
+        stopped_s,
+        services: offer
+            .losses
+            .iter()
+            .zip(kept)
+            .map(|(loss, kept)| ServiceReport {
+                service: &loss.copy.service,
+                lost_since: loss.since,
+                lost_s: ended_at.duration_since(loss.since).as_secs_f64(),
+                made: loss.made.as_ref(),
+                kept,
+            })
+            .collect(),
+    };
+    match output {
+        Format::Json => print_json(&report),
+        Format::Table => {
+            for each in &report.services {
+                anstream::println!(
+                    "{}: lost is what was written in the {} from {} on ({}); what was in use is kept in {}",
+                    each.service,
+                    show::duration(each.lost_s),
+                    each.lost_since.strftime("%Y-%m-%d %H:%M:%S UTC"),
+                    each.made.map_or_else(|| "not counted".to_owned(), count_words),
+                    each.kept.values().cloned().collect::<Vec<_>>().join(", "),
+                );
+            }
+            anstream::println!(
+                "All daemons run {}; they were stopped for {}.",
+                offer.series,
+                show::duration(stopped_s)
+            );
+            Ok(())
+        }
+    }
+}
+
+fn consent(offer: &Offer<'_>) -> Result<()> {
+    let refused = |message: &str| {
+        CliError::refused("no-consent", message)
+            .hint(format!("Scripts say `--confirm {}`; nothing was changed.", offer.word))
+    };
+    let typed = match &offer.typed {
+        Some(typed) => typed.clone(),
+        None if std::io::stdin().is_terminal() => {
+            let what = if offer.losses.len() == 1 { "the service's name" } else { "the run's id" };
+            anstream::eprint!("\nType {what} in full ({}) to lose that: ", offer.word);
+            let mut answer = String::new();
+            std::io::stdin()
+                .lock()
+                .read_line(&mut answer)
+                .map_err(|error| refused("the answer could not be read").because(&error))?;
+            answer
+        }
+        None => return Err(refused("a restore has to be consented to, and there is no terminal to ask at")),
+    };
+    if typed.trim() == offer.word { Ok(()) } else { Err(refused("what was typed is not what was asked for")) }
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    driver: &'a CloudDriver,
+    offer: &'a Offer<'a>,
+    held: Held,
+}
+
+impl Work<'_> {
+    async fn carry_out(&self) -> Result<(f64, jiff::Timestamp, Vec<BTreeMap<String, String>>)> {
+        let losses = &self.offer.losses;
+        if !self.offer.undo {
+            for loss in losses {
+                self.held.check()?;
+                if let Err(error) = self.on(loss, SnapshotWork::Prepare).await {
+                    self.cancel().await;
+                    return Err(failed(
+                        &error,
+                        "nothing that is in use was touched, and no daemon was stopped",
+                    )
+                    .hint("Mend what is said, and give the command again."));
+                }
+            }
+        }
+        self.held.check()?;
+        let stopped = Instant::now();
+        if let Err(error) = self.systemctl(false).await {
+            self.start_as_before(None).await;
+            return Err(failed(&error, "not every daemon stopped, so no database was touched")
+                .hint("Daemons were started again. Mend what is said, and give the command again."));
+        }
+        let ended_at = Context::now();
+        let mut kept = Vec::new();
+        let exchange = if self.offer.undo { SnapshotWork::Undo } else { SnapshotWork::Swap };
+        for loss in losses {
+            self.held.check()?;
+            match self.on(loss, exchange).await {
+                Ok(restore) => kept.push(if self.offer.undo { restore.undone } else { restore.before }),
+                Err(error) if kept.is_empty() => {
+                    // A lost connection may leave the exchange under way over there.
+                    let lost = matches!(error, SnapshotError::Trouble(_));
+                    self.start_as_before((!lost).then_some(exchange)).await;
+                    return Err(failed(
+                        &error,
+                        "no database was exchanged; daemons were started again as they were",
+                    )
+                    .hint("Mend what is said, and give the command again: it goes on from there."));
+                }
+                Err(error) => {
+                    return Err(failed(
+                        &error,
+                        "some services have their databases exchanged and others have not; all their daemons are stopped",
+                    )
+                    .hint("Mend what is said, and give the command again: it goes on from there. `--undo` with the \
+                           services that were exchanged takes them back."));
+                }
+            }
+        }
+        self.start().await?;
+        self.serving().await?;
+        if !self.offer.undo {
+            for loss in losses {
+                self.on(loss, SnapshotWork::End)
+                    .await
+                    .map_err(|error| failed(&error, "daemons run on the restored databases"))?;
+            }
+        }
+        Ok((stopped.elapsed().as_secs_f64(), ended_at, kept))
+    }
+
+    async fn on(&self, loss: &Loss<'_>, what: SnapshotWork) -> Result<Restore, SnapshotError> {
+        let value = self.driver.work_on_snapshot(self.offer.snapshot, &loss.copy.service, what, &say).await?;
+        serde_json::from_value(value).map_err(|error| SnapshotError::Failed(error.to_string()))
+    }
+
+    /// Takes away what was prepared; what cannot be is dropped by the next restore.
+    async fn cancel(&self) {
+        for loss in &self.offer.losses {
+            let service = &loss.copy.service;
+            let done = self.driver.work_on_snapshot(self.offer.snapshot, service, SnapshotWork::Cancel, &say);
+            if let Err(error) = done.await {
+                tracing::warn!(%error, %service, "what was restored beside the databases stays until the next restore");
+            }
+        }
+    }
+
+    fn units(&self) -> BTreeMap<&HostName, Vec<String>> {
+        let mut units: BTreeMap<&HostName, Vec<String>> = BTreeMap::new();
+        for (_, id, unit) in &self.offer.daemons {
+            units.entry(&id.host).or_default().push(unit.clone());
+        }
+        units
+    }
+
+    async fn systemctl(&self, start: bool) -> Result<(), SnapshotError> {
+        let verb = if start { "starting" } else { "stopping" };
+        say(format!("{verb} {} daemons", self.offer.daemons.len()));
+        let units = self.units();
+        if start {
+            self.driver.start_units(&units, &say).await
+        } else {
+            self.driver.stop_units(&units, &say).await
+        }
+    }
+
+    async fn start_as_before(&self, cancel: Option<SnapshotWork>) {
+        if let Err(error) = self.systemctl(true).await {
+            anstream::eprintln!("not every daemon started again: {error}");
+        }
+        if cancel == Some(SnapshotWork::Swap) {
+            self.cancel().await;
+        }
+    }
+
+    /// Service by service, since later ones need earlier ones.
+    async fn start(&self) -> Result<()> {
+        for loss in &self.offer.losses {
+            say(format!("starting {}'s daemons from {}", loss.copy.service, self.offer.series));
+            let own: Vec<DaemonId> = self
+                .offer
+                .daemons
+                .iter()
+                .filter(|(service, _, _)| *service == loss.copy.service)
+                .map(|(_, daemon, _)| daemon.clone())
+                .collect();
+            self.driver.start_from(&own, self.offer.series, self.offer.other, &say).await.map_err(
+                |error| {
+                    failed(&error, "databases are in place, but not every daemon started")
+                        .hint("Mend what is said, and give the command again: it goes on from there.")
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every daemon was seen running the release that its databases belong to.
+    async fn serving(&self) -> Result<()> {
+        let deadline = Instant::now() + SERVING_LIMIT;
+        let releases = &self.context.inventory.releases;
+        loop {
+            let observation = self.driver.observe().await;
+            let missing: Vec<String> = self
+                .offer
+                .daemons
+                .iter()
+                .filter(|(service, id, _)| {
+                    let path = releases.path_of(self.offer.series, service);
+                    let seen = observation.daemons.get(id);
+                    let runs = seen.and_then(|fact| fact.value());
+                    !runs.is_some_and(|daemon| {
+                        daemon.active_state == "active" && daemon.release_path.value() == Some(&path)
+                    })
+                })
+                .map(|(_, id, _)| id.to_string())
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(CliError::new(
+                    Kind::Cloud,
+                    "not-serving",
+                    format!("databases are in place, but these do not run {}: {}", self.offer.series, missing.join(", ")),
+                )
+                .hint("See their logs; mend the cause and give the command again, or take the restore back with `--undo`."));
+            }
+            say(format!("waiting for {} daemons", missing.len()));
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    }
+}
+
+fn failed(error: &SnapshotError, state: &str) -> CliError {
+    let kind = if matches!(error, SnapshotError::Trouble(_)) { Kind::Cloud } else { Kind::Stopped };
+    CliError::new(kind, "restore-stopped", format!("the restore stopped: {state}")).because(error)
+}
