@@ -5,6 +5,7 @@
 //! its lab's list: what follows would prove nothing.
 
 mod bad_input;
+mod snapshots;
 mod upgrade;
 mod way_back;
 mod world;
@@ -46,6 +47,7 @@ const SUITES: &[Suite] = &[
             ("upgrade_is_taken_back_and_nothing_is_lost", way_back::taken_back_by_hand),
             ("upgrade_after_a_rollback", way_back::upgraded_again),
             ("finalize_ends_the_run", upgrade::finalize),
+            ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
     },
