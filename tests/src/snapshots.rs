@@ -46,7 +46,8 @@ pub fn restored_and_taken_back(_: &World, lab: &Lab) -> anyhow::Result<()> {
 
 fn neutron_runs(lab: &Lab, beginning: &str) -> anyhow::Result<()> {
     let observation = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?.json()?;
-    let daemons: &serde_json::Map<String, Value> = observation["daemons"].as_object().context("no daemons")?;
+    let daemons: &serde_json::Map<String, Value> =
+        observation["daemons"].as_object().context("no daemons")?;
     for (daemon, fact) in daemons.iter().filter(|(daemon, _)| daemon.starts_with("neutron-")) {
         let version = fact["observed"]["value"]["version"]["observed"]["value"].as_str();
         ensure!(version.is_some_and(|version| version.starts_with(beginning)), "{daemon} runs {version:?}");

@@ -70,6 +70,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a plan, or show, list and compare plans.
     Plan(PlanArgs),
+    /// Say what a policy does to a cloud.
+    Policy(PolicyArgs),
+    /// Show the compute hosts: their state, and who disabled them and why.
+    Hosts(HostsArgs),
     /// Carry the plan out many times in a simulated twin of the cloud, with things going wrong, and
     /// tell what came of it. Changes nothing.
     Rehearse(RehearseArgs),
@@ -149,6 +153,9 @@ pub struct InitArgs {
 /// `volutus observe`
 #[derive(Debug, Args)]
 pub struct ObserveArgs {
+    /// Look at compute hosts and instances instead, through the APIs: what a reboot is planned upon.
+    #[arg(long)]
+    pub fleet: bool,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,
@@ -177,8 +184,11 @@ pub struct PlanArgs {
     #[command(subcommand)]
     pub command: Option<PlanCommand>,
     /// The series to go to, for example 2026.1.
-    #[arg(long, value_name = "SERIES", required = true)]
+    #[arg(long, value_name = "SERIES", required_unless_present = "reboot")]
     pub to: Option<String>,
+    /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy.
+    #[arg(long, conflicts_with_all = ["to", "versions"])]
+    pub reboot: bool,
     /// The versions to install (TOML: `nova = "33.0.2"` ...), where they are not the latest ones
     /// that this Volutus knows.
     #[arg(long, value_name = "FILE")]
@@ -186,6 +196,72 @@ pub struct PlanArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: PlanFormat,
+    /// The hosts that are to be rebooted, where not all are.
+    #[command(flatten)]
+    pub selected: SelectedHosts,
+    /// The fleet to plan for, where it is not your cloud's as it is now.
+    #[command(flatten)]
+    pub subject: FleetSubject,
+}
+
+/// Hosts that are meant; what is named together must hold together.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hosts of a reboot")]
+pub struct SelectedHosts {
+    /// Only hosts whose name matches: `c07`, `c0*`.
+    #[arg(long, value_name = "GLOB", requires = "reboot")]
+    pub hosts: Option<String>,
+    /// Only hosts of this availability zone.
+    #[arg(long, value_name = "ZONE", requires = "reboot")]
+    pub zone: Option<String>,
+    /// Only hosts of this host aggregate.
+    #[arg(long, value_name = "NAME", requires = "reboot")]
+    pub aggregate: Option<String>,
+}
+
+/// A fleet that is not looked at now.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fleets that are not looked at now; such plans are shown and not kept")]
+pub struct FleetSubject {
+    /// A fleet as it was seen before (`volutus observe --fleet --output json`).
+    #[arg(long, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// A described fleet of so many hosts in three zones.
+    #[arg(long, value_name = "HOSTS", conflicts_with = "fleet", value_parser = described_hosts)]
+    pub described: Option<usize>,
+    /// How full the described fleet is, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, requires = "described",
+          value_parser = clap::value_parser!(u32).range(10..=97))]
+    pub fill: u32,
+}
+
+/// `volutus policy`
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// What to do with the policy.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with a policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say in words what the table [reboot] does to the hosts and instances of a fleet.
+    Explain {
+        /// Where the fleet is not your cloud's as it is now.
+        #[command(flatten)]
+        subject: FleetSubject,
+    },
+    /// Read the policy and say whether it can be kept; asks no cloud.
+    Check,
+}
+
+/// `volutus hosts`
+#[derive(Debug, Args)]
+pub struct HostsArgs {
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
 }
 
 /// What can be done with plans that exist.

@@ -15,7 +15,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    advisories, approve, check, control, exposure, init, journal, observe, plan, probe, rehearse, rollback, run, snapshot, verdict, watch,
+    advisories, approve, check, control, exposure, fleet, hosts, init, journal, observe, plan, policy, probe,
+    rehearse, rollback, run, snapshot, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -49,9 +50,19 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     if let Command::Rehearse(args) = &cli.command {
         return rehearse::run(cli, args).await;
     }
+    if let Command::Policy(args) = &cli.command {
+        return policy::run(cli, args).await;
+    }
+    if let Command::Plan(args) = &cli.command
+        && args.reboot
+        && fleet::is_elsewhere(&args.subject)
+    {
+        return fleet::plan_elsewhere(cli, args);
+    }
     let context = Context::load(cli)?;
     match &cli.command {
-        Command::Init(_) | Command::Rehearse(_) => Ok(()),
+        Command::Init(_) | Command::Rehearse(_) | Command::Policy(_) => Ok(()),
+        Command::Hosts(args) => hosts::run(&context, args).await,
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,

@@ -34,9 +34,11 @@ mod work;
 pub use channel::Trouble;
 pub use cloud::CloudDriver;
 pub use error::Error;
+pub use observe::ComputeRecord;
 pub use snapshots::{Copy, Restore, RestorePhase, SNAPSHOT_ROOT, Snapshot, SnapshotError, SnapshotWork};
 pub use ssh::{Error as SshError, Hosts};
 pub use ssh_failure::Kind as SshFailureKind;
+pub use volutus_openstack::Error as ApiError;
 
 #[cfg(doc)]
 use volutus_model::Action;

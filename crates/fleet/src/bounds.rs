@@ -1,5 +1,5 @@
 //! What no schedule can beat, for the hosts that the plan reboots and under the same policy and
-//! the same expected times. `docs/concepts/fleet.md` derives each bound.
+//! the same expected times. Each is derived where it is computed.
 
 use volutus_model::fleet::plan::Bounds;
 

@@ -7,11 +7,21 @@ use volutus_model::fleet::plan::{Figures, Headroom, HostDrain, Move, Stay};
 
 use crate::bounds;
 use crate::index::{Index, NONE, Role};
-use crate::ladder::Outcome;
+use crate::ladder::{self, Outcome};
 use crate::schedule::Schedule;
+use crate::timing;
 
 /// The hosts, by the time at which they are disabled.
 pub(crate) fn drains(index: &Index<'_>, done: &Schedule) -> Vec<HostDrain> {
+    let mut after: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); index.hosts.len()];
+    for moved in &done.moves {
+        if moved.moves_again {
+            after[moved.to as usize].insert(moved.from);
+        } else if index.hosts[moved.to as usize].role == Role::Reboot {
+            after[moved.from as usize].insert(moved.to);
+        }
+    }
+    let name = |host: &u32| index.fleet.hosts[*host as usize].name.clone();
     let mut drains: Vec<HostDrain> = done
         .drains
         .iter()
@@ -22,6 +32,8 @@ pub(crate) fn drains(index: &Index<'_>, done: &Schedule) -> Vec<HostDrain> {
             back_ms: drain.back_ms,
             wave: drain.wave,
             moves: drain.moves,
+            phase: index.hosts[drain.host as usize].phase,
+            after: after[drain.host as usize].iter().map(name).collect(),
         })
         .collect();
     drains.sort_by(|a, b| (a.disable_ms, &a.host).cmp(&(b.disable_ms, &b.host)));
@@ -45,6 +57,17 @@ pub(crate) fn moves(index: &Index<'_>, done: &Schedule) -> Vec<Move> {
             how: moved.how,
             moves_again: moved.moves_again,
             cells: moved.cells.clone(),
+            timeout_s: timing::timeout_s(
+                &index.fleet.instances[moved.instance as usize],
+                index.policy,
+                moved.how,
+            ),
+            then: ladder::rest(
+                &index.fleet.instances[moved.instance as usize],
+                index.policy,
+                moved.how,
+                index.is_bound(moved.instance),
+            ),
         })
         .collect()
 }

@@ -77,6 +77,8 @@ pub(crate) struct Index<'a> {
     pub scale: Vec<f64>,
     pub spares_missing: Vec<(String, u32, usize)>,
     pub pins_unseen: usize,
+    /// Hard affinity groups of several instances.
+    bound: BTreeSet<u32>,
 }
 
 impl<'a> Index<'a> {
@@ -107,6 +109,7 @@ impl<'a> Index<'a> {
             scale: Vec::new(),
             spares_missing: Vec::new(),
             pins_unseen: 0,
+            bound: BTreeSet::new(),
         };
         index.read_hosts();
         index.read_instances();
@@ -118,6 +121,11 @@ impl<'a> Index<'a> {
     /// Number of resource classes.
     pub(crate) fn k(&self) -> usize {
         self.classes.len()
+    }
+
+    /// Whether an instance is in a hard affinity group with others.
+    pub(crate) fn is_bound(&self, instance: u32) -> bool {
+        self.bound.contains(&self.instances[instance as usize].group)
     }
 
     pub(crate) fn name(&self, host: u32) -> &'a str {
@@ -225,6 +233,7 @@ impl<'a> Index<'a> {
         (self.lanes, self.reach) = lanes.finish();
         self.instances = facts;
         self.pins_unseen = pins_unseen;
+        self.bound = together.into_keys().collect();
         let any_zone = self.lanes.iter().any(|lane| lane.zone.is_none());
         for host in &mut self.hosts {
             host.pool = if any_zone { 0 } else { host.zone };

@@ -110,6 +110,28 @@ pub(crate) fn classify(instance: &Instance, policy: &RebootPolicy, together: Opt
     Outcome::Blocked(block)
 }
 
+/// The rungs that are left for an instance when its move does not end in time. `bound`: it is in a
+/// hard affinity group with others.
+pub(crate) fn rest(instance: &Instance, policy: &RebootPolicy, how: How, bound: bool) -> Vec<Rung> {
+    let drain = &policy.drain;
+    let silent = matches!(instance.choice, None | Some(OwnerChoice::Notify));
+    let cold = instance.choice == Some(OwnerChoice::Cold) || (silent && drain.cold_without_consent);
+    let stop = silent && drain.stop_without_consent;
+    let begun = match how {
+        How::Live => Rung::Live,
+        How::Cold => Rung::Cold,
+    };
+    let after = drain.ladder.iter().skip_while(|rung| **rung != begun).skip(1);
+    let kept = after.filter(|rung| match rung {
+        Rung::PostCopy | Rung::AutoConverge | Rung::ForceComplete => how == How::Live,
+        Rung::Cold => cold && !bound,
+        Rung::Stop => stop,
+        Rung::Skip => true,
+        Rung::LeaveRunning | Rung::Live => false,
+    });
+    kept.copied().collect()
+}
+
 /// Code, cause and action of a block.
 pub(crate) fn explain(block: Block, instance: &Instance) -> (&'static str, String, String) {
     let who = if instance.name.is_empty() {

@@ -17,7 +17,9 @@ mod assign;
 mod bounds;
 mod budgets;
 mod causes;
+mod classes;
 pub mod described;
+mod explain;
 mod figures;
 mod index;
 mod ladder;
@@ -29,10 +31,11 @@ mod timing;
 
 use jiff::Timestamp;
 use volutus_model::fleet::plan::{Content, FORMAT, RebootPlan};
-use volutus_model::fleet::{self, Fleet, RebootPolicy};
+use volutus_model::fleet::{self, Fleet, RebootPolicy, Selection};
 use volutus_model::{Finding, HostName, Severity};
 
-pub use render::{bytes, duration, render_markdown, render_text};
+pub use explain::explain;
+pub use render::{bytes, disk, duration, render_markdown, render_text};
 
 /// Why no plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +46,14 @@ pub enum Error {
     /// A limit makes no sense.
     #[error("the policy cannot be kept: {0}")]
     Policy(String),
+    /// No host is meant.
+    #[error("no host of the fleet is meant by {selection}; there are {known}")]
+    NothingSelected {
+        /// What was asked for.
+        selection: Selection,
+        /// What there is of the kind that was asked for.
+        known: String,
+    },
     /// There is nothing to reboot.
     #[error("none of the {hosts} hosts is to be rebooted: {why}")]
     NothingToDo {
@@ -53,19 +64,24 @@ pub enum Error {
     },
 }
 
-/// Makes a plan of the reboot of every host whose part it is.
+/// Makes a plan of the reboot of every host that is selected and whose part it is.
 ///
 /// # Errors
 /// [`Error`]; a host that cannot be emptied is not an error but an entry of `left`.
 pub fn plan(
     fleet: &Fleet,
     policy: &RebootPolicy,
+    selection: &Selection,
     cloud: &HostName,
     now: Timestamp,
 ) -> Result<RebootPlan, Error> {
     fleet.check()?;
-    policy.check().map_err(Error::Policy)?;
-    let index = index::Index::new(fleet, policy);
+    policy.check().map_err(|error| Error::Policy(error.to_string()))?;
+    if !fleet.hosts.iter().any(|host| selection.matches(host)) {
+        return Err(Error::NothingSelected { selection: selection.clone(), known: known(fleet, selection) });
+    }
+    let chosen = selection.applied_to(fleet);
+    let index = index::Index::new(&chosen, policy);
     if !index.hosts.iter().any(|host| host.role == index::Role::Reboot) {
         let count = |role| index.hosts.iter().filter(|host| host.role == role).count();
         let why = format!(
@@ -77,6 +93,7 @@ pub fn plan(
     }
     let done = schedule::schedule(&index);
     let mut findings = findings(&index, &done);
+    findings.extend(fleet.unseen.iter().cloned());
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
     let figures = figures::figures(&index, &done);
     Ok(RebootPlan::new(Content {
@@ -84,14 +101,28 @@ pub fn plan(
         cloud: cloud.clone(),
         created_at: now,
         fleet: fleet.digest(),
+        selection: selection.clone(),
         policy: policy.clone(),
         drains: figures::drains(&index, &done),
         moves: figures::moves(&index, &done),
         stays: figures::stays(&index, &done),
         left: done.left,
+        classes: classes::classes(&index),
         findings,
         figures,
     }))
+}
+
+/// What there is of the kind that a selection asks for.
+fn known(fleet: &Fleet, selection: &Selection) -> String {
+    let names: std::collections::BTreeSet<&str> = if selection.hosts.is_some() {
+        fleet.hosts.iter().map(|host| host.name.as_str()).collect()
+    } else if selection.zone.is_some() {
+        fleet.hosts.iter().filter_map(|host| host.zone.as_deref()).collect()
+    } else {
+        fleet.hosts.iter().flat_map(|host| &host.aggregates).map(String::as_str).collect()
+    };
+    render::list(names.into_iter(), 10)
 }
 
 /// What an operator should know before the start, besides the hosts that are left.

@@ -39,6 +39,16 @@ pub(crate) fn amount(class: &str, amount: i64) -> String {
     }
 }
 
+/// Names in a sentence: the first ones, and how many more there are.
+pub(crate) fn list<'a>(names: impl Iterator<Item = &'a str>, shown: usize) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.len() {
+        0 => "none".to_owned(),
+        all if all <= shown => names.join(", "),
+        all => format!("{} and {} more", names[..shown].join(", "), all - shown),
+    }
+}
+
 /// The figures in a few lines.
 #[must_use]
 pub fn render_text(plan: &RebootPlan) -> String {
@@ -97,6 +107,12 @@ pub fn render_text(plan: &RebootPlan) -> String {
     text
 }
 
+/// Bytes of disks as people read them.
+#[must_use]
+pub fn disk(bytes_in_all: u64) -> String {
+    bytes(bytes_in_all.div_ceil(1 << 20))
+}
+
 /// The plan as Markdown, for a change request.
 #[must_use]
 pub fn render_markdown(plan: &RebootPlan) -> String {
@@ -105,6 +121,18 @@ pub fn render_markdown(plan: &RebootPlan) -> String {
         format!("# Reboot of {}\n\nPlan `{}`, made at {}.\n\n", content.cloud, plan.id, content.created_at);
     for line in render_text(plan).lines() {
         let _ = writeln!(text, "- {line}");
+    }
+    text.push_str("\n## Instances\n\n| class | instances | memory | disks that travel | what is done |\n|---|---|---|---|---|\n");
+    for class in &content.classes {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            class.name,
+            class.instances,
+            bytes(class.memory_mb),
+            disk(class.local_disk_bytes),
+            class.outcome
+        );
     }
     if !content.left.is_empty() {
         text.push_str("\n## Hosts that are left\n\n| host | code | why | to do |\n|---|---|---|---|\n");

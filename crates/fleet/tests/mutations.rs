@@ -8,6 +8,7 @@ mod support;
 use support::{check, host, instance, make};
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::plan::{How, Stay, StayReason};
+use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
     Fleet, GroupPolicy, NumaCell, OwnerChoice, Pin, RebootPlan, RebootPolicy, ServerGroup,
 };
@@ -124,6 +125,12 @@ fn order_and_times() {
         drain.empty_ms = drain.disable_ms;
     });
     expect("fleet-order", |plan| plan.content.moves[0].moves_again = true);
+    expect("fleet-order", |plan| plan.content.drains.iter_mut().for_each(|drain| drain.after.clear()));
+    expect("fleet-order", |plan| {
+        let last = plan.content.drains.last().unwrap().host.clone();
+        plan.content.drains[0].after.push(last);
+    });
+    expect("fleet-order", |plan| plan.content.drains[0].phase += 1);
     expect("fleet-not-given-back", |plan| {
         let drain = &mut plan.content.drains[0];
         drain.back_ms = drain.empty_ms;
@@ -136,6 +143,8 @@ fn consent() {
         let one = &mut plan.content.moves[0];
         one.how = How::Cold;
     });
+    expect("fleet-consent", |plan| plan.content.moves[0].then = vec![Rung::Stop]);
+    expect("fleet-consent", |plan| plan.content.moves[0].then = vec![Rung::PostCopy]);
     expect("fleet-consent", |plan| {
         let one = plan.content.moves.pop().unwrap();
         plan.content.stays.push(Stay { instance: one.instance, host: one.from, why: StayReason::Stopped });

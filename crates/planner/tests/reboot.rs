@@ -66,12 +66,14 @@ fn reboot(at_once: u32) -> RebootInput {
             .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
             .collect(),
         groups: Vec::new(),
+        unseen: Vec::new(),
     };
     let mut policy = RebootPolicy::default();
     policy.hosts.at_once = Amount::Count(at_once);
     policy.hosts.canaries.clear();
     let name: HostName = cloud.inventory.name.clone();
-    let reboot = plan(&fleet, &policy, &name, cloud.now).unwrap();
+    let reboot =
+        plan(&fleet, &policy, &volutus_model::fleet::Selection::default(), &name, cloud.now).unwrap();
     let control = ["ctl1", "ctl2", "ctl3"].map(|name| name.parse().unwrap()).to_vec();
     RebootInput {
         inventory: cloud.inventory,

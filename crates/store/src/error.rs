@@ -74,6 +74,12 @@ pub enum Error {
         /// The id of its content.
         actual: PlanId,
     },
+    /// A plan of an upgrade was asked for, and this one reboots hosts.
+    #[error("plan {id} reboots hosts; it is no upgrade")]
+    IsReboot {
+        /// The plan.
+        id: PlanId,
+    },
     /// There is no such plan or run.
     #[error("there is no {kind} `{sought}`{}", known_list(known))]
     NotFound {

@@ -32,7 +32,7 @@ pub use documents::Document;
 pub use error::Error;
 pub use holder::Holder;
 pub use lease::{Lease, LeaseRecord};
-pub use plans::{Approval, PlanRecord};
+pub use plans::{AnyPlan, Approval, PlanRecord, Subject};
 pub use runs::RunRecord;
 
 /// The name of the file in the state directory.

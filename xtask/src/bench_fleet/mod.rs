@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use volutus_fleet::described::{Chance, Shape, fleet};
 use volutus_fleet::duration;
-use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy};
+use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
 
 use today::Today;
 
@@ -95,7 +95,9 @@ fn describe(hosts: usize, fill: f64) -> Case {
 fn measure(case: &Case) -> anyhow::Result<(RebootPlan, f64)> {
     let policy = policy();
     let start = Instant::now();
-    let plan = volutus_fleet::plan(&case.fleet, &policy, &"bench".parse()?, "2026-01-01T00:00:00Z".parse()?)?;
+    let all = Selection::default();
+    let now = "2026-01-01T00:00:00Z".parse()?;
+    let plan = volutus_fleet::plan(&case.fleet, &policy, &all, &"bench".parse()?, now)?;
     let findings = volutus_plancheck::check_reboot(&plan, &case.fleet, &policy);
     let seconds = start.elapsed().as_secs_f64();
     if let Some(finding) = findings.first() {

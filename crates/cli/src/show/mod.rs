@@ -2,6 +2,7 @@
 
 pub mod advisories;
 pub mod findings;
+pub mod fleet;
 pub mod observation;
 pub mod plan;
 pub mod rehearsal;

@@ -2,12 +2,15 @@
 //! reason.
 
 mod control;
+mod fleet;
 mod hosts;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use volutus_model::Observation;
+
+pub use fleet::ComputeRecord;
 
 use crate::CloudDriver;
 

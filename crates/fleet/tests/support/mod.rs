@@ -7,11 +7,19 @@ use std::collections::BTreeMap;
 
 use volutus_fleet::{Error, plan};
 use volutus_model::Finding;
-use volutus_model::fleet::{Fleet, FleetHost, Instance, InventoryRecord, RebootPlan, RebootPolicy};
+use volutus_model::fleet::{
+    Fleet, FleetHost, Instance, InventoryRecord, RebootPlan, RebootPolicy, Selection,
+};
 
 /// A plan; `None` where there is nothing to reboot.
 pub fn make(fleet: &Fleet, policy: &RebootPolicy) -> Option<RebootPlan> {
-    match plan(fleet, policy, &"cloud".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap()) {
+    match plan(
+        fleet,
+        policy,
+        &Selection::default(),
+        &"cloud".parse().unwrap(),
+        "2026-01-01T00:00:00Z".parse().unwrap(),
+    ) {
         Ok(plan) => Some(plan),
         Err(Error::NothingToDo { .. }) => None,
         Err(error) => panic!("{error}"),

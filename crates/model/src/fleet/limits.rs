@@ -24,7 +24,7 @@ enum Text {
 impl TryFrom<Text> for Amount {
     type Error = String;
     fn try_from(text: Text) -> Result<Self, String> {
-        let refuse = |text: &str| format!("`{text}` is neither a number from 1 on nor a share as \"5%\"");
+        let refuse = |text: &str| format!("`{text}`, expected a number from 1 on or a share as \"5%\"");
         match text {
             Text::Count(0) => Err(refuse("0")),
             Text::Count(count) => Ok(Self::Count(count)),

@@ -5,17 +5,26 @@
 //! records, which nova no longer serves (they went with microversion 2.88).
 
 pub mod limits;
+mod place;
 pub mod plan;
 pub mod policy;
+pub mod selection;
+pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Finding;
 use crate::name::HostName;
 
 pub use plan::RebootPlan;
-pub use policy::RebootPolicy;
+pub use policy::{PolicyError, RebootPolicy};
+pub use selection::Selection;
+
+/// What Volutus's reasons for disabling a compute service begin with, so that they can be told from
+/// a person's. The id of the run follows.
+pub const REASON_TOKEN: &str = "volutus:";
 
 /// Hosts, instances and server groups, as they were seen at one time or as they are described.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +35,9 @@ pub struct Fleet {
     pub instances: Vec<Instance>,
     /// The server groups, each id once.
     pub groups: Vec<ServerGroup>,
+    /// What could not be seen, and what was assumed instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Finding>,
 }
 
 /// A compute host.
@@ -66,6 +78,27 @@ pub struct FleetHost {
     /// What is meant for it.
     #[serde(default)]
     pub part: Part,
+}
+
+impl FleetHost {
+    /// A host of which nothing but its name is known.
+    #[must_use]
+    pub fn named(name: HostName) -> Self {
+        Self {
+            name,
+            zone: None,
+            rack: None,
+            aggregates: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            traits: BTreeSet::new(),
+            hypervisor: None,
+            inventories: BTreeMap::new(),
+            held: BTreeMap::new(),
+            cells: Vec::new(),
+            availability: Availability::default(),
+            part: Part::default(),
+        }
+    }
 }
 
 /// What a host runs instances with.
@@ -378,6 +411,16 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// Takes hosts that a run of Volutus disabled as if they were enabled: for that very run, which
+    /// gives them back. `reason` is what it disabled them with.
+    pub fn take_over(&mut self, reason: &str) {
+        for host in &mut self.hosts {
+            if matches!(&host.availability, Availability::Disabled { reason: found } if found == reason) {
+                host.availability = Availability::Enabled;
+            }
+        }
     }
 
     /// A hash of the whole description, by which a plan knows the fleet that it was made for.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 use crate::name::{HostName, PlanId};
 
-use super::policy::RebootPolicy;
+use super::policy::{RebootPolicy, Rung};
+use super::selection::Selection;
 
 /// The format version of reboot plans that this Volutus writes.
 pub const FORMAT: u32 = 1;
@@ -34,6 +35,9 @@ pub struct Content {
     pub created_at: Timestamp,
     /// [`super::Fleet::digest`] of the fleet that it was made for.
     pub fleet: String,
+    /// The hosts that were meant.
+    #[serde(default, skip_serializing_if = "Selection::is_all")]
+    pub selection: Selection,
     /// The policy that it was made under.
     pub policy: RebootPolicy,
     /// The hosts that are rebooted, by the time at which they are disabled.
@@ -44,6 +48,9 @@ pub struct Content {
     pub stays: Vec<Stay>,
     /// The hosts that cannot be emptied, and are left as they are.
     pub left: Vec<Left>,
+    /// The instances on the hosts that were meant, by what can be done with them.
+    #[serde(default)]
+    pub classes: Vec<InstanceClass>,
     /// What else is to be said before the start.
     pub findings: Vec<Finding>,
     /// What comes of it.
@@ -66,6 +73,15 @@ pub struct HostDrain {
     pub wave: u32,
     /// Instances that are moved off.
     pub moves: u32,
+    /// Hosts of a phase begin when those of all earlier phases are back: canaries are phase 0, and
+    /// are watched for `canary_soak_s` before phase 1; zones that are done one after another have
+    /// a phase each.
+    #[serde(default)]
+    pub phase: u32,
+    /// Hosts that have to be back before this one begins, because instances move from it to them, or
+    /// empty, because instances move from them to it. Limits apply besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<HostName>,
 }
 
 /// One move of one instance.
@@ -90,6 +106,27 @@ pub struct Move {
     /// to nova.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<u32>,
+    /// Seconds after which the next rung is tried.
+    #[serde(default)]
+    pub timeout_s: u64,
+    /// The rungs that are left for it then, in their order; consent is looked at already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Rung>,
+}
+
+/// Instances that are alike in what can be done with them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InstanceClass {
+    /// What they have in common, in words.
+    pub name: String,
+    /// What the policy's ladder and their owners' choices make of them, in words.
+    pub outcome: String,
+    /// How many they are.
+    pub instances: u32,
+    /// MiB of memory of all of them.
+    pub memory_mb: u64,
+    /// Bytes of their disks that travel with them.
+    pub local_disk_bytes: u64,
 }
 
 /// How an instance is moved.

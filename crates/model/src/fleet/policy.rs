@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Amount, glob_matches};
-use super::{FleetHost, Obstacle};
+use super::{FleetHost, Obstacle, place};
 
 /// The limits of a reboot of a fleet. Defaults are careful: nova's own default of one live
 /// migration per host, and no consent to anything that an instance would notice.
@@ -126,6 +126,23 @@ impl Default for Hosts {
     }
 }
 
+impl Rung {
+    /// Its name in a policy file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeaveRunning => "leave-running",
+            Self::Live => "live",
+            Self::PostCopy => "post-copy",
+            Self::AutoConverge => "auto-converge",
+            Self::ForceComplete => "force-complete",
+            Self::Cold => "cold",
+            Self::Stop => "stop",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 /// Whether zones are done together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -240,6 +257,9 @@ pub struct Moves {
     pub memory_percent: u32,
     /// Seconds of a move that no byte takes: checks, ports, clean-up.
     pub overhead_s: u32,
+    /// Whether the disks of instances are on storage that all hosts share (Ceph, NFS), so that none
+    /// of their bytes travel. No API tells it.
+    pub shared_disks: bool,
 }
 
 impl Default for Moves {
@@ -253,6 +273,7 @@ impl Default for Moves {
             bandwidth_mbit: 0,
             memory_percent: 120,
             overhead_s: 10,
+            shared_disks: false,
         }
     }
 }
@@ -357,20 +378,26 @@ impl RebootPolicy {
     /// Reads the table `[reboot]` of a policy file; absent keys keep their defaults.
     ///
     /// # Errors
-    /// A message with line and column where the text is not TOML of this shape, or a sentence
-    /// where a limit makes no sense.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let File { reboot } = toml::from_str(text).map_err(|error| error.to_string())?;
-        reboot.check()?;
+    /// [`PolicyError`] with the line, the key, what was seen and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let File { reboot } = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let (line, key) = place::at(text, offset);
+            let told = error.message().lines().next().unwrap_or_default();
+            // The parser says what was seen and what is allowed in one sentence.
+            let (seen, allowed) = told.split_once(", expected ").unwrap_or((told, ""));
+            PolicyError { line: Some(line), key, seen: seen.to_owned(), allowed: allowed.to_owned() }
+        })?;
+        reboot.check().map_err(|error| PolicyError { line: place::of(text, &error.key), ..error })?;
         Ok(reboot)
     }
 
     /// Whether every limit makes sense.
     ///
     /// # Errors
-    /// A sentence that says which does not, and why.
-    pub fn check(&self) -> Result<(), String> {
-        for (name, value) in [
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        for (key, value) in [
             ("reboot.moves.per_source", self.moves.per_source),
             ("reboot.moves.per_destination", self.moves.per_destination),
             ("reboot.moves.rate_mbit", self.moves.rate_mbit),
@@ -378,78 +405,54 @@ impl RebootPolicy {
             ("reboot.drain.cold_timeout_s_per_gib", self.drain.cold_timeout_s_per_gib),
         ] {
             if value == 0 {
-                return Err(format!("{name} = 0 would let nothing happen; it must be at least 1"));
+                return refuse(key, "0, which would let nothing happen", "1 or more");
             }
         }
         if self.moves.memory_percent < 100 {
-            return Err("reboot.moves.memory_percent below 100 would send less than there is".to_owned());
+            let seen = format!("{}, which would send less than there is", self.moves.memory_percent);
+            return refuse("reboot.moves.memory_percent", seen, "100 or more");
         }
-        if self.moves.bandwidth_mbit != 0 && self.moves.bandwidth_mbit < self.moves.rate_mbit {
-            return Err(format!(
-                "reboot.moves.bandwidth_mbit = {} is less than the {} of a single move",
-                self.moves.bandwidth_mbit, self.moves.rate_mbit
-            ));
+        let (all, one) = (self.moves.bandwidth_mbit, self.moves.rate_mbit);
+        if all != 0 && all < one {
+            let allowed = format!("0 for no limit, or reboot.moves.rate_mbit, which is {one}, and more");
+            return refuse("reboot.moves.bandwidth_mbit", format!("{all}, less than a single move"), allowed);
         }
-        check_fill("reboot.capacity", self.capacity.fill_max_percent)?;
+        check_fill("reboot.capacity.fill_max_percent", self.capacity.fill_max_percent)?;
         self.check_ladder()?;
         for (index, part) in self.overrides.iter().enumerate() {
-            self.check_override(index, part)?;
+            check_override(index, part)?;
         }
         Ok(())
     }
 
-    fn check_ladder(&self) -> Result<(), String> {
+    fn check_ladder(&self) -> Result<(), PolicyError> {
+        const KEY: &str = "reboot.drain.ladder";
         let ladder = &self.drain.ladder;
         let at = |rung: Rung| ladder.iter().position(|r| *r == rung);
         for (index, rung) in ladder.iter().enumerate() {
             if ladder[..index].contains(rung) {
-                return Err(format!("reboot.drain.ladder has {rung:?} twice"));
+                return refuse(KEY, format!("`{}` twice", rung.name()), "each rung once");
             }
         }
         for rung in [Rung::PostCopy, Rung::AutoConverge, Rung::ForceComplete] {
             if at(rung).is_some_and(|place| at(Rung::Live).is_none_or(|live| live > place)) {
-                return Err(format!(
-                    "reboot.drain.ladder: {rung:?} is a way to end a live migration, so `live` comes before it"
-                ));
+                let seen = format!("`{}` without `live` before it", rung.name());
+                return refuse(KEY, seen, "it after `live`, because it is a way to end a live migration");
             }
         }
         if at(Rung::Skip).is_some_and(|place| place + 1 != ladder.len()) {
-            return Err("reboot.drain.ladder: nothing can follow `skip`".to_owned());
+            return refuse(KEY, "a rung after `skip`", "`skip` at the end, because nothing can follow it");
         }
-        for (consent, rung, name) in [
-            (self.drain.cold_without_consent, Rung::Cold, "cold"),
-            (self.drain.stop_without_consent, Rung::Stop, "stop"),
+        for (consent, rung, key) in [
+            (self.drain.cold_without_consent, Rung::Cold, "reboot.drain.cold_without_consent"),
+            (self.drain.stop_without_consent, Rung::Stop, "reboot.drain.stop_without_consent"),
         ] {
             if consent && at(rung).is_none() {
-                return Err(format!(
-                    "reboot.drain.{name}_without_consent has no effect: the ladder lacks `{name}`"
-                ));
+                let seen = format!("true, which has no effect: reboot.drain.ladder lacks `{}`", rung.name());
+                return refuse(key, seen, "false, or that rung on the ladder");
             }
         }
         Ok(())
-    }
-
-    fn check_override(&self, index: usize, part: &Override) -> Result<(), String> {
-        let name = format!("[[reboot.override]] number {}", index + 1);
-        if part.host.is_none() && part.zone.is_none() && part.aggregate.is_none() && part.rack.is_none() {
-            return Err(format!(
-                "{name} names neither host, zone, aggregate nor rack; for all hosts, set the key itself"
-            ));
-        }
-        let nothing = Override {
-            host: part.host.clone(),
-            zone: part.zone.clone(),
-            aggregate: part.aggregate.clone(),
-            rack: part.rack.clone(),
-            ..Override::default()
-        };
-        if *part == nothing {
-            return Err(format!("{name} changes nothing"));
-        }
-        if part.per_source == Some(0) || part.per_destination == Some(0) {
-            return Err(format!("{name}: no move at once would let nothing happen; use skip = true"));
-        }
-        part.fill_max_percent.map_or(Ok(()), |fill| check_fill(&name, fill))
     }
 
     /// The index of the override that is used for a host.
@@ -518,11 +521,66 @@ pub struct HostPolicy {
     pub per_destination: u32,
 }
 
-fn check_fill(name: &str, fill: u32) -> Result<(), String> {
+/// What is wrong with a policy, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{key}: seen {seen}{}", line_words(line), allowed_words(allowed))]
+pub struct PolicyError {
+    /// The line of the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// The key, with the tables that it is in.
+    pub key: String,
+    /// What was seen.
+    pub seen: String,
+    /// What is allowed; empty where what was seen says it.
+    pub allowed: String,
+}
+
+fn line_words(line: &Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!("line {line}: "))
+}
+
+fn allowed_words(allowed: &str) -> String {
+    if allowed.is_empty() { String::new() } else { format!("; allowed: {allowed}") }
+}
+
+fn refuse(
+    key: impl Into<String>,
+    seen: impl Into<String>,
+    allowed: impl Into<String>,
+) -> Result<(), PolicyError> {
+    Err(PolicyError { line: None, key: key.into(), seen: seen.into(), allowed: allowed.into() })
+}
+
+fn check_fill(key: impl Into<String>, fill: u32) -> Result<(), PolicyError> {
     if (1..=100).contains(&fill) {
         return Ok(());
     }
-    Err(format!("{name}: fill_max_percent = {fill} is not between 1 and 100"))
+    refuse(key, fill.to_string(), "1 to 100, in percent")
+}
+
+fn check_override(index: usize, part: &Override) -> Result<(), PolicyError> {
+    let key = format!("reboot.override.{index}");
+    if part.host.is_none() && part.zone.is_none() && part.aggregate.is_none() && part.rack.is_none() {
+        let allowed = "host, zone, aggregate or rack, at least one; for all hosts, set the key itself";
+        return refuse(key, "an override of no hosts", allowed);
+    }
+    let nothing = Override {
+        host: part.host.clone(),
+        zone: part.zone.clone(),
+        aggregate: part.aggregate.clone(),
+        rack: part.rack.clone(),
+        ..Override::default()
+    };
+    if *part == nothing {
+        return refuse(key, "an override that changes nothing", "a key that differs for these hosts");
+    }
+    for (name, value) in [("per_source", part.per_source), ("per_destination", part.per_destination)] {
+        if value == Some(0) {
+            let allowed = "1 or more; skip = true leaves hosts alone";
+            return refuse(format!("{key}.{name}"), "0, which would let nothing happen", allowed);
+        }
+    }
+    part.fill_max_percent.map_or(Ok(()), |fill| check_fill(format!("{key}.fill_max_percent"), fill))
 }
 
 #[cfg(test)]
@@ -547,17 +605,49 @@ mod tests {
             ("[reboot.moves]\nmemory_percent = 90", "memory_percent"),
             ("[reboot.moves]\nbandwidth_mbit = 10", "bandwidth_mbit"),
             ("[reboot.capacity]\nfill_max_percent = 101", "fill_max_percent"),
-            ("[reboot.drain]\nladder = [\"post-copy\", \"live\"]", "PostCopy"),
+            ("[reboot.drain]\nladder = [\"post-copy\", \"live\"]", "post-copy"),
             ("[reboot.drain]\nladder = [\"skip\", \"live\"]", "skip"),
             ("[reboot.drain]\nladder = [\"live\", \"live\"]", "twice"),
             ("[reboot.drain]\nladder = [\"live\"]\ncold_without_consent = true", "cold"),
-            ("[[reboot.override]]\nskip = true", "neither"),
+            ("[[reboot.override]]\nskip = true", "no hosts"),
             ("[[reboot.override]]\nzone = \"a\"", "nothing"),
             ("[[reboot.override]]\nzone = \"a\"\nper_source = 0", "skip"),
         ] {
-            let error = RebootPolicy::parse(text).unwrap_err();
-            assert!(error.contains(named), "{text}: {error}");
+            let error = RebootPolicy::parse(text).unwrap_err().to_string();
+            assert!(error.contains(named) && error.starts_with("line "), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn errors_name_line_key_what_was_seen_and_what_is_allowed() {
+        let error = |text: &str| RebootPolicy::parse(text).unwrap_err().to_string();
+        assert_eq!(
+            error("soak_s = 1\n\n[reboot.capacity]\n# a comment\nfill_max_percent = 0\n"),
+            "line 5: reboot.capacity.fill_max_percent: seen 0; allowed: 1 to 100, in percent"
+        );
+        assert_eq!(
+            error(
+                "[[reboot.override]]\nzone = \"a\"\nskip = true\n[[reboot.override]]\nzone = \"b\"\nper_source = 0"
+            ),
+            "line 6: reboot.override.1.per_source: seen 0, which would let nothing happen; allowed: 1 or more; \
+             skip = true leaves hosts alone"
+        );
+        assert_eq!(
+            error("[reboot]\nmoves.overhead_s = \"x\""),
+            "line 2: reboot.moves.overhead_s: seen invalid type: string \"x\"; allowed: u32"
+        );
+        assert_eq!(
+            error("[reboot.hosts]\nat_once = 0"),
+            "line 2: reboot.hosts.at_once: seen `0`; allowed: a number from 1 on or a share as \"5%\""
+        );
+        let unknown = error("[reboot.hosts]\nat_onse = 1");
+        assert!(
+            unknown
+                .starts_with("line 2: reboot.hosts.at_onse: seen unknown field `at_onse`; allowed: one of"),
+            "{unknown}"
+        );
+        let zones = error("[reboot.hosts]\nzones = \"random\"");
+        assert!(zones.contains("`together`") && zones.contains("line 2: reboot.hosts.zones"), "{zones}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Nothing is done to an instance that its owner or the policy does not allow.
 
 use volutus_model::Finding;
-use volutus_model::fleet::plan::{How, StayReason};
+use volutus_model::fleet::plan::{How, Move, StayReason};
 use volutus_model::fleet::policy::{AffinityGroups, Rung};
 use volutus_model::fleet::{Instance, InstanceState, OwnerChoice, RebootPlan};
 
@@ -21,6 +21,12 @@ pub(super) fn check_consent(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut
         };
         if let Err(why) = allowed {
             wrong(instance, why);
+        }
+        if !rest_is_allowed(facts, instance, one) {
+            wrong(
+                instance,
+                "what is left for it when its move fails is more than its owner and the policy allow",
+            );
         }
     }
     for stay in &plan.content.stays {
@@ -60,6 +66,34 @@ fn may_be_moved_alive(facts: &Facts<'_>, instance: &Instance) -> Result<(), &'st
         return Err("it is in a hard affinity group, which nova does not move");
     }
     Ok(())
+}
+
+/// Whether the rungs that are left for a move are on the ladder after it, and consented to.
+fn rest_is_allowed(facts: &Facts<'_>, instance: &Instance, one: &Move) -> bool {
+    let drain = &facts.policy.drain;
+    let silent = matches!(instance.choice, None | Some(OwnerChoice::Notify));
+    let place = |rung: Rung| drain.ladder.iter().position(|other| *other == rung);
+    let mut last = match one.how {
+        How::Live => place(Rung::Live),
+        How::Cold => place(Rung::Cold),
+    };
+    one.then.iter().all(|rung| {
+        let consent = match rung {
+            Rung::Cold => {
+                let asked =
+                    instance.choice == Some(OwnerChoice::Cold) || (silent && drain.cold_without_consent);
+                asked && !facts.is_bound_to_others(instance)
+            }
+            Rung::Stop => silent && drain.stop_without_consent,
+            Rung::PostCopy | Rung::AutoConverge | Rung::ForceComplete => one.how == How::Live,
+            Rung::Skip => true,
+            Rung::Live | Rung::LeaveRunning => false,
+        };
+        let here = place(*rung);
+        let later = here.is_some() && here > last;
+        last = here;
+        consent && later
+    })
 }
 
 fn may_be_moved_cold(facts: &Facts<'_>, instance: &Instance) -> Result<(), &'static str> {

@@ -84,9 +84,10 @@ impl<'a> Facts<'a> {
         let moves = &self.policy.moves;
         let mib = 1u128 << 20;
         let memory = u128::from(instance.memory_mb()) * mib / 100 * u128::from(moves.memory_percent);
+        let disks = if moves.shared_disks { 0 } else { u128::from(instance.local_disk_bytes) };
         let sent = match how {
-            How::Live => memory + u128::from(instance.local_disk_bytes),
-            How::Cold => u128::from(instance.local_disk_bytes),
+            How::Live => memory + disks,
+            How::Cold => disks,
         };
         let bits_per_ms = u128::from(moves.rate_mbit) * 1000;
         let transfer = (sent * 8).div_ceil(bits_per_ms);

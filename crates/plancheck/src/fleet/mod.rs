@@ -10,9 +10,9 @@ mod order;
 mod places;
 mod replay;
 
-use volutus_model::Finding;
 use volutus_model::fleet::plan::FORMAT;
 use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy};
+use volutus_model::{Finding, Severity};
 
 use crate::{PLAN_AGAIN, blocking, condense};
 use facts::Facts;
@@ -32,6 +32,7 @@ pub fn check_reboot(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy) -> 
         ));
         return findings;
     }
+    let fleet = &plan.content.selection.applied_to(fleet);
     let facts = Facts::new(fleet, policy);
     if !names_are_known(&facts, plan, &mut findings) {
         // Nothing can be said of a plan about other things.
@@ -57,11 +58,18 @@ fn check_identity(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy, findi
     if RebootPlan::compute_id(content) != plan.id {
         wrong("fleet-plan-altered", "its content is not what its id is the hash of", PLAN_AGAIN);
     }
-    if content.fleet != fleet.digest() {
-        wrong("fleet-plan-stale", "it was made for a fleet that looked otherwise", "Make a new plan.");
-    }
     if content.policy != *policy {
         wrong("fleet-plan-other-policy", "it was made under another policy", "Make a new plan.");
+    }
+    if content.fleet != fleet.digest() {
+        // A living cloud never looks the same twice; what the difference does is found by the rules.
+        findings.push(Finding::new(
+            Severity::Warning,
+            "fleet-plan-stale",
+            &plan.id,
+            "the fleet looks otherwise than when it was made; all else here is judged by how it looks now",
+            "Make a new plan where a finding blocks this one.",
+        ));
     }
 }
 

@@ -55,6 +55,34 @@ pub(super) fn check_order(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut V
         }
     }
     check_phases(facts, plan, findings);
+    check_after(plan, findings);
+}
+
+/// What a drain is said to wait for is what its moves need: a run goes by it, not by the times.
+fn check_after(plan: &RebootPlan, findings: &mut Vec<Finding>) {
+    let drained: BTreeMap<&str, &HostDrain> =
+        plan.content.drains.iter().map(|drain| (drain.host.as_str(), drain)).collect();
+    for one in &plan.content.moves {
+        // A destination that is rebooted is back before what it takes begins; one that is yet to be
+        // rebooted begins after what it has taken.
+        let (waits, for_host) = if one.moves_again { (&one.to, &one.from) } else { (&one.from, &one.to) };
+        let (Some(drain), true) = (drained.get(waits.as_str()), drained.contains_key(for_host.as_str()))
+        else {
+            continue;
+        };
+        if !drain.after.contains(for_host) {
+            let text = format!("it does not wait for {for_host}, which instance {} needs", one.instance);
+            findings.push(blocking("fleet-order", waits, text, PLAN_AGAIN));
+        }
+    }
+    for (drain, other) in plan.content.drains.iter().flat_map(|d| d.after.iter().map(move |other| (d, other)))
+    {
+        let earlier = drained.get(other.as_str()).is_some_and(|other| other.disable_ms < drain.disable_ms);
+        if !earlier {
+            let text = format!("it waits for {other}, which is not begun before it");
+            findings.push(blocking("fleet-order", &drain.host, text, PLAN_AGAIN));
+        }
+    }
 }
 
 /// The rank of a host: lower ranks end before higher ones begin.
@@ -79,8 +107,13 @@ fn check_phases(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut Vec<Finding
         ranks.entry(rank(facts, drain)).or_default().push(drain);
     }
     let mut earliest = 0;
+    let mut phase = None;
     for (rank, drains) in ranks {
         for drain in &drains {
+            if Some(drain.phase) <= phase || drain.phase != drains[0].phase {
+                let text = format!("phase {} is not the one that the policy gives it", drain.phase);
+                findings.push(blocking("fleet-order", &drain.host, text, PLAN_AGAIN));
+            }
             if drain.disable_ms < earliest {
                 findings.push(blocking(
                     "fleet-order",
@@ -93,6 +126,7 @@ fn check_phases(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut Vec<Finding
                 ));
             }
         }
+        phase = drains.first().map(|drain| drain.phase);
         let soak = if rank.0 == 0 { 1000 * u64::from(facts.policy.hosts.canary_soak_s) } else { 0 };
         let ended = drains.iter().map(|drain| drain.back_ms).max().unwrap_or(0);
         earliest = earliest.max(ended + soak);
