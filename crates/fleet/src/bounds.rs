@@ -266,7 +266,11 @@ impl Pool {
                 first_hosts += 1.0;
                 // What was on hosts that were rebooted before is still on one of all these.
                 for (class, first) in first.iter_mut().enumerate() {
-                    *first += index.fill[host * k + class] - index.used[host * k + class];
+                    let at = host * k + class;
+                    let left = index.fill[at] - index.used[at];
+                    // A host that is filled over the cap takes nothing; it takes nothing away either.
+                    let load = if rebooted[host] { loads.load[at] } else { 0 };
+                    *first += (left + load).max(0) - load;
                 }
             }
         }
