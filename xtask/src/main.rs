@@ -4,6 +4,7 @@
 //! line, and exits non-zero where its goal is missed.
 
 mod bench_advisories;
+mod bench_contract;
 mod bench_fleet;
 mod bench_journal;
 mod bench_plan;
@@ -55,6 +56,8 @@ enum Command {
 enum Bench {
     /// Volutus against the plain sequential procedure, on the same lab.
     Upgrade(lab::Hop),
+    /// Mutate recorded answers and contracts and count what is caught; compare 10,000 pairs.
+    Contract,
     /// Read a journal of a million events back, and append durably.
     Journal,
     /// Read all advisories, judge them against what is expected, and 10,000 daemons against them.
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         Command::Faults(hop) => faults::run(&hop),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
+        Command::Bench(Bench::Contract) => bench_contract::run(),
         Command::Bench(Bench::Journal) => bench_journal::run(),
         Command::Bench(Bench::Advisories) => bench_advisories::run(),
         Command::Bench(Bench::Plan) => bench_plan::run(),

@@ -1,9 +1,13 @@
 //! What can be typed. The texts here are the tool's first documentation: each command says what
 //! it does, what it changes, and how to go on.
 
+mod contract;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
@@ -111,6 +115,9 @@ pub enum Command {
     Exposure(ExposureArgs),
     /// Show the smallest set of version changes that closes a vulnerability within the series.
     Patch(PatchArgs),
+    /// Tell whether what users of the APIs rely on still holds in another release. Changes nothing.
+    #[command(subcommand)]
+    Contract(ContractCommand),
 }
 
 /// How to print data.

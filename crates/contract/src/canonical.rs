@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 /// Keywords of a JSON schema that say something to people and nothing to a validator.
-const ANNOTATIONS: &[&str] = &["description", "title", "$comment", "examples", "example", "x-openstack"];
+const ANNOTATIONS: &[&str] = &["description", "title", "$comment", "examples", "example"];
+/// Keywords of OpenStack's own, which no validator knows either.
+const EXTENSIONS: &[&str] = &["x-openstack"];
 /// Keywords whose list has no order.
 const UNORDERED: &[&str] = &["enum", "required", "type", "anyOf", "oneOf", "allOf"];
 /// Keywords whose value maps names of the data, not keywords, to schemas.
@@ -19,7 +21,8 @@ pub fn schema(value: &Value) -> Value {
         Value::Object(map) => {
             let mut out = Map::new();
             for (key, value) in map {
-                if ANNOTATIONS.contains(&key.as_str()) && !is_schema_like_property(map, key) {
+                let annotation = ANNOTATIONS.contains(&key.as_str()) && !is_schema_like_property(map, key);
+                if annotation || EXTENSIONS.contains(&key.as_str()) {
                     continue;
                 }
                 let value = if MAPS.contains(&key.as_str()) {
@@ -111,8 +114,18 @@ fn write(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
+        Value::Number(number) if number.is_f64() => {
+            out.push_str(&fraction(number.as_f64().unwrap_or_default()))
+        }
         other => out.push_str(&other.to_string()),
     }
+}
+
+/// A number with a fraction, or one that is too large for an integer, to twelve significant digits:
+/// reading and writing such numbers may change the last ones, and must not change a hash.
+fn fraction(number: f64) -> String {
+    let rounded: f64 = format!("{number:.11e}").parse().unwrap_or(number);
+    format!("{rounded:e}")
 }
 
 /// The hash of a value, 32 hexadecimal digits.
@@ -200,6 +213,22 @@ mod tests {
     fn data_inside_a_schema_keeps_its_order() {
         let value = json!({"default": ["b", "a"], "const": {"required": ["z", "a"]}});
         assert_eq!(schema(&value), value);
+    }
+
+    #[test]
+    fn large_bounds_keep_their_hash_when_written_and_read() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let value = read(r#"{"maximum": 3.40282e+38, "ratio": 0.1}"#);
+        assert_eq!(text(&value), r#"{"maximum":3.40282e38,"ratio":1e-1}"#);
+        assert_eq!(hash(&read(&text(&value))), hash(&value));
+    }
+
+    #[test]
+    fn annotations_of_openstack_are_left_out() {
+        assert_eq!(
+            schema(&json!({"type": "string", "x-openstack": {"min-ver": 3.2}})),
+            json!({"type": "string"})
+        );
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl<'a> Comparison<'a> {
     fn bounds(&mut self, a: &Map<String, Value>, b: &Map<String, Value>, at: &str) {
         for keyword in LOWER.iter().chain(UPPER) {
             let (old, new) = (a.get(*keyword), b.get(*keyword));
-            if old == new {
+            if old == new || alike(old, new) {
                 continue;
             }
             let lower = LOWER.contains(keyword);
@@ -341,6 +341,14 @@ fn misplaced(map: &Map<String, Value>) -> Vec<&'static str> {
     let Some(types) = types(map) else { return Vec::new() };
     let of_others = KEYWORDS_OF.iter().filter(|(kind, _)| !types.contains(*kind));
     of_others.flat_map(|(_, keywords)| keywords.iter().copied()).filter(|k| map.contains_key(*k)).collect()
+}
+
+/// Whether two bounds differ in no more than what writing and reading them may change.
+fn alike(old: Option<&Value>, new: Option<&Value>) -> bool {
+    match (old.and_then(Value::as_f64), new.and_then(Value::as_f64)) {
+        (Some(old), Some(new)) => (old - new).abs() <= old.abs().max(new.abs()) * 1e-12,
+        _ => false,
+    }
 }
 
 /// The types that are allowed; `None` where all are.

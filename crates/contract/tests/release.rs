@@ -61,7 +61,7 @@ fn two_real_releases_are_read_and_have_the_one_known_difference() {
             assert!(service.policies.values().all(|policy| policy.allowed.is_some()));
             assert!(service.options.len() > 20);
         }
-        assert_eq!(Document::parse("x", &document.to_text()).unwrap(), *document);
+        assert_eq!(Document::parse("x", &document.to_text()).unwrap().hash, document.hash);
     }
     let comparison = diff::compare(&old, &new).unwrap();
     let of_schemas: Vec<_> = comparison

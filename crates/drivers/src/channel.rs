@@ -117,6 +117,18 @@ impl Channel {
         Self::open(hosts, host, "/usr/bin/python3", &[SERVE, COMMON, LOOK]).await
     }
 
+    /// Opens a conversation with a program of these parts, by the Python of a release on `host`. The
+    /// parts register their operations, and the last of them begins to serve.
+    pub(crate) async fn to_release(
+        hosts: &Arc<Hosts>,
+        host: &HostName,
+        python: &str,
+        parts: &[&str],
+    ) -> Result<Self, Error> {
+        let parts: Vec<&str> = std::iter::once(SERVE).chain(parts.iter().copied()).collect();
+        Self::open(hosts, host, python, &parts).await
+    }
+
     async fn open(hosts: &Arc<Hosts>, host: &HostName, python: &str, parts: &[&str]) -> Result<Self, Error> {
         let program = parts.concat();
         // A master that died since it was last used is only noticed by using it, so one failure

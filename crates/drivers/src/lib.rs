@@ -10,6 +10,7 @@
 //! transient unit named by its attempt (`work`).
 
 mod anchor;
+mod ask_release;
 mod attempt;
 mod canary;
 mod channel;

@@ -3,6 +3,7 @@
 pub mod advisories;
 pub mod approve;
 pub mod check;
+pub mod contract;
 pub mod control;
 pub mod exposure;
 pub mod fleet;

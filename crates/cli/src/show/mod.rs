@@ -1,6 +1,7 @@
 //! How things look in a terminal. Everything here turns a value into text; nothing is printed.
 
 pub mod advisories;
+pub mod contract;
 pub mod findings;
 pub mod fleet;
 pub mod observation;
