@@ -18,6 +18,7 @@ pub mod rehearse;
 mod rehearse_real;
 pub mod rollback;
 pub mod run;
+pub mod schedule;
 pub mod snapshot;
 pub mod verdict;
 pub mod watch;

@@ -8,6 +8,7 @@ pub mod observation;
 pub mod plan;
 pub mod rehearsal;
 pub mod run;
+pub mod schedule;
 pub mod snapshot;
 pub mod verdict;
 
