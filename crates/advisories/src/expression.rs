@@ -104,10 +104,8 @@ fn own_part<'t>(part: &'t str, subject: &Subject<'_>) -> Option<&'t str> {
     (subject.products.distribution(first) == subject.distribution).then_some(rest)
 }
 
-enum Item {
-    Range(Range),
-    Unread(String),
-}
+/// A range, or the text that was not understood.
+type Item = Result<Range, String>;
 
 /// Puts items together: a lone lower end and a lone upper end behind it are one range that was
 /// divided by a comma.
@@ -115,11 +113,11 @@ fn join(items: Vec<Item>, found: &mut Expression) {
     let mut open: Option<Range> = None;
     for item in items {
         let range = match item {
-            Item::Unread(text) => {
+            Err(text) => {
                 found.unread.push(text);
                 continue;
             }
-            Item::Range(range) => range,
+            Ok(range) => range,
         };
         if let Some(lower) = open.take() {
             let joined = Range { lower: lower.lower.clone(), upper: range.upper.clone() };
@@ -140,8 +138,8 @@ fn join(items: Vec<Item>, found: &mut Expression) {
 fn read_item(item: &str, subject: &Subject<'_>) -> Item {
     let read = comparisons(item, subject).or_else(|| sentence(item, subject));
     match read {
-        Some(range) if !range.is_empty() => Item::Range(range),
-        _ => Item::Unread(item.to_owned()),
+        Some(range) if !range.is_empty() => Ok(range),
+        _ => Err(item.to_owned()),
     }
 }
 

@@ -309,7 +309,7 @@ fn repeat(line: &Line, zones: &TimeZoneDatabase) -> Result<Repeat, Error> {
                 });
             }
             "INTERVAL" => {
-                interval = value.parse().ok().filter(|n| (1..=1_000).contains(n)).ok_or_else(wrong)?
+                interval = value.parse().ok().filter(|n| (1..=1_000).contains(n)).ok_or_else(wrong)?;
             }
             "COUNT" => times = Some(value.parse().map_err(|_| wrong())?),
             "UNTIL" => {
