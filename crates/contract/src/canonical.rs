@@ -115,7 +115,7 @@ fn write(value: &Value, out: &mut String) {
             out.push(']');
         }
         Value::Number(number) if number.is_f64() => {
-            out.push_str(&fraction(number.as_f64().unwrap_or_default()))
+            out.push_str(&fraction(number.as_f64().unwrap_or_default()));
         }
         other => out.push_str(&other.to_string()),
     }

@@ -74,6 +74,6 @@ pub enum Error {
         /// What was attempted.
         doing: String,
         /// What came.
-        source: volutus_openstack::Error,
+        source: Box<volutus_openstack::Error>,
     },
 }

@@ -57,11 +57,16 @@ pub async fn from_cloud(client: &Client, of: &str, at: Timestamp) -> Result<Docu
         match client.endpoint(kind).await {
             Ok(_) => {}
             Err(CloudError::NoEndpoint { .. }) => continue,
-            Err(source) => return Err(Error::Cloud { doing: format!("finding the {kind} API"), source }),
+            Err(source) => {
+                return Err(Error::Cloud {
+                    doing: format!("finding the {kind} API"),
+                    source: Box::new(source),
+                });
+            }
         }
         let service = one(client, kind).await.map_err(|source| Error::Cloud {
             doing: format!("reading what the {kind} API publishes"),
-            source,
+            source: Box::new(source),
         })?;
         services.insert(kind.project().to_owned(), service);
     }
@@ -73,10 +78,10 @@ async fn one(client: &Client, kind: ServiceType) -> Result<Service, CloudError> 
     let mut service = Service::default();
     let answer: Value = client.version_answer(kind).await?.json()?;
     read_versions(&mut service, &answer);
-    if matches!(kind, ServiceType::Compute | ServiceType::Network | ServiceType::Volume) {
-        if let Some(body) = read(client, kind, "/extensions", "extensions", &mut service).await? {
-            service.extensions = extensions(&body);
-        }
+    if matches!(kind, ServiceType::Compute | ServiceType::Network | ServiceType::Volume)
+        && let Some(body) = read(client, kind, "/extensions", "extensions", &mut service).await?
+    {
+        service.extensions = extensions(&body);
     }
     if kind == ServiceType::Image {
         for name in IMAGE_SCHEMAS {

@@ -238,7 +238,7 @@ impl<'a> Comparison<'a> {
                 }
             }
             (Value::Object(_), _) => {
-                self.add("type-widened", &below(at, "*"), summary(old), "anything".into())
+                self.add("type-widened", &below(at, "*"), summary(old), "anything".into());
             }
             (_, _) => self.add("type-narrowed", &below(at, "*"), "anything".into(), summary(new)),
         }

@@ -26,9 +26,11 @@ fn group(id: &str, policy: GroupPolicy) -> ServerGroup {
 /// Four hosts of which one is empty; an anti-affinity pair, local disks, an owner who consents to a
 /// stop.
 fn four_hosts() -> Fleet {
-    let mut fleet = Fleet::default();
-    fleet.hosts = ["c1", "c2", "c3", "c4"].map(|name| host(name, 64)).into();
-    fleet.groups = vec![group("g", GroupPolicy::AntiAffinity { per_host_max: 1 })];
+    let mut fleet = Fleet {
+        hosts: ["c1", "c2", "c3", "c4"].map(|name| host(name, 64)).into(),
+        groups: vec![group("g", GroupPolicy::AntiAffinity { per_host_max: 1 })],
+        ..Fleet::default()
+    };
     for (id, on, gib) in
         [("a1", "c1", 16), ("a2", "c1", 8), ("b1", "c2", 16), ("b2", "c2", 32), ("d1", "c3", 24)]
     {

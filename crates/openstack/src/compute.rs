@@ -517,7 +517,7 @@ impl Compute<'_> {
             let mut page_path = format!("{path}&limit={PAGE}");
             match (&by, all.last()) {
                 (Page::Marker(marker), Some(last)) => {
-                    page_path.push_str(&format!("&marker={}", quote(&marker(last))))
+                    page_path.push_str(&format!("&marker={}", quote(&marker(last))));
                 }
                 (Page::Offset, Some(_)) => page_path.push_str(&format!("&offset={}", all.len())),
                 (_, None) => {}

@@ -95,7 +95,7 @@ fn every_host_is_emptied_restarted_proved_and_given_back() {
     let input = reboot(1);
     let (made, _) = plan_reboot(&input, &catalog()).unwrap();
     assert_eq!(judge(&input, &made), []);
-    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id.clone() });
+    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id });
     assert_eq!(made.from, made.to);
     let restarted: Vec<String> = made
         .steps()

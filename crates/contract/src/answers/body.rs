@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
                 self.known_elements(key, (old, &was), (new, &is));
             }
             _ if old.iter().chain(new).all(|item| !item.is_object() && !item.is_array()) => {
-                self.scalars(old, new)
+                self.scalars(old, new);
             }
             _ => self.anonymous(old, new),
         }
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
             match is.get(id) {
                 Some(other) => self.below("[]", |walk| walk.value(&old[*position], &new[*other])),
                 None => self.below("[]", |walk| {
-                    walk.note("element-removed", format!("{key} {id}").into(), Value::Null)
+                    walk.note("element-removed", format!("{key} {id}").into(), Value::Null);
                 }),
             }
         }

@@ -122,10 +122,10 @@ fn at_one(
                 }
             }
             (Some(_), None) => {
-                note(&format!("schema-removed.{direction}"), location.to_owned(), Value::Null, Value::Null)
+                note(&format!("schema-removed.{direction}"), location.to_owned(), Value::Null, Value::Null);
             }
             (None, Some(_)) => {
-                note(&format!("schema-added.{direction}"), location.to_owned(), Value::Null, Value::Null)
+                note(&format!("schema-added.{direction}"), location.to_owned(), Value::Null, Value::Null);
             }
             _ => {}
         }

@@ -26,25 +26,23 @@ pub(crate) fn compare(pair: &mut Pair<'_>, a: &Service, b: &Service) {
                 let most = (!pair.alike()).then_some(Class::Review);
                 schemas(pair, (a, old), (b, new), name, "response", most);
             }
-            (Some(Resource::Internal { schema: old }), Some(Resource::Internal { schema: new })) => {
+            (Some(Resource::Internal { schema: old }), Some(Resource::Internal { schema: new }))
                 // What an operation names was compared there. Of the rest nobody knows which
                 // requests it is for.
-                if !in_operations.contains(old) {
+                if !in_operations.contains(old) => {
                     schemas(pair, (a, old), (b, new), name, "request", Some(Class::Review));
                 }
-            }
             (
                 Some(Resource::Attributes { attributes: old }),
                 Some(Resource::Attributes { attributes: new }),
             ) => {
                 attributes(pair, name, old, new);
             }
-            (Some(Resource::Internal { schema }), None) => {
+            (Some(Resource::Internal { schema }), None)
                 // A constant of the code that went or has another name is no promise that went.
-                if pair.installed() && !in_operations.contains(schema) {
+                if pair.installed() && !in_operations.contains(schema) => {
                     pair.add(Found::about("resource-removed", name).at_most(Class::Review));
                 }
-            }
             (None, Some(Resource::Internal { .. })) => {}
             (Some(_), None) if pair.alike() => pair.add(Found::about("resource-removed", name)),
             (None, Some(_)) if pair.alike() => pair.add(Found::about("resource-added", name)),

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(parts(&Selection::default()), [Part::Reboot, Part::Reboot, Part::Untouched]);
         let zone = Selection { zone: Some("a".to_owned()), ..Selection::default() };
         assert_eq!(parts(&zone), [Part::Reboot, Part::Exempt, Part::Untouched]);
-        let neither = Selection { hosts: Some("c2".to_owned()), ..zone.clone() };
+        let neither = Selection { hosts: Some("c2".to_owned()), ..zone };
         assert_eq!(parts(&neither), [Part::Exempt, Part::Exempt, Part::Untouched]);
         assert_eq!(neither.to_string(), "hosts c2, zone a");
         assert_eq!(Selection::default().to_string(), "all hosts");

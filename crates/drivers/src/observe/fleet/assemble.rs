@@ -46,10 +46,13 @@ pub(super) fn fleet(inventory: &Inventory, answers: &Answers) -> Fleet {
     fleet
 }
 
+/// A host, and amounts that are allocated there.
+type OnHost<'a> = (&'a str, &'a BTreeMap<String, u64>);
+
 /// What is needed of every instance, by its id.
 struct Places<'a> {
     /// By instance or other consumer: host and amounts.
-    allocations: HashMap<&'a str, Vec<(&'a str, &'a BTreeMap<String, u64>)>>,
+    allocations: HashMap<&'a str, Vec<OnHost<'a>>>,
     group_of: HashMap<&'a str, &'a str>,
     sriov: HashSet<&'a str>,
     /// By instance: the host that it is on.

@@ -1,13 +1,17 @@
 //! What can be typed. The texts here are the tool's first documentation: each command says what
 //! it does, what it changes, and how to go on.
 
+mod advisories;
 mod contract;
+mod schedule;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
@@ -548,156 +552,4 @@ pub struct ProbeArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,
-}
-
-/// `volutus advisories`
-#[derive(Debug, Args)]
-pub struct AdvisoriesArgs {
-    /// Bring in or list.
-    #[command(subcommand)]
-    pub command: AdvisoriesCommand,
-}
-
-/// What can be done with advisories.
-#[derive(Debug, Subcommand)]
-pub enum AdvisoriesCommand {
-    /// Read OSSA files, CVE 5 records, OSV records or collections, and keep them beside the
-    /// built-in ones. What is read again replaces what was there.
-    Sync {
-        /// A directory (read with all below it), a file, or an http(s) address of one document.
-        #[arg(long, value_name = "DIR|FILE|URL")]
-        from: String,
-    },
-    /// List what is known, the latest first.
-    List {
-        /// Only of this product or package.
-        #[arg(long)]
-        product: Option<String>,
-        /// How to print it.
-        #[arg(long, value_enum, default_value = "table")]
-        output: Format,
-    },
-}
-
-/// `volutus exposure`
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code 0: nothing that runs is vulnerable, and everything was seen and judged. 4: \
-        something is vulnerable. 6: nothing is known to be, but something was not seen or could not be \
-        judged."
-)]
-pub struct ExposureArgs {
-    /// The operator's statements [default: `statements.toml` beside the cloud description, where
-    /// there is one]
-    #[arg(long, value_name = "FILE", env = "VOLUTUS_STATEMENTS")]
-    pub statements: Option<PathBuf>,
-    /// An observation (`volutus observe --output json`) instead of looking now.
-    #[arg(long, value_name = "FILE")]
-    pub observation: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Format,
-}
-
-/// `volutus patch`
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Changes nothing. Exit code 4 where something exposed has no fixed release in its series."
-)]
-pub struct PatchArgs {
-    /// Any name of the vulnerability: CVE-2026-42999, OSSA-2026-012, PYSEC-2026-2678.
-    pub vulnerability: String,
-    /// The operator's statements; see `volutus exposure`.
-    #[arg(long, value_name = "FILE", env = "VOLUTUS_STATEMENTS")]
-    pub statements: Option<PathBuf>,
-    /// An observation (`volutus observe --output json`) instead of looking now.
-    #[arg(long, value_name = "FILE")]
-    pub observation: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Format,
-}
-
-/// `volutus schedule`
-#[derive(Debug, Args)]
-pub struct ScheduleArgs {
-    /// Add, list or remove.
-    #[command(subcommand)]
-    pub command: ScheduleCommand,
-}
-
-/// What can be done with schedules.
-#[derive(Debug, Subcommand)]
-pub enum ScheduleCommand {
-    /// Add one, and show what is due by it next.
-    Add(ScheduleAddArgs),
-    /// List them, with what is due next and what was not done.
-    List {
-        /// Windows and freezes [default: `windows.toml` beside the cloud description, where there is
-        /// one]
-        #[arg(long, value_name = "FILE", env = "VOLUTUS_WINDOWS")]
-        windows: Option<PathBuf>,
-        /// How to print it.
-        #[arg(long, value_enum, default_value = "table")]
-        output: Format,
-    },
-    /// Remove one.
-    Remove {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// `volutus schedule add`
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Rules: `once 2026-12-01 02:00 Europe/Berlin`, `second Tuesday 02:00 Europe/Berlin`, `day 15 \
-        22:00 UTC`, `last day 22:00 UTC`, `30 days after 2026.2 02:00 UTC`, `one month after the last success 02:00 \
-        UTC`. The zone must be given. A schedule starts nothing by itself."
-)]
-pub struct ScheduleAddArgs {
-    /// Its name.
-    pub name: String,
-    /// When it is due, in words.
-    pub rule: String,
-    /// The series to go to; without it the newest packages of the series that runs.
-    #[arg(long, value_name = "SERIES")]
-    pub to: Option<String>,
-    /// Only this availability zone; may be given several times.
-    #[arg(long = "zone", value_name = "ZONE")]
-    pub zones: Vec<String>,
-    /// Only this project; may be given several times.
-    #[arg(long = "project", value_name = "PROJECT")]
-    pub projects: Vec<String>,
-    /// How long it takes, such as `2h 30m`, where you know better than the past runs.
-    #[arg(long, value_name = "DURATION")]
-    pub expect: Option<String>,
-    /// Windows and freezes; see `volutus schedule list`.
-    #[arg(long, value_name = "FILE", env = "VOLUTUS_WINDOWS")]
-    pub windows: Option<PathBuf>,
-}
-
-/// `volutus calendar`
-#[derive(Debug, Args)]
-pub struct CalendarArgs {
-    /// How many months to look ahead.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=12))]
-    pub months: u8,
-    /// Windows and freezes; see `volutus schedule list`.
-    #[arg(long, value_name = "FILE", env = "VOLUTUS_WINDOWS")]
-    pub windows: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: CalendarFormat,
-}
-
-/// How to print a calendar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CalendarFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// For calendar programs: iCalendar (RFC 5545).
-    Ics,
 }
