@@ -9,10 +9,10 @@ const EXTENSIONS: &[&str] = &["x-openstack"];
 /// Keywords whose list has no order.
 const UNORDERED: &[&str] = &["enum", "required", "type", "anyOf", "oneOf", "allOf"];
 /// Keywords whose value maps names of the data, not keywords, to schemas.
-const MAPS: &[&str] =
+pub(crate) const MAPS: &[&str] =
     &["properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies"];
 /// Keywords whose value is data, and not a schema.
-const DATA: &[&str] = &["enum", "const", "default"];
+pub(crate) const DATA: &[&str] = &["enum", "const", "default"];
 
 /// A schema without annotations and with its order-free lists sorted and free of repetition.
 #[must_use]

@@ -144,8 +144,14 @@ impl<'a> Comparison<'a> {
 
     /// Compares types; false where nothing below can be compared any more.
     fn types(&mut self, a: &Map<String, Value>, b: &Map<String, Value>, at: &str) -> bool {
-        let (old, new) = (types(a), types(b));
-        if old == new {
+        let (old, new) = (implied_types(a), implied_types(b));
+        // A list of values says more than the types of these values.
+        if old == new || allowed(a).is_some() != allowed(b).is_some() {
+            return true;
+        }
+        // Where alternatives tell the types, it is their change that is told.
+        let unsaid = !(a.contains_key("type") && b.contains_key("type"));
+        if unsaid && ["anyOf", "oneOf", "allOf"].iter().any(|keyword| a.get(*keyword) != b.get(*keyword)) {
             return true;
         }
         let kind = match (&old, &new) {
@@ -171,8 +177,8 @@ impl<'a> Comparison<'a> {
                     self.add("enum-added", at, Value::Null, Value::Array(added));
                 }
             }
-            (Some(old), None) => self.add("enum-added", at, Value::Array(old), "any value".into()),
-            (None, Some(new)) => self.add("enum-removed", at, "any other value".into(), Value::Array(new)),
+            (Some(old), None) => self.add("enum-opened", at, Value::Array(old), "any value".into()),
+            (None, Some(new)) => self.add("enum-closed", at, "any value".into(), Value::Array(new)),
             (None, None) => {}
         }
         if a.get("default") != b.get("default") {
@@ -360,6 +366,32 @@ fn types(map: &Map<String, Value>) -> Option<BTreeSet<String>> {
     }
 }
 
+/// The same where no type is named, but alternatives or values tell them.
+fn implied_types(map: &Map<String, Value>) -> Option<BTreeSet<String>> {
+    if map.contains_key("type") {
+        return types(map);
+    }
+    for keyword in ["anyOf", "oneOf"] {
+        if let Some(Value::Array(list)) = map.get(keyword) {
+            let each = list.iter().map(|one| implied_types(one.as_object()?));
+            return each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().flatten().collect());
+        }
+    }
+    if let Some(Value::Array(list)) = map.get("allOf") {
+        return list.iter().find_map(|one| implied_types(one.as_object()?));
+    }
+    let name = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    allowed(map).map(|values| values.iter().map(|value| name(value).to_owned()).collect())
+}
+
 /// Whether every type of `small` is one of `large`; every integer is a number.
 fn covers(large: &BTreeSet<String>, small: &BTreeSet<String>) -> bool {
     small.iter().all(|t| large.contains(t) || (t == "integer" && large.contains("number")))
@@ -429,7 +461,8 @@ mod tests {
             ("enum-removed", json!({"enum": ["a", "b"]}), json!({"enum": ["a"]})),
             ("enum-removed", json!({"enum": ["a", "b"]}), json!({"const": "a"})),
             ("enum-added", json!({"enum": ["a"]}), json!({"enum": ["b", "a"]})),
-            ("enum-removed", json!({}), json!({"enum": ["a"]})),
+            ("enum-closed", json!({}), json!({"enum": [1, "a"]})),
+            ("enum-opened", json!({"enum": [1, "a"]}), json!({})),
             ("bound-tightened", json!({"minLength": 1}), json!({"minLength": 2})),
             ("bound-tightened", json!({}), json!({"maxItems": 2})),
             ("bound-tightened", json!({"maximum": 9}), json!({"maximum": 8})),
@@ -491,6 +524,14 @@ mod tests {
             json!({"oneOf": [{"type": "null"}, {"type": "string", "maxLength": 5}, {"type": "integer"}]});
         assert_eq!(one(&old, &more).0, "alternative-added");
         assert_eq!(one(&more, &old).0, "alternative-removed");
+    }
+
+    #[test]
+    fn types_are_the_same_however_they_are_said() {
+        let old = json!({"oneOf": [{"type": "string"}, {"type": "null"}]});
+        let new = json!({"type": ["null", "string"]});
+        assert_eq!(one(&old, &new).0, "restructured");
+        assert_eq!(kinds(&json!({"enum": ["a"]}), &json!({"enum": ["a"], "type": "string"})), []);
     }
 
     #[test]

@@ -36,8 +36,13 @@ pub(crate) fn compare(pair: &mut Pair<'_>, a: &Service, b: &Service) -> Vec<News
     let (before, after) = (Audiences::of(a), Audiences::of(b));
     let mut schemas = Schemas { a, b, same_python: pair.same_python, known: BTreeMap::new() };
     let mut news = Vec::new();
+    let splits = splits(&old, &new);
     for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
         let sides = (old.get(name), new.get(name));
+        if splits.values().flatten().any(|literal| literal == name) {
+            // It was served before, under a path with a parameter.
+            continue;
+        }
         let mut gathered: BTreeMap<Told, Gathered> = BTreeMap::new();
         for at in &versions {
             let mut note = |rule: &str, location: String, before: Value, after: Value| {
@@ -51,7 +56,13 @@ pub(crate) fn compare(pair: &mut Pair<'_>, a: &Service, b: &Service) -> Vec<News
             (None, Some((name, operation))) => (*name, after.may(operation)),
             (None, None) => continue,
         };
-        for ((rule, location, ..), Gathered { before, after, at }) in gathered {
+        for ((mut rule, location, ..), Gathered { before, mut after, at }) in gathered {
+            if rule == "operation-removed"
+                && let Some(literals) = splits.get(name)
+            {
+                rule = "operation-split".to_owned();
+                after = Value::from(literals.clone());
+            }
             for run in runs(&at) {
                 let found = Found::about(rule.as_str(), subject.as_str()).location(location.as_str()).at(run);
                 pair.add(found.values(before.clone(), after.clone()).audience(audience.clone()));
@@ -63,6 +74,28 @@ pub(crate) fn compare(pair: &mut Pair<'_>, a: &Service, b: &Service) -> Vec<News
     }
     news.sort_by(|a, b| (a.microversion, &a.operation).cmp(&(b.microversion, &b.operation)));
     news
+}
+
+/// Operations of the old side whose path ends in a parameter, and which the new side spells out: `PUT
+/// /os-services/{}` became `PUT /os-services/enable` and others. To a client these are the same.
+fn splits(
+    old: &BTreeMap<String, (&String, &Operation)>,
+    new: &BTreeMap<String, (&String, &Operation)>,
+) -> BTreeMap<String, Vec<String>> {
+    let added: Vec<&String> = new.keys().filter(|name| !old.contains_key(*name)).collect();
+    let mut found = BTreeMap::new();
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        let Some(stem) = name.strip_suffix("{}") else { continue };
+        let below = |other: &str| {
+            other.strip_prefix(stem).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+        };
+        let literals: Vec<String> =
+            added.iter().filter(|other| below(other)).map(|other| (*other).clone()).collect();
+        if !literals.is_empty() {
+            found.insert(name.clone(), literals);
+        }
+    }
+    found
 }
 
 /// What an operation is on both sides at one microversion.
@@ -94,13 +127,17 @@ fn at_one(
         ("success-changed", "success", &a.success, &b.success),
         ("errors-changed", "errors", &a.errors, &b.errors),
     ] {
-        let (old, new) = (codes(old, at), codes(new, at));
+        // A method that declares no status of success answers with 200.
+        let usual = |codes: BTreeSet<u16>| match (location, codes.is_empty()) {
+            ("success", true) => [200].into(),
+            _ => codes,
+        };
+        let (old, new) = (usual(codes(old, at)), usual(codes(new, at)));
         if old != new {
-            let list = |codes: BTreeSet<u16>, otherwise: &str| {
-                if codes.is_empty() { Value::from(otherwise) } else { Value::from(Vec::from_iter(codes)) }
+            let list = |codes: BTreeSet<u16>| {
+                if codes.is_empty() { "none declared".into() } else { Value::from(Vec::from_iter(codes)) }
             };
-            let otherwise = if location == "success" { "200" } else { "none declared" };
-            note(rule, location.to_owned(), list(old, otherwise), list(new, otherwise));
+            note(rule, location.to_owned(), list(old), list(new));
         }
     }
     for (location, old, new) in [

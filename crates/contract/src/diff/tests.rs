@@ -92,6 +92,26 @@ fn statuses_are_compared() {
 }
 
 #[test]
+fn no_declared_status_of_success_is_200() {
+    let declared = versioned(json!({"success": [{"codes": [200]}]}));
+    assert_eq!(differences(versioned(json!({})), declared), []);
+}
+
+#[test]
+fn a_path_that_is_spelled_out_is_not_removed() {
+    let with = |paths: &[&str]| {
+        let operations: serde_json::Map<String, Value> = paths
+            .iter()
+            .map(|path| (format!("PUT {path}"), json!({"method": "PUT", "path": path, "versions": [{}]})))
+            .collect();
+        json!({"operations": operations})
+    };
+    let found = differences(with(&["/s/{id}"]), with(&["/s/enable", "/s/disable", "/s/x/y"]));
+    let rules: Vec<(&str, &str)> = found.iter().map(|d| (d.rule.as_str(), d.subject.as_str())).collect();
+    assert_eq!(rules, [("operation-split", "PUT /s/{id}"), ("operation-added", "PUT /s/x/y")]);
+}
+
+#[test]
 fn a_schema_counts_by_its_direction() {
     let with = |kind: &str, schema: Value| versioned(json!({kind: [{"min": "2.2", "schema": schema}]}));
     let (more, less) = (json!({"enum": ["a", "b"]}), json!({"enum": ["a"]}));

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Caught;
+use crate::canonical::{DATA, MAPS};
 use crate::diff;
 use crate::document::{Coded, Document, Origin, OriginKind, Resource, Service};
 use crate::error::Error;
@@ -276,7 +277,14 @@ fn response(service: &mut Service, change: Change<'_>) -> bool {
 fn one_schema(service: &mut Service, change: Change<'_>, of_request: bool) -> bool {
     let Some((name, position, schema)) = service.operations.iter().find_map(|(name, operation)| {
         let list = if of_request { &operation.request } else { &operation.response };
-        list.iter().enumerate().filter(|_| !operation.removed).find_map(|(position, entry)| {
+        // nova has schemas of its legacy version 2.0 as well, which has no microversion.
+        let holds = |span: &Span| {
+            service
+                .microversions
+                .is_none_or(|range| range.all().any(|at| span.holds(Some(at)) && operation.exists(Some(at))))
+        };
+        let mut live = list.iter().enumerate().filter(|(_, entry)| !operation.removed && holds(&entry.span));
+        live.find_map(|(position, entry)| {
             let mut schema = service.schemas.get(&entry.schema)?.clone();
             innermost(&mut schema, change).then_some((name.clone(), position, schema))
         })
@@ -317,11 +325,17 @@ fn everywhere(value: &mut Value, change: Change<'_>) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(|item| everywhere(item, change)),
         Value::Object(map) => {
-            map.values_mut().for_each(|item| everywhere(item, change));
-            // Only what is a schema, and not a map of names to schemas.
-            if map.get("type").is_some_and(|kind| kind.is_string() || kind.is_array()) {
-                change(map);
+            for (key, item) in map.iter_mut() {
+                match item {
+                    // Names of the data, which are no keywords, whatever they are called.
+                    Value::Object(named) if MAPS.contains(&key.as_str()) => {
+                        named.values_mut().for_each(|schema| everywhere(schema, change));
+                    }
+                    _ if DATA.contains(&key.as_str()) => {}
+                    other => everywhere(other, change),
+                }
             }
+            change(map);
         }
         _ => {}
     }
