@@ -1,5 +1,7 @@
 //! Reads contracts of real releases, where the lab has built some; and wrong input.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
+
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
