@@ -103,6 +103,7 @@ pub fn plan(
         fleet: fleet.digest(),
         selection: selection.clone(),
         policy: policy.clone(),
+        control: Vec::new(),
         drains: figures::drains(&index, &done),
         moves: figures::moves(&index, &done),
         stays: figures::stays(&index, &done),

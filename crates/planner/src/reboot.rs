@@ -8,12 +8,11 @@ use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
 use volutus_model::fleet::plan::{HostDrain, RebootPlan, StayReason};
 use volutus_model::fleet::policy::{Act, Rung};
-use volutus_model::fleet::{Fleet, Instance};
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
 use volutus_model::{Inventory, Observation, Policy, StepId};
 
-use crate::draft::{Draft, NewStage, Parts, step};
+use crate::draft::{Draft, NewStage, Parts, no_impact, step};
 use crate::report::PlanReport;
 use crate::rules::roll_api::{self, Replicas};
 use crate::rules::{baseline, canary, daemon, soak};
@@ -27,12 +26,8 @@ pub struct RebootInput {
     pub inventory: Inventory,
     /// What was seen.
     pub observation: Observation,
-    /// The fleet that the reboot was planned for.
-    pub fleet: Fleet,
     /// Which compute hosts are emptied onto which, and when.
     pub reboot: RebootPlan,
-    /// Hosts without instances that are restarted as well, one after another, in this order.
-    pub control: Vec<HostName>,
     /// The limits of the run.
     pub policy: Policy,
     /// When the plan is made; it becomes part of the plan.
@@ -43,6 +38,8 @@ pub struct RebootInput {
 const SLACK_S: u32 = 300;
 /// A restart that takes so many times what is expected has gone wrong.
 const RESTART_FACTOR: u32 = 3;
+/// The least time that is given to a move, in seconds: checks and ports take some of it.
+const MOVE_MIN_S: u32 = 120;
 /// The least time that is given to a restart, in seconds.
 const RESTART_MIN_S: u32 = 300;
 
@@ -130,49 +127,80 @@ fn id_of(host: &HostName) -> String {
     format!("reboot/{host}")
 }
 
-/// One step for every host that is emptied.
+/// One step for every host that is emptied; a stage for every phase. The id of the last stage.
 fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
     let content = &input.reboot.content;
-    let mut steps = Vec::new();
-    for drain in &content.drains {
-        let mut new = compute_step(draft, input, drain)?;
-        for before in awaited(input, drain) {
-            new.requires.push(StepId::new(id_of(before))?);
-        }
-        steps.push(new);
+    let stopped = content.stays.iter().filter(|stay| stay.why == StayReason::Stopped).count();
+    if stopped > 0 {
+        return Err(Error::InstancesStopped { instances: stopped });
     }
-    let after = draft.edge("baseline", "ordinary work is watched first").into_iter().collect();
-    draft.add(NewStage {
-        id: "reboot-computes".to_owned(),
-        phase: Phase::Waves,
-        title: format!("empty, restart and give back {} compute hosts", steps.len()),
-        parallel_max: at_once(&content.drains),
-        after,
-        steps,
-    })
+    let phases: BTreeSet<u32> = content.drains.iter().map(|drain| drain.phase).collect();
+    let mut last = draft.edge("baseline", "ordinary work is watched first");
+    let mut stage = None;
+    for phase in &phases {
+        let drains: Vec<&HostDrain> = content.drains.iter().filter(|drain| drain.phase == *phase).collect();
+        let mut steps = Vec::new();
+        for drain in &drains {
+            let mut new = compute_step(draft, input, drain)?;
+            for before in awaited(input, drain, &drains) {
+                new.requires.push(StepId::new(id_of(before))?);
+            }
+            steps.push(new);
+        }
+        stage = draft.add(NewStage {
+            id: if phases.len() == 1 {
+                "reboot-computes".to_owned()
+            } else {
+                format!("reboot-computes-{phase}")
+            },
+            phase: Phase::Waves,
+            title: format!("empty, restart and give back {} compute hosts", steps.len()),
+            parallel_max: at_once(&drains),
+            after: last.take().into_iter().collect(),
+            steps,
+        })?;
+        last = stage.clone().map(|id| (id, "the hosts of one phase are back before the next".to_owned()));
+        let soak_s = content.policy.hosts.canary_soak_s;
+        if *phase == 0 && phases.len() > 1 && !content.policy.hosts.canaries.is_empty() && soak_s > 0 {
+            stage = draft.add(NewStage {
+                id: "watch-canaries".to_owned(),
+                phase: Phase::Canary,
+                title: "watch the hosts that were restarted first".to_owned(),
+                parallel_max: 1,
+                after: last.take().into_iter().collect(),
+                steps: vec![step(
+                    "canaries/watch".to_owned(),
+                    format!("watch for {soak_s} s"),
+                    vec![Action::Watch { seconds: soak_s }],
+                    no_impact("nothing is touched"),
+                    soak_s,
+                    soak_s.saturating_add(baseline::WATCH_SLACK_S),
+                )?],
+            })?;
+            last = stage.clone().map(|id| (id, "what went first is watched before others follow".to_owned()));
+        }
+    }
+    Ok(stage)
 }
 
-/// The hosts that have to be back before this one is touched: those that the plan has back by
-/// then, of which it is enough to name the latest, since they in turn waited for the others; and
-/// those from which an instance came that now moves on.
-fn awaited<'a>(input: &'a RebootInput, drain: &HostDrain) -> BTreeSet<&'a HostName> {
-    let content = &input.reboot.content;
-    let back: Vec<&HostDrain> = content
-        .drains
-        .iter()
-        .filter(|other| other.back_ms <= drain.disable_ms && other.host != drain.host)
-        .collect();
-    let latest_begin = back.iter().map(|other| other.disable_ms).max().unwrap_or(0);
-    let onto = content.moves.iter().filter(|moved| moved.to == drain.host && moved.start_ms < drain.empty_ms);
-    back.into_iter()
-        .filter(|other| other.back_ms > latest_begin)
-        .map(|other| &other.host)
-        .chain(onto.map(|moved| &moved.from))
-        .collect()
+/// The hosts of the same phase that have to be back before this one is touched: those that the plan
+/// names, and those that the plan has back by then, so that capacity is never asked for sooner. Of
+/// these it is enough to name the latest, since they in turn waited for the others.
+fn awaited<'a>(
+    input: &'a RebootInput,
+    drain: &'a HostDrain,
+    drains: &[&'a HostDrain],
+) -> BTreeSet<&'a HostName> {
+    let back = || drains.iter().filter(|other| other.back_ms <= drain.disable_ms && other.host != drain.host);
+    let latest_begin = back().map(|other| other.disable_ms).max().unwrap_or(0);
+    let latest = back().filter(|other| other.back_ms > latest_begin).map(|other| &other.host);
+    let onto = input.reboot.content.moves.iter().filter(|moved| moved.to == drain.host && moved.moves_again);
+    let here = |host: &&HostName| drains.iter().any(|other| other.host == **host && other.host != drain.host);
+    latest.chain(drain.after.iter().filter(here)).chain(onto.map(|moved| &moved.from).filter(here)).collect()
 }
 
 /// The most hosts that are out of service at any moment of the plan.
-fn at_once(drains: &[HostDrain]) -> u32 {
+fn at_once(drains: &[&HostDrain]) -> u32 {
     let out = |at: u64| drains.iter().filter(|drain| drain.disable_ms <= at && at < drain.back_ms).count();
     let most = drains.iter().map(|drain| out(drain.disable_ms)).max().unwrap_or(1);
     u32::try_from(most).unwrap_or(u32::MAX).max(1)
@@ -183,26 +211,18 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     let policy = &content.policy;
     let host = &drain.host;
     declared(input, host)?;
-    let instances: BTreeMap<&str, &Instance> =
-        input.fleet.instances.iter().map(|instance| (instance.id.as_str(), instance)).collect();
     let moves: Vec<InstanceMove> = content
         .moves
         .iter()
         .filter(|moved| moved.from == *host)
         .map(|moved| {
-            let gib = instances.get(moved.instance.as_str()).map_or(1, |instance| gib(instance));
-            let live = moved.how == volutus_model::fleet::plan::How::Live;
-            let per_gib =
-                if live { policy.drain.live_timeout_s_per_gib } else { policy.drain.cold_timeout_s_per_gib };
-            let timeout_s =
-                per_gib.saturating_mul(gib).max(policy.moves.overhead_s.saturating_mul(6)).max(60);
-            let forced = live && policy.drain.ladder.contains(&Rung::ForceComplete);
+            let timeout_s = u32::try_from(moved.timeout_s).unwrap_or(u32::MAX).max(MOVE_MIN_S);
             InstanceMove {
                 instance: moved.instance.clone(),
                 to: moved.to.clone(),
                 how: moved.how,
                 timeout_s,
-                force_after_s: forced.then_some(timeout_s / 2),
+                force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
             }
         })
         .collect();
@@ -251,12 +271,6 @@ fn restart_s(act: &Act) -> u32 {
         .saturating_mul(RESTART_FACTOR)
         .max(RESTART_MIN_S)
         .max(act.work_s.saturating_mul(RESTART_FACTOR))
-}
-
-/// Memory and local disk, in GiB, at least one.
-fn gib(instance: &Instance) -> u32 {
-    let bytes = instance.memory_mb().saturating_mul(1 << 20).saturating_add(instance.local_disk_bytes);
-    u32::try_from(bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX).max(1)
 }
 
 fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
@@ -337,7 +351,7 @@ fn packages(names: &[String]) -> Vec<String> {
 fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&StageId>) -> Result<(), Error> {
     let mut steps: Vec<Step> = Vec::new();
     let act = &input.reboot.content.policy.act;
-    for host in &input.control {
+    for host in &input.reboot.content.control {
         declared(input, host)?;
         let vital = vital(&input.inventory, host);
         if let Some(what) = vital {

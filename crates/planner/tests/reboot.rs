@@ -74,13 +74,12 @@ fn reboot(at_once: u32) -> RebootInput {
     let name: HostName = cloud.inventory.name.clone();
     let reboot =
         plan(&fleet, &policy, &volutus_model::fleet::Selection::default(), &name, cloud.now).unwrap();
-    let control = ["ctl1", "ctl2", "ctl3"].map(|name| name.parse().unwrap()).to_vec();
+    reboot.content.control = ["ctl1", "ctl2", "ctl3"].map(|name| name.parse().unwrap()).to_vec();
+    let reboot = volutus_model::fleet::RebootPlan::new(reboot.content);
     RebootInput {
         inventory: cloud.inventory,
         observation: cloud.observation,
-        fleet,
         reboot,
-        control,
         policy: cloud.policy,
         now: cloud.now,
     }
@@ -209,9 +208,9 @@ fn what_is_wrong_with_a_reboot_is_found() {
 #[test]
 fn what_the_cloud_cannot_be_without_is_not_restarted() {
     let mut input = reboot(1);
-    input.control = vec![input.inventory.databases[0].host.clone()];
+    input.reboot.content.control = vec![input.inventory.databases[0].host.clone()];
     assert!(matches!(plan_reboot(&input, &catalog()), Err(Error::VitalHost { .. })));
-    input.control = vec!["ctl9".parse().unwrap()];
+    input.reboot.content.control = vec!["ctl9".parse().unwrap()];
     let error = plan_reboot(&input, &catalog()).unwrap_err().to_string();
     assert!(error.contains("declares no host `ctl9`"), "{error}");
 }

@@ -204,6 +204,9 @@ pub struct PlanArgs {
     /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy.
     #[arg(long, conflicts_with_all = ["to", "versions"])]
     pub reboot: bool,
+    /// Restart the hosts of the control plane as well, one after another, behind the compute hosts.
+    #[arg(long, requires = "reboot")]
+    pub control: bool,
     /// The versions to install (TOML: `nova = "33.0.2"` ...), where they are not the latest ones
     /// that this Volutus knows.
     #[arg(long, value_name = "FILE")]

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use volutus_catalog::DaemonRole;
 use volutus_drivers::CloudDriver;
 use volutus_fleet::described::{self, Shape};
 use volutus_fleet::{render_markdown, render_text};
 use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
-use volutus_model::{Finding, HostName};
+use volutus_model::{Finding, HostName, Observation, Plan, Severity};
+use volutus_planner::RebootInput;
+use volutus_store::{Approval, Store};
 
 use crate::args::{Cli, FleetSubject, PlanArgs, PlanFormat, SelectedHosts};
-use crate::commands::plan::store_error;
+use crate::commands::plan::{plan_error_code, store_error};
 use crate::commands::print_json;
 use crate::context::{Context, read_reboot_policy};
 use crate::error::{CliError, Kind, Result};
@@ -41,12 +44,69 @@ pub fn judge(plan: &RebootPlan, fleet: &Fleet) -> Vec<Finding> {
 /// Plans a reboot of the cloud as it is now, and keeps the plan.
 pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
     let fleet = observe(context).await?;
-    let plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
+    let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
+    if args.control {
+        plan.content.control = control_hosts(context);
+        plan = RebootPlan::new(plan.content);
+    }
     context.store()?.put_reboot_plan(&plan).map_err(store_error)?;
     print(&plan, args.output)?;
     let id = show::short(plan.id.as_str());
     anstream::eprintln!("\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}");
     Ok(())
+}
+
+/// The hosts that carry daemons and no instances, in the order of the description.
+fn control_hosts(context: &Context) -> Vec<HostName> {
+    let known = context.catalog.daemons();
+    let is_compute = |host: &HostName| {
+        context.inventory.daemons().any(|(id, _, declared)| {
+            id.host == *host
+                && known.get(&declared.kind).is_some_and(|(_, facts)| facts.role == DaemonRole::Compute)
+        })
+    };
+    let carries = |host: &HostName| context.inventory.daemons().any(|(id, _, _)| id.host == *host);
+    let hosts = context.inventory.hosts.iter().map(|host| host.name.clone());
+    hosts.filter(|host| carries(host) && !is_compute(host)).collect()
+}
+
+/// Looks at the cloud and makes the steps of an approved reboot plan; the plan of the run is kept,
+/// with the approval that the reboot plan has.
+pub async fn prepare(
+    context: &Context,
+    driver: &CloudDriver,
+    store: &Store,
+    plan: &RebootPlan,
+    approval: &Approval,
+) -> Result<(Plan, Observation)> {
+    let fleet = observe_with(context, driver).await?;
+    let blocking: Vec<Finding> =
+        judge(plan, &fleet).into_iter().filter(|finding| finding.severity == Severity::Blocking).collect();
+    if !blocking.is_empty() {
+        anstream::eprint!("{}", show::findings::render(&blocking));
+        return Err(CliError::new(
+            Kind::Blocked,
+            "blocked",
+            format!("{} findings stand in the way; nothing was changed", blocking.len()),
+        )
+        .hint("The fleet has changed since: make a new plan with volutus plan --reboot."));
+    }
+    let observation = context.observe(driver).await?;
+    let input = RebootInput {
+        inventory: (*context.inventory).clone(),
+        observation: observation.clone(),
+        reboot: plan.clone(),
+        policy: context.policy.clone(),
+        now: Context::now(),
+    };
+    let (made, _) = volutus_planner::plan_reboot(&input, &context.catalog).map_err(|error| {
+        let message = format!("could not make the steps of reboot plan {}", show::short(plan.id.as_str()));
+        CliError::refused(plan_error_code(&error), message).because(&error)
+    })?;
+    store.put_plan(&made).map_err(store_error)?;
+    // The steps follow from the plan that was approved, and from nothing that anybody chose since.
+    store.approve(&made.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    Ok((made, observation))
 }
 
 /// Whether a fleet is meant that is not looked at now.

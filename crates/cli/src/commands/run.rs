@@ -5,18 +5,20 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use volutus_engine::Command;
 use volutus_model::Event;
+use volutus_model::fleet::RebootPlan;
 use volutus_model::probe::Sample;
 use volutus_model::run::RunStatus;
-use volutus_model::{Finding, Plan, RunId, Severity, StepId};
+use volutus_model::{Finding, Observation, Plan, RunId, Severity, StepId};
 use volutus_openstack::CloudConfig;
 use volutus_prober::{Prober, ProberConfig, ProberHandle};
 use volutus_runtime::{Probe, Probes, Runtime, interrupts, new_run_id};
-use volutus_store::{Holder, RunRecord, Store};
+use volutus_store::{AnyPlan, Approval, Holder, RunRecord, Store};
 
 use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
-use crate::commands::plan::{find, store_error};
+use crate::commands::fleet;
+use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
 use crate::context::Context;
@@ -26,19 +28,49 @@ use crate::{progress, show};
 /// Carries out an approved plan.
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let store = context.store()?;
-    let plan = find(&store, &args.plan)?;
+    let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
+    let cloud = &context.inventory.name;
     // Whoever works on the cloud already is named before anything else is looked at.
-    if let Some(lease) = store.lease(&plan.cloud, Context::now()).map_err(store_error)? {
+    if let Some(lease) = store.lease(cloud, Context::now()).map_err(store_error)? {
         return Err(CliError::refused(
             "lease-held",
-            format!("cloud {} is being worked on by {}, which holds its lease", plan.cloud, lease.holder),
+            format!("cloud {cloud} is being worked on by {}, which holds its lease", lease.holder),
         )
         .hint("`volutus watch` follows that run; `volutus pause` or `volutus abort` reach it."));
     }
-    let approval = store.approval(&plan.id).map_err(store_error)?.ok_or_else(|| {
-        CliError::refused("not-approved", format!("plan {} is not approved", show::short(plan.id.as_str())))
-            .hint(format!("Read it, then: volutus approve {}", show::short(plan.id.as_str())))
+    let short = show::short(plan.id().as_str());
+    let approval = store.approval(plan.id()).map_err(store_error)?.ok_or_else(|| {
+        CliError::refused("not-approved", format!("plan {short} is not approved"))
+            .hint(format!("Read it, then: volutus approve {short}"))
     })?;
+    match plan {
+        AnyPlan::Upgrade(plan) => run_upgrade(context, &store, &plan, &approval).await,
+        AnyPlan::Reboot(plan) => run_reboot(context, &store, &plan, &approval).await,
+    }
+}
+
+/// Carries out an approved reboot of hosts.
+async fn run_reboot(
+    context: &Context,
+    store: &Store,
+    reboot: &RebootPlan,
+    approval: &Approval,
+) -> Result<()> {
+    if reboot.content.cloud != context.inventory.name {
+        return Err(CliError::refused(
+            "description-changed",
+            format!("plan {} is of cloud {}", show::short(reboot.id.as_str()), reboot.content.cloud),
+        )
+        .hint("Make a new plan: volutus plan --reboot"));
+    }
+    let driver = context.driver()?;
+    let prepared = fleet::prepare(context, &driver, store, reboot, approval).await;
+    driver.close().await;
+    let (plan, observation) = prepared?;
+    begin(context, store, &plan, &observation, approval).await
+}
+
+async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &Approval) -> Result<()> {
     if plan.cloud != context.inventory.name || plan.inventory != context.inventory.digest() {
         return Err(CliError::refused(
             "description-changed",
@@ -71,14 +103,25 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
         .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
     driver.close().await;
-    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    begin(context, store, plan, &observation, approval).await
+}
+
+/// Begins a run of a plan that is approved, where nothing stands in its way.
+async fn begin(
+    context: &Context,
+    store: &Store,
+    plan: &Plan,
+    observation: &Observation,
+    approval: &Approval,
+) -> Result<()> {
+    refuse_findings(&judge(context, observation, plan), &approval.consents)?;
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
     // What the verdict compares the end with.
-    store.put_observation(&plan.cloud, &observation).map_err(store_error)?;
+    store.put_observation(&plan.cloud, observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    execute(context, &store, &run, &plan, After::AsRecorded).await
+    execute(context, store, &run, plan, After::AsRecorded).await
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.

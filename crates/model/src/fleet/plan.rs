@@ -48,6 +48,9 @@ pub struct Content {
     pub stays: Vec<Stay>,
     /// The hosts that cannot be emptied, and are left as they are.
     pub left: Vec<Left>,
+    /// Hosts of the control plane that are restarted behind the others, one after another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control: Vec<HostName>,
     /// The instances on the hosts that were meant, by what can be done with them.
     #[serde(default)]
     pub classes: Vec<InstanceClass>,

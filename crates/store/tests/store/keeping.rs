@@ -83,6 +83,7 @@ fn plans_are_kept_found_and_approved() {
 
 fn a_reboot_plan() -> RebootPlan {
     RebootPlan::new(Content {
+        control: Vec::new(),
         format: FORMAT,
         cloud: cloud(),
         created_at: at(0),
