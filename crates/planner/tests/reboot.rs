@@ -72,7 +72,7 @@ fn reboot(at_once: u32) -> RebootInput {
     policy.hosts.at_once = Amount::Count(at_once);
     policy.hosts.canaries.clear();
     let name: HostName = cloud.inventory.name.clone();
-    let reboot =
+    let mut reboot =
         plan(&fleet, &policy, &volutus_model::fleet::Selection::default(), &name, cloud.now).unwrap();
     reboot.content.control = ["ctl1", "ctl2", "ctl3"].map(|name| name.parse().unwrap()).to_vec();
     let reboot = volutus_model::fleet::RebootPlan::new(reboot.content);
