@@ -125,8 +125,8 @@ pub fn spent_disk(world: &World, lab: &Lab) -> anyhow::Result<()> {
     run(Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}/filler", folder.display())))?
         .expect(1, &[])?;
     volutus(&["approve", id])?.expect(1, &["error[", "the disk is full", "make room"])?;
-    volutus(&["run", id])?.expect(3, &["not-approved"])?;
     run(Command::new("rm").arg(folder.join("filler")))?.expect(0, &[])?;
+    volutus(&["run", id])?.expect(3, &["not-approved"])?;
     run(Command::new("mount").args(["-o", "remount,ro"]).arg(folder))?.expect(0, &[])?;
     volutus(&["approve", id])?.expect(1, &["error[", "only be read"])?;
     run(Command::new("mount").args(["-o", "remount,rw"]).arg(folder))?.expect(0, &[])?;
