@@ -32,7 +32,8 @@ def remove(path):
             pass
 
 
-hold = REQUEST['hold']
+# Commands that nobody waits for have one; a restart that runs in this loop has none.
+hold = REQUEST.get('hold')
 for number in range(1, REQUEST['passes_max'] + 1):
     if hold:
         wait_while_held(hold)
