@@ -42,7 +42,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
         lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
     }
     let policy = lab.folder().join("roll-back.toml");
-    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 60\n")?;
+    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 120\n")?;
     let policy = policy.to_str().context("the lab's folder has no plain name")?;
     let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
     let made = made.expect(0, &[])?.json()?;
@@ -68,7 +68,9 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     }
     ended?;
     let witness = witness?;
-    is_back(lab, "2025.1", "31.", 0)?;
+    // Where it is not back, the run's own words tell why.
+    let status = lab.volutus(&["status"])?.stdout;
+    is_back(lab, "2025.1", "31.", 0).with_context(|| format!("`volutus status` says:\n{status}"))?;
     witness.is_whole()?;
     witness.remove()?;
     for host in HOSTS {
