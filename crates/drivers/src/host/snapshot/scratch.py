@@ -1,8 +1,11 @@
 # A throw-away server that shows whether a copy can be restored: its own data, its own socket, no
 # network, an ordinary user, little memory. It dies with this program, whatever that dies of.
 import ctypes
+import pwd
 
 SCRATCH = '.scratch-'
+# Made by MariaDB's server package.
+USER = 'mysql'
 PR_SET_PDEATHSIG = 1
 # A server without data starts within a second; recovery has nothing to do.
 START_S = 120
@@ -14,17 +17,27 @@ MEMORY_BYTES = 3 << 30
 
 def confined():
     """Before a child of ours becomes the server."""
-    # One whose parent was killed would go on and keep the directory busy.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     # Where memory ends, this one goes and not the cloud's server.
     with open('/proc/self/oom_score_adj', 'w') as file:
         file.write('1000')
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(USER)
+        os.setgroups([])
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    # One whose parent was killed would go on and keep the directory busy. A change of user would
+    # take this back, so it comes last and the server does not change its user itself.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Scratch:
     def __init__(self, root, variables):
         self.child = self.descriptor = None
+        try:
+            pwd.getpwnam(USER)
+        except KeyError:
+            raise Failed('there is no user %s on this host, as which a scratch server runs' % USER)
         self.directory = tempfile.mkdtemp(prefix=SCRATCH, dir=root)
         self.data = os.path.join(self.directory, 'data')
         # Whoever cleans up sees by this lock that the program still lives.
@@ -40,8 +53,7 @@ class Scratch:
             '--event-scheduler=OFF', '--innodb-strict-mode=OFF', '--max-allowed-packet=1G',
         ] + ['--%s=%s' % (name.replace('_', '-'), value) for name, value in sorted(variables.items())]
         if os.geteuid() == 0:
-            self.options.append('--user=mysql')
-            shutil.chown(self.directory, 'mysql', 'mysql')
+            shutil.chown(self.directory, USER, USER)
 
     def __enter__(self):
         try:
