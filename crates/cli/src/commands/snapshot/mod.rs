@@ -199,9 +199,11 @@ fn trouble(error: Trouble) -> CliError {
     CliError::new(Kind::Cloud, "database-host", "the database host could not be asked").because(&error)
 }
 
-/// What long work says, on stderr.
+/// What long work says, on stderr; its result, which is the last that it says, is for programs.
 fn say(text: String) {
-    anstream::eprintln!("{text}");
+    if !text.starts_with('{') {
+        anstream::eprintln!("{text}");
+    }
 }
 
 /// The lease of the cloud, renewed until it is dropped: no run begins meanwhile.

@@ -117,7 +117,12 @@ pub async fn make<'a>(
             refuse_unusable(snapshot, copy)?;
             copy.taken_at
         };
-        let made = match driver.made_since(&snapshot.host, &copy.databases, since).await {
+        // A restore that was cut off may have moved what is being lost already.
+        let mut databases = copy.databases.clone();
+        if let Some(restore) = restore.filter(|each| !asked.undo && is_under_way(each.phase)) {
+            databases.extend(restore.before.values().cloned());
+        }
+        let made = match driver.made_since(&snapshot.host, &databases, since).await {
             Ok(made) => Some(made),
             Err(error) => {
                 tracing::warn!(%error, service = %copy.service, "what would be lost could not be counted");
@@ -149,6 +154,10 @@ pub async fn make<'a>(
 /// went to where it was finalized.
 fn releases(plan: &Plan, newer: bool) -> (Series, Series) {
     if newer { (plan.to, plan.from) } else { (plan.from, plan.to) }
+}
+
+fn is_under_way(phase: RestorePhase) -> bool {
+    matches!(phase, RestorePhase::Swap | RestorePhase::Done)
 }
 
 fn refuse_unusable(snapshot: &Snapshot, copy: &Copy) -> Result<()> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use volutus_drivers::{CloudDriver, Restore, SnapshotError, SnapshotWork};
-use volutus_model::ServiceName;
 use volutus_model::name::{DaemonId, HostName};
+use volutus_model::{Observation, ServiceName};
 use volutus_store::Store;
 
 use crate::args::Format;
@@ -248,7 +248,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Waits until every daemon was seen running the release that its databases belong to.
+    /// Waits until every daemon was seen running the release that its databases belong to, and its
+    /// load balancer takes it for up.
     async fn serving(&self) -> Result<()> {
         let deadline = Instant::now() + SERVING_LIMIT;
         let releases = &self.context.inventory.releases;
@@ -260,13 +261,13 @@ impl Work<'_> {
                 .iter()
                 .filter(|(service, id, _)| {
                     let path = releases.path_of(self.offer.series, service);
-                    let seen = observation.daemons.get(id);
-                    let runs = seen.and_then(|fact| fact.value());
+                    let runs = observation.daemons.get(id).and_then(|fact| fact.value());
                     !runs.is_some_and(|daemon| {
                         daemon.active_state == "active" && daemon.release_path.value() == Some(&path)
                     })
                 })
                 .map(|(_, id, _)| id.to_string())
+                .chain(self.behind_their_backends(&observation))
                 .collect();
             if missing.is_empty() {
                 return Ok(());
@@ -275,13 +276,31 @@ impl Work<'_> {
                 return Err(CliError::new(
                     Kind::Cloud,
                     "not-serving",
-                    format!("databases are in place, but these do not run {}: {}", self.offer.series, missing.join(", ")),
+                    format!("databases are in place, but these do not serve from {}: {}", self.offer.series, missing.join(", ")),
                 )
                 .hint("See their logs; mend the cause and give the command again, or take the restore back with `--undo`."));
             }
             say(format!("waiting for {} daemons", missing.len()));
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
+    }
+
+    /// Replicas that their load balancer does not send requests to.
+    fn behind_their_backends(&self, observation: &Observation) -> Vec<String> {
+        let mut down = Vec::new();
+        for (_, id, _) in &self.offer.daemons {
+            let Some((host, declared)) = self.context.inventory.daemon(id) else { continue };
+            let name = declared.server_name(&host.name);
+            for backend in &declared.backends {
+                let servers = observation.backends.get(backend).and_then(|fact| fact.value());
+                let server = servers.and_then(|servers| servers.iter().find(|server| server.name == name));
+                let status = server.map_or("unseen", |server| server.status.as_str());
+                if !status.starts_with("UP") && status != "no check" {
+                    down.push(format!("{backend}/{name} ({status})"));
+                }
+            }
+        }
+        down
     }
 }
 
