@@ -110,6 +110,35 @@ assert 'cannot be listed' in found[absent]['why'], found
 }
 
 #[test]
+fn a_systemd_that_does_not_answer_is_no_sign_of_death() {
+    let host = HOST.replace("\nserve()\n", "\n");
+    succeeds(&[
+        SERVE,
+        PROCESS,
+        &host,
+        "
+import tempfile
+WORK = tempfile.mkdtemp()
+os.makedirs(os.path.join(WORK, 'r', 'a'))
+def run(argv, timeout=20):
+    return code, 'said'
+for code, state in ((0, 'running'), (124, 'running'), (1, 'running'), (3, 'died'), (4, 'died')):
+    LAST_CHECK.clear()
+    assert work_state('r', 'a')['state'] == state, (code, work_state('r', 'a'))
+assert work_state('r', 'b')['state'] == 'absent'
+code = 124
+try:
+    work_rival('a', 'what')
+    raise SystemExit('nobody was asked, and yet nobody is there')
+except Refusal as refusal:
+    assert 'exit 124' in str(refusal), refusal
+code = 0
+assert work_rival('a', 'what') is None
+",
+    ]);
+}
+
+#[test]
 fn options_are_read_as_oslo_config_reads_them() {
     let host = HOST.replace("\nserve()\n", "\n");
     succeeds(&[

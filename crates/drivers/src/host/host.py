@@ -186,7 +186,9 @@ def unit_of(attempt):
 
 
 def is_active(unit):
-    return run(['systemctl', 'is-active', '-q', unit])[0] == 0
+    # 3 and 4 say that it is not. All else is no answer, on a host that is busy beyond reason: what is
+    # taken for dead would be begun a second time.
+    return run(['systemctl', 'is-active', '-q', unit])[0] not in (3, 4)
 
 
 def output_of(directory):
@@ -226,7 +228,9 @@ def work_rival(attempt, description):
     """Another attempt at the same thing that still runs on this host."""
     code, output = run(['systemctl', 'list-units', '--plain', '--no-legend', '--no-pager',
                         '--state=active,activating,deactivating', 'volutus-*.service'])
-    for line in output.split('\n') if code == 0 else []:
+    if code != 0:
+        raise Refusal('systemctl list-units: exit %d: %s' % (code, output.strip()[-300:]))
+    for line in output.split('\n'):
         name = line.split(' ', 1)[0]
         if name and name != unit_of(attempt):
             said = run(['systemctl', 'show', '-p', 'Description', '--value', '--', name])[1].strip()
