@@ -2,7 +2,7 @@
 """Fills a lab through its APIs. Reads one JSON object on standard input:
 
     {"stage": "catalog" | "resources" | "instances", "endpoint": "198.18.1.10",
-     "password": "...", "instances": 20}
+     "password": "...", "instances": 20, "spare": ["cmp3"]}
 
 Every stage can be repeated: what exists already is left as it is. Lines on
 standard output tell what was done.
@@ -146,6 +146,18 @@ def wait_active(cloud, expected):
 
 
 def instances(spec):
+    """Boots the instances, none of them on a host that is to be left empty."""
+    admin = connect(spec, 'admin', 'admin')
+    spare = [service for service in admin.compute.services(binary='nova-compute')
+             if service.host in spec['spare']]
+    for service in spare:
+        admin.compute.disable_service(service, disabled_reason='left empty')
+    boot_instances(spec)
+    for service in spare:
+        admin.compute.enable_service(service)
+
+
+def boot_instances(spec):
     shares = {}
     for number, tenant in enumerate(TENANTS):
         share = spec['instances'] // len(TENANTS)

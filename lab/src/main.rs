@@ -115,6 +115,9 @@ struct Up {
     /// Instances to boot.
     #[arg(long, default_value_t = 20)]
     instances: u32,
+    /// Computes that are left empty, the last ones: what a rolling reboot begins with.
+    #[arg(long, default_value_t = 0)]
+    spare: u8,
     /// Names of the controllers; {n} becomes 1, 2, ...
     #[arg(long, default_value = "ctl{n}")]
     controller_name: String,
@@ -269,6 +272,7 @@ fn bring_up(up: Up) -> Result<()> {
         computes: up.computes,
         zones: up.zones,
         instances: up.instances,
+        spare: up.spare,
         controller_name: up.controller_name,
         compute_name: up.compute_name,
         infra_name: up.infra_name,

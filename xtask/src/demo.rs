@@ -21,7 +21,7 @@ const REQUESTS_MIN: u64 = 2_000;
 const BAD_DAEMON: &str = "nova-conductor";
 
 /// A bad daemon never proves itself, so there is no use in waiting as long as a slow one may take.
-const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 60\n";
+const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 120\n";
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,7 +63,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let programs = build()?;
     let up = Instant::now();
-    let lab = programs.up(&options.name, &options.hop, &options.lab)?;
+    let mut more = options.lab.clone();
+    if options.reboot {
+        // With one empty host every instance moves at most once.
+        more.extend(["--spare".to_owned(), "1".to_owned()]);
+    }
+    let lab = programs.up(&options.name, &options.hop, &more)?;
     let up_s = up.elapsed().as_secs();
     let mut rebooted = None;
     let result = if options.reboot {

@@ -1,6 +1,7 @@
 //! Empties a compute host: moves its instances to where the plan wants them, each at most once,
 //! and sees that nothing is left.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -74,16 +75,17 @@ pub(crate) async fn move_instances(
         ));
     }
     details.sort();
-    let detail = format!(
-        "{done} instances moved off {host} in {:.0} s{}",
-        begun.elapsed().as_secs_f64(),
-        if done < moves.len() {
-            format!(", {} were away already", moves.len() - done)
-        } else {
-            String::new()
-        }
-    );
+    let took = begun.elapsed().as_secs_f64();
+    let detail =
+        format!("{done} of {} instances moved off {host} in {took:.0} s: {}", moves.len(), some(&details));
     Ok(if done > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
+}
+
+/// A journal is read by people: of a large host the first are told.
+fn some(details: &[String]) -> String {
+    const TOLD_MAX: usize = 20;
+    let told = details.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if details.len() > TOLD_MAX { format!("{told}; and {} more", details.len() - TOLD_MAX) } else { told }
 }
 
 /// The move of one instance, beside which the instance is named.
@@ -221,9 +223,8 @@ impl Travel<'_> {
     /// too long.
     async fn watch(&mut self, server: &Server) -> Result<(), Error> {
         let (id, to) = (&self.wanted.instance, &self.wanted.to);
-        let Some(asked) = self.asked.or_else(|| self.seen_moving.then_some(self.begun)) else {
-            return Ok(());
-        };
+        // Of a move that an earlier process asked for, the time counts from here.
+        let asked = self.asked.unwrap_or(self.begun);
         let calls = self.attempt.cloud.operator.migration();
         let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
         let remaining =
@@ -292,12 +293,24 @@ impl Travel<'_> {
 /// Sees that nothing is on a host but what may stay: by nova's list, and by placement's.
 pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &[String]) -> Attempted {
     let doing = format!("looking at what is left on {host}");
+    let operator = &attempt.cloud.operator;
+    // Placement knows hypervisors by their ids; their names may be other ones than nova's hosts have.
+    let hypervisors = operator.compute().hypervisors().await.map_err(|error| api_outcome(&doing, &error))?;
+    let Some(hypervisor) = hypervisors.into_iter().find(|one| one.service.host == host.as_str()) else {
+        return Err(permanent(
+            format!("nova knows no hypervisor on {host}, so nobody can say that it is empty"),
+            "see `openstack hypervisor list`; the host's name in the cloud description must be its service's",
+            vec![],
+        ));
+    };
     loop {
-        let operator = &attempt.cloud.operator;
         let filter = ServerFilter { host: Some(host.to_string()), ..ServerFilter::default() };
         let seen = async {
             let servers = operator.compute().servers_of_all(&filter).await?;
-            let consumers = operator.placement().consumers_on(host.as_str()).await?;
+            let mut consumers = BTreeSet::new();
+            for provider in operator.placement().providers_in_tree(&hypervisor.id).await? {
+                consumers.extend(operator.placement().allocations(&provider.uuid).await?.into_keys());
+            }
             Ok::<_, Error>((servers, consumers))
         };
         let (servers, consumers) = match seen.await {
@@ -315,13 +328,6 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
             .filter(|server| server.host.as_deref() == Some(host.as_str()) && !stays.contains(&server.id))
             .map(|server| format!("instance {} ({}, {})", server.id, server.name, server.status))
             .collect();
-        let Some(consumers) = consumers else {
-            return Err(permanent(
-                format!("placement knows no resource provider `{host}`, so nobody can say that it is empty"),
-                "the name of the host in the cloud description must be that of its hypervisor",
-                vec![],
-            ));
-        };
         let held: Vec<String> = consumers.into_iter().filter(|consumer| !stays.contains(consumer)).collect();
         if left.is_empty() && held.is_empty() {
             let staying = if stays.is_empty() { String::new() } else { format!(", {} stay", stays.len()) };

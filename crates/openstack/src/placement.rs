@@ -78,6 +78,14 @@ impl Placement<'_> {
         self.get("/resource_providers".to_owned(), "resource_providers").await
     }
 
+    /// A compute host's provider, by its hypervisor's id, and all below it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn providers_in_tree(self, root: &str) -> Result<Vec<Provider>, Error> {
+        self.get(format!("/resource_providers?in_tree={}", quote(root)), "resource_providers").await
+    }
+
     /// What a provider has, by resource class.
     ///
     /// # Errors
@@ -116,27 +124,5 @@ impl Placement<'_> {
         let path = format!("/allocation_candidates?resources={}&limit={limit}", amounts.join(","));
         let request = Request::new(Method::GET, ServiceType::Placement, path).microversion(MICROVERSION);
         self.0.request(&request).await?.expect_status(&[200])?.part("allocation_requests")
-    }
-}
-
-impl Placement<'_> {
-    /// Who holds resources of a compute node, by consumer: instances and migrations. `None` where
-    /// placement knows no node of that name.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn consumers_on(self, node: &str) -> Result<Option<Vec<String>>, Error> {
-        let build =
-            |path: String| Request::new(Method::GET, ServiceType::Placement, path).microversion(MICROVERSION);
-        let path = format!("/resource_providers?name={}", crate::compute::quote(node));
-        let answer = self.0.request(&build(path)).await?.expect_status(&[200])?;
-        let providers: Vec<Provider> = answer.part("resource_providers")?;
-        let Some(provider) = providers.into_iter().find(|provider| provider.name == node) else {
-            return Ok(None);
-        };
-        let path = format!("/resource_providers/{}/allocations", provider.uuid);
-        let answer = self.0.request(&build(path)).await?.expect_status(&[200])?;
-        let allocations: BTreeMap<String, serde_json::Value> = answer.part("allocations")?;
-        Ok(Some(allocations.into_keys().collect()))
     }
 }

@@ -129,6 +129,19 @@ struct Made<'a> {
     report: PlanReport,
 }
 
+/// Finishes a plan that neither closes a way back nor has one.
+fn finish_without_horizon(
+    draft: draft::Draft<'_>,
+    input: &PlanningInput,
+    state: &state::State<'_>,
+) -> Result<(Plan, PlanReport), Error> {
+    let kind = draft.kind.clone();
+    let draft::Parts { stages, report } = draft.finish();
+    let stages = order::order_stages(stages)?;
+    let (rollback, point_of_no_return) = (Vec::new(), None);
+    finish(Made { input, state, kind, stages, rollback, point_of_no_return, report })
+}
+
 fn finish(made: Made<'_>) -> Result<(Plan, PlanReport), Error> {
     let Made { input, state, kind, stages, rollback, point_of_no_return, mut report } = made;
     let mut plan = Plan {

@@ -12,12 +12,12 @@ use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceN
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
 use volutus_model::{Inventory, Observation, Policy, StepId};
 
-use crate::draft::{Draft, NewStage, Parts, no_impact, step};
+use crate::draft::{Draft, NewStage, no_impact, step};
 use crate::report::PlanReport;
 use crate::rules::roll_api::{self, Replicas};
 use crate::rules::{baseline, canary, daemon, soak};
-use crate::state::{Member, State, Unseen, present, read_members};
-use crate::{Error, Made, PlanningInput, finish, order};
+use crate::state::{Member, State, Unseen, present, read_members, series_of};
+use crate::{Error, PlanningInput, finish_without_horizon};
 
 /// Everything that the plan of a reboot is made of.
 #[derive(Debug, Clone)]
@@ -49,24 +49,17 @@ const RESTART_MIN_S: u32 = 300;
 /// Where what runs was not seen or is of several series, a host is not declared, or it holds what
 /// the cloud cannot be without while it restarts.
 pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
-    let probe = PlanningInput {
+    let members = read_members(&input.inventory, &input.observation, catalog, Unseen::Refused)?;
+    let (series, versions) = running(&members, catalog)?;
+    let planning = PlanningInput {
         inventory: input.inventory.clone(),
         observation: input.observation.clone(),
-        // Replaced below by what runs; a member's version is read before it is looked at.
-        target: catalog
-            .series
-            .keys()
-            .next_back()
-            .copied()
-            .ok_or_else(|| Error::NoDaemons { cloud: input.inventory.name.to_string() })?,
+        target: series,
         versions: None,
         policy: input.policy.clone(),
         now: input.now,
         parent: None,
     };
-    let (series, versions) = running(&probe, catalog)?;
-    let planning = PlanningInput { target: series, ..probe };
-    let members = read_members(&planning, catalog, Unseen::Refused)?;
     let services = present(catalog, &members);
     let state = State { from: series, way: vec![series], versions, members, services };
     let kind = PlanKind::Reboot { of: input.reboot.id.clone() };
@@ -75,52 +68,28 @@ pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, Plan
     let emptied = plan_computes(&mut draft, input)?;
     plan_control(&mut draft, input, emptied.as_ref())?;
     soak::plan_soak(&mut draft)?;
-    let kind = draft.kind.clone();
-    let Parts { stages, report } = draft.finish();
-    let stages = order::order_stages(stages)?;
-    finish(Made {
-        input: &planning,
-        state: &state,
-        kind,
-        stages,
-        rollback: Vec::new(),
-        point_of_no_return: None,
-        report,
-    })
+    finish_without_horizon(draft, &planning, &state)
 }
 
 /// The series that everything runs, and the versions of it.
 fn running(
-    input: &PlanningInput,
+    members: &BTreeMap<&DaemonKind, Vec<Member<'_>>>,
     catalog: &Catalog,
 ) -> Result<(Series, BTreeMap<ServiceName, PackageVersion>), Error> {
-    let members = read_members(input, catalog, Unseen::Refused)?;
     let mut versions: BTreeMap<ServiceName, PackageVersion> = BTreeMap::new();
     let mut seen: BTreeMap<Series, (volutus_model::DaemonId, usize)> = BTreeMap::new();
     for member in members.values().flatten() {
-        let service = &member.service.name;
-        let Some(runs) = member.seen.version.value() else {
-            let unseen = vec![(member.id.clone(), "its version is not known".to_owned())];
-            return Err(Error::Unseen { unseen });
-        };
-        let series = catalog.series_of(service, runs).ok_or_else(|| Error::UnknownVersion {
-            daemon: member.id.clone(),
-            service: service.clone(),
-            version: runs.clone(),
-            known: catalog.series.keys().copied().collect(),
-        })?;
+        let (series, runs) = series_of(member, catalog)?;
         seen.entry(series).or_insert_with(|| (member.id.clone(), 0)).1 += 1;
-        versions.insert(service.clone(), runs.clone());
+        versions.insert(member.service.name.clone(), runs.clone());
     }
-    let newest = seen.keys().next_back().copied();
-    match (newest, seen.len()) {
-        (Some(series), 1) => Ok((series, versions)),
-        // A restart starts what the links say: in the middle of an upgrade nobody wants that.
-        _ => Err(Error::MixedSeries {
-            to: newest.unwrap_or(input.target),
-            seen: seen.into_iter().map(|(series, (id, count))| (series, id, count)).collect(),
-        }),
+    let to = *seen.keys().next_back().expect("members that were read are not empty");
+    if seen.len() == 1 {
+        return Ok((to, versions));
     }
+    // A restart starts what the links say: in the middle of an upgrade nobody wants that.
+    let seen = seen.into_iter().map(|(series, (id, count))| (series, id, count)).collect();
+    Err(Error::MixedSeries { to, seen })
 }
 
 fn id_of(host: &HostName) -> String {

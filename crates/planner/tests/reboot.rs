@@ -5,56 +5,29 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use support::{catalog, input};
 use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
-use volutus_model::fleet::{Fleet, FleetHost, Instance, InventoryRecord, Part, RebootPolicy};
+use volutus_model::fleet::{Fleet, FleetHost, Instance, RebootPolicy};
 use volutus_model::plan::{Action, PlanKind};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
 use volutus_planner::{Error, RebootInput, plan_reboot};
 
+/// What is said here, and nothing besides.
+fn described<T: serde::de::DeserializeOwned>(what: serde_json::Value) -> T {
+    serde_json::from_value(what).unwrap()
+}
+
 fn host(name: &str) -> FleetHost {
-    let record = |total| InventoryRecord { total, reserved: 0, allocation_ratio: 1.0, max_unit: None };
-    FleetHost {
-        name: name.parse().unwrap(),
-        zone: Some("az1".to_owned()),
-        rack: None,
-        aggregates: Default::default(),
-        roles: Default::default(),
-        traits: Default::default(),
-        hypervisor: None,
-        inventories: BTreeMap::from([
-            ("VCPU".to_owned(), record(8)),
-            ("MEMORY_MB".to_owned(), record(16_384)),
-        ]),
-        held: BTreeMap::new(),
-        cells: Vec::new(),
-        availability: Default::default(),
-        part: Part::Reboot,
-    }
+    let record = |total| serde_json::json!({"total": total, "allocation_ratio": 1.0});
+    described(serde_json::json!({
+        "name": name, "zone": "az1", "inventories": {"VCPU": record(8), "MEMORY_MB": record(16_384)},
+    }))
 }
 
 fn instance(id: &str, on: &str) -> Instance {
-    Instance {
-        id: id.to_owned(),
-        name: String::new(),
-        host: on.parse().unwrap(),
-        resources: BTreeMap::from([("VCPU".to_owned(), 2), ("MEMORY_MB".to_owned(), 4_096)]),
-        state: Default::default(),
-        zone: None,
-        traits_required: Default::default(),
-        traits_forbidden: Default::default(),
-        aggregates_required: Vec::new(),
-        aggregates_forbidden: Default::default(),
-        group: None,
-        local_disk_bytes: 0,
-        obstacles: Default::default(),
-        pins: Vec::new(),
-        choice: None,
-    }
+    described(serde_json::json!({"id": id, "host": on, "resources": {"VCPU": 2, "MEMORY_MB": 4_096}}))
 }
 
 /// Four computes, the last of them empty; three controllers.

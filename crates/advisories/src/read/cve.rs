@@ -71,17 +71,8 @@ fn concerns(reader: &Reader<'_>, product: &str, entry: &Value) -> bool {
 }
 
 fn product_of(reader: &mut Reader<'_>, id: &str, product: &str, entry: &Value) -> Affected {
-    let distribution = reader.products.distribution(product);
-    let renumbered = reader.products.renumbered(&distribution);
-    let mut affected = Affected {
-        product: product.to_owned(),
-        distribution,
-        text: String::new(),
-        ranges: Vec::new(),
-        except: Vec::new(),
-        unread: Vec::new(),
-        corrected_by: None,
-    };
+    let mut affected = reader.blank(product);
+    let renumbered = reader.products.renumbered(&affected.distribution);
     if entry.get("defaultStatus").and_then(Value::as_str) == Some("affected") {
         affected.ranges.push(Range::default());
         affected.text = "all but those named".to_owned();

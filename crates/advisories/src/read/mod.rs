@@ -91,6 +91,19 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// A product of which nothing is said yet.
+    fn blank(&self, product: &str) -> Affected {
+        Affected {
+            product: product.to_owned(),
+            distribution: self.products.distribution(product),
+            text: String::new(),
+            ranges: Vec::new(),
+            except: Vec::new(),
+            unread: Vec::new(),
+            corrected_by: None,
+        }
+    }
+
     /// Whether the value was of a known format.
     fn document(&mut self, value: &Value) -> bool {
         let has = |key: &str| value.get(key).is_some();

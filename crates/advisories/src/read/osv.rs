@@ -49,17 +49,8 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value) {
 }
 
 fn package_of(reader: &mut Reader<'_>, id: &str, name: &str, entry: &Value) -> Affected {
-    let distribution = reader.products.distribution(name);
-    let renumbered = reader.products.renumbered(&distribution);
-    let mut affected = Affected {
-        product: name.to_owned(),
-        distribution,
-        text: String::new(),
-        ranges: Vec::new(),
-        except: Vec::new(),
-        unread: Vec::new(),
-        corrected_by: None,
-    };
+    let mut affected = reader.blank(name);
+    let renumbered = reader.products.renumbered(&affected.distribution);
     let mut by_commit = false;
     for range in entry.get("ranges").and_then(Value::as_array).into_iter().flatten() {
         match range.get("type").and_then(Value::as_str) {

@@ -43,17 +43,40 @@ pub fn judge(plan: &RebootPlan, fleet: &Fleet) -> Vec<Finding> {
 
 /// Plans a reboot of the cloud as it is now, and keeps the plan.
 pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
-    let fleet = observe(context).await?;
+    let driver = context.driver()?;
+    let seen =
+        async { Ok::<_, CliError>((observe_with(context, &driver).await?, context.observe(&driver).await?)) };
+    let seen = seen.await;
+    driver.close().await;
+    let (fleet, observation) = seen?;
     let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
     if args.control {
         plan.content.control = control_hosts(context);
         plan = RebootPlan::new(plan.content);
     }
+    // What keeps its steps from being made is told now, and not when the window has opened.
+    steps(context, &plan, observation)?;
     context.store()?.put_reboot_plan(&plan).map_err(store_error)?;
     print(&plan, args.output)?;
     let id = show::short(plan.id.as_str());
     anstream::eprintln!("\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}");
     Ok(())
+}
+
+/// The steps of a reboot plan, as the cloud is.
+fn steps(context: &Context, plan: &RebootPlan, observation: Observation) -> Result<Plan> {
+    let input = RebootInput {
+        inventory: (*context.inventory).clone(),
+        observation,
+        reboot: plan.clone(),
+        policy: context.policy.clone(),
+        now: Context::now(),
+    };
+    let made = volutus_planner::plan_reboot(&input, &context.catalog);
+    made.map(|(plan, _)| plan).map_err(|error| {
+        let message = format!("could not make the steps of reboot plan {}", show::short(plan.id.as_str()));
+        CliError::refused(plan_error_code(&error), message).because(&error)
+    })
 }
 
 /// The hosts that carry daemons and no instances, in the order of the description.
@@ -92,17 +115,7 @@ pub async fn prepare(
         .hint("The fleet has changed since: make a new plan with volutus plan --reboot."));
     }
     let observation = context.observe(driver).await?;
-    let input = RebootInput {
-        inventory: (*context.inventory).clone(),
-        observation: observation.clone(),
-        reboot: plan.clone(),
-        policy: context.policy.clone(),
-        now: Context::now(),
-    };
-    let (made, _) = volutus_planner::plan_reboot(&input, &context.catalog).map_err(|error| {
-        let message = format!("could not make the steps of reboot plan {}", show::short(plan.id.as_str()));
-        CliError::refused(plan_error_code(&error), message).because(&error)
-    })?;
+    let made = steps(context, plan, observation.clone())?;
     store.put_plan(&made).map_err(store_error)?;
     // The steps follow from the plan that was approved, and from nothing that anybody chose since.
     store.approve(&made.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;

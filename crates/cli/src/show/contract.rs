@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use volutus_contract::diff::{Comparison, Difference};
-use volutus_contract::report::{audience, place, range};
+use volutus_contract::report::{self, FIGURES, audience, place, range};
 use volutus_contract::rules::Class;
 
 use super::table;
@@ -14,48 +14,14 @@ const SHOWN_MAX: usize = 25;
 /// The figures of each service, then what breaks and what is to be reviewed.
 pub fn render(comparison: &Comparison) -> String {
     let mut out = String::new();
-    let mut figures = table(&[
-        "service",
-        "versions",
-        "operations",
-        "schemas",
-        "microversions",
-        "breaking",
-        "review",
-        "correction",
-        "additive",
-    ]);
-    let both =
-        |(old, new): (usize, usize)| if old == new { old.to_string() } else { format!("{old} → {new}") };
-    for (service, counts) in &comparison.counts {
-        let version = |side: &volutus_contract::diff::Side| {
-            side.versions.get(service).cloned().unwrap_or_else(|| "live".to_owned())
-        };
-        let of = |class: Class| {
-            let all = comparison.differences.iter();
-            all.filter(|d| d.service == *service && d.class == class && d.waived.is_none())
-                .count()
-                .to_string()
-        };
-        figures.add_row([
-            service.clone(),
-            format!("{} → {}", version(&comparison.old), version(&comparison.new)),
-            both(counts.operations),
-            both(counts.schemas),
-            counts.microversions.to_string(),
-            of(Class::Breaking),
-            of(Class::Review),
-            of(Class::Correction),
-            of(Class::Additive),
-        ]);
+    let mut figures = table(&FIGURES);
+    for row in report::figures(comparison) {
+        figures.add_row(row);
     }
     let _written = writeln!(out, "{figures}");
     for class in [Class::Breaking, Class::Review, Class::Correction] {
-        let listed: Vec<&Difference> = comparison
-            .differences
-            .iter()
-            .filter(|d| d.class == class && d.waived.is_none() && (class != Class::Review || of_users(d)))
-            .collect();
+        let listed: Vec<&Difference> =
+            report::standing(comparison, class).filter(|d| class != Class::Review || of_users(d)).collect();
         if listed.is_empty() {
             continue;
         }

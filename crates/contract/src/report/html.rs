@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::markdown::title;
-use super::{LINES_MAX, audience, both, place, range, versions};
+use super::{FIGURES, LINES_MAX, audience, figures, place, range, standing};
 use crate::diff::Comparison;
 use crate::rules::Class;
 
@@ -22,7 +22,7 @@ pub fn html(comparison: &Comparison) -> String {
 }
 
 fn write(comparison: &Comparison, out: &mut String) -> std::fmt::Result {
-    let standing = comparison.standing().count();
+    let breaking = comparison.standing().count();
     writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>API contract</title>\n<style>{STYLE}</style>"
@@ -36,48 +36,14 @@ fn write(comparison: &Comparison, out: &mut String) -> std::fmt::Result {
         safe(&comparison.new.of),
         comparison.new.hash
     )?;
-    let (kind, sentence) = match standing {
+    let (kind, sentence) = match breaking {
         0 => ("holds", "The contract holds: no breaking difference stands.".to_owned()),
         count => ("breaking", format!("Breaking differences that stand: {count}.")),
     };
     writeln!(out, "<p class=\"{kind}\"><strong>{sentence}</strong></p>")?;
-    let head = [
-        "service",
-        "versions",
-        "operations",
-        "schemas",
-        "microversions compared",
-        "breaking",
-        "to review",
-        "correction",
-        "additive",
-    ];
-    table(
-        out,
-        &head,
-        comparison.counts.iter().map(|(service, counts)| {
-            let of = |class: Class| {
-                let all = comparison.differences.iter();
-                all.filter(|d| d.service == *service && d.class == class && d.waived.is_none())
-                    .count()
-                    .to_string()
-            };
-            vec![
-                service.clone(),
-                versions(comparison, service),
-                both(counts.operations),
-                both(counts.schemas),
-                counts.microversions.to_string(),
-                of(Class::Breaking),
-                of(Class::Review),
-                of(Class::Correction),
-                of(Class::Additive),
-            ]
-        }),
-    )?;
+    table(out, &FIGURES, figures(comparison).into_iter().map(Vec::from))?;
     for class in Class::ALL {
-        let listed: Vec<_> =
-            comparison.differences.iter().filter(|d| d.class == class && d.waived.is_none()).collect();
+        let listed: Vec<_> = standing(comparison, class).collect();
         if listed.is_empty() {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{LINES_MAX, audience, both, place, range, versions};
+use super::{FIGURES, LINES_MAX, audience, figures, place, range, standing};
 use crate::diff::Comparison;
 use crate::rules::Class;
 
@@ -19,42 +19,23 @@ fn write(comparison: &Comparison, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# API contract\n")?;
     writeln!(out, "Old: `{}` ({})  ", comparison.old.of, &comparison.old.hash)?;
     writeln!(out, "New: `{}` ({})\n", comparison.new.of, &comparison.new.hash)?;
-    let standing = comparison.standing().count();
+    let breaking = comparison.standing().count();
     writeln!(
         out,
         "**{}**\n",
-        match standing {
+        match breaking {
             0 => "The contract holds: no breaking difference stands.".to_owned(),
             1 => "1 breaking difference stands.".to_owned(),
             count => format!("{count} breaking differences stand."),
         }
     )?;
-    writeln!(
-        out,
-        "| service | versions | operations | schemas | microversions compared | breaking | to review | correction | additive |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
-    for (service, counts) in &comparison.counts {
-        let of = |class: Class| {
-            let all = comparison.differences.iter();
-            all.filter(|d| d.service == *service && d.class == class && d.waived.is_none()).count()
-        };
-        writeln!(
-            out,
-            "| {service} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            versions(comparison, service),
-            both(counts.operations),
-            both(counts.schemas),
-            counts.microversions,
-            of(Class::Breaking),
-            of(Class::Review),
-            of(Class::Correction),
-            of(Class::Additive),
-        )?;
+    writeln!(out, "| {} |", FIGURES.join(" | "))?;
+    writeln!(out, "{}|", "|---".repeat(FIGURES.len()))?;
+    for row in figures(comparison) {
+        writeln!(out, "| {} |", row.join(" | "))?;
     }
     for class in Class::ALL {
-        let listed: Vec<_> =
-            comparison.differences.iter().filter(|d| d.class == class && d.waived.is_none()).collect();
+        let listed: Vec<_> = standing(comparison, class).collect();
         if listed.is_empty() {
             continue;
         }

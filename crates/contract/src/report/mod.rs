@@ -8,6 +8,7 @@ pub use markdown::markdown;
 
 use crate::diff::{Audience, Comparison, Difference};
 use crate::microversion::Range;
+use crate::rules::Class;
 
 /// Differences of one class and service in a report beyond which only the number is told; JSON has all.
 const LINES_MAX: usize = 60;
@@ -47,7 +48,42 @@ fn versions(comparison: &Comparison, service: &str) -> String {
     format!("{} → {}", version(&comparison.old), version(&comparison.new))
 }
 
-/// One sentence about a number that may be the same on both sides.
-fn both((old, new): (usize, usize)) -> String {
-    if old == new { old.to_string() } else { format!("{old} → {new}") }
+/// What the columns of [`figures`] are called.
+pub const FIGURES: [&str; 9] = [
+    "service",
+    "versions",
+    "operations",
+    "schemas",
+    "microversions",
+    "breaking",
+    "to review",
+    "correction",
+    "additive",
+];
+
+/// The figures of each service: what was compared, and the differences of each class that stand.
+#[must_use]
+pub fn figures(comparison: &Comparison) -> Vec<[String; 9]> {
+    let both =
+        |(old, new): (usize, usize)| if old == new { old.to_string() } else { format!("{old} → {new}") };
+    let row = |(service, counts): (&String, &crate::diff::Counts)| {
+        let of = |class| standing(comparison, class).filter(|d| d.service == *service).count().to_string();
+        [
+            service.clone(),
+            versions(comparison, service),
+            both(counts.operations),
+            both(counts.schemas),
+            counts.microversions.to_string(),
+            of(Class::Breaking),
+            of(Class::Review),
+            of(Class::Correction),
+            of(Class::Additive),
+        ]
+    };
+    comparison.counts.iter().map(row).collect()
+}
+
+/// The differences of a class that nobody waived.
+pub fn standing(comparison: &Comparison, class: Class) -> impl Iterator<Item = &Difference> {
+    comparison.differences.iter().filter(move |d| d.class == class && d.waived.is_none())
 }
