@@ -1,7 +1,8 @@
 //! Empties a compute host: moves its instances to where the plan wants them, each at most once,
 //! and sees that nothing is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -42,7 +43,8 @@ pub(crate) async fn move_instances(
 ) -> Attempted {
     let width = usize::try_from(parallel_max.max(1)).unwrap_or(usize::MAX);
     let begun = Instant::now();
-    let travels: Vec<_> = moves.iter().map(|wanted| travel(attempt, host, wanted)).collect();
+    let board = Board { attempt, total: moves.len(), told: Mutex::default() };
+    let travels: Vec<_> = moves.iter().map(|wanted| travel(&board, host, wanted)).collect();
     let results: Vec<(&InstanceMove, Result<Moved, Error>)> =
         futures::stream::iter(travels).buffer_unordered(width).collect().await;
     let (mut details, mut unmoved, mut evidence, mut done) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
@@ -88,18 +90,50 @@ fn some(details: &[String]) -> String {
     if details.len() > TOLD_MAX { format!("{told}; and {} more", details.len() - TOLD_MAX) } else { told }
 }
 
+/// What is told of several moves at once: how many are through, and what those under way do.
+struct Board<'a> {
+    attempt: &'a Attempt<'a>,
+    total: usize,
+    told: Mutex<(usize, BTreeMap<String, String>)>,
+}
+
+impl Board<'_> {
+    /// What a move does now; nothing once it is through.
+    fn tell(&self, instance: &str, doing: Option<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match doing {
+            Some(doing) => drop(told.1.insert(instance.to_owned(), doing)),
+            None => {
+                told.0 += 1;
+                told.1.remove(instance);
+            }
+        }
+        let under_way: Vec<String> =
+            told.1.iter().map(|(instance, doing)| format!("{instance} {doing}")).collect();
+        let through = told.0;
+        drop(told);
+        self.attempt.say(format!("{through} of {} are through; {}", self.total, under_way.join("; ")));
+    }
+}
+
 /// The move of one instance, beside which the instance is named.
 fn travel<'a>(
-    attempt: &'a Attempt<'_>,
+    board: &'a Board<'_>,
     from: &'a HostName,
     wanted: &'a InstanceMove,
 ) -> BoxFuture<'a, (&'a InstanceMove, Result<Moved, Error>)> {
-    async move { (wanted, move_one(attempt, from, wanted).await) }.boxed()
+    async move {
+        let moved = move_one(board, from, wanted).await;
+        board.tell(&wanted.instance, None);
+        (wanted, moved)
+    }
+    .boxed()
 }
 
 /// One instance under way.
 struct Travel<'a> {
     attempt: &'a Attempt<'a>,
+    board: &'a Board<'a>,
     from: &'a HostName,
     wanted: &'a InstanceMove,
     /// When it was asked for, and how often.
@@ -112,9 +146,11 @@ struct Travel<'a> {
     begun: Instant,
 }
 
-async fn move_one(attempt: &Attempt<'_>, from: &HostName, wanted: &InstanceMove) -> Result<Moved, Error> {
+async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> Result<Moved, Error> {
+    let attempt = board.attempt;
     let mut travel = Travel {
         attempt,
+        board,
         from,
         wanted,
         asked: None,
@@ -130,7 +166,7 @@ async fn move_one(attempt: &Attempt<'_>, from: &HostName, wanted: &InstanceMove)
             // One answer that does not come is no verdict; the time limit is.
             Err(error) if attempt.is_over() => return Err(error),
             Err(error) => {
-                attempt.say(format!("instance {}: {error}", wanted.instance));
+                board.tell(&wanted.instance, Some(format!("is not seen: {error}")));
                 attempt.pause(LOOK).await;
                 continue;
             }
@@ -206,7 +242,7 @@ impl Travel<'_> {
         (self.asked, self.times, self.seen_moving) = (Some(Instant::now()), self.times + 1, false);
         match asked {
             Ok(()) => {
-                self.attempt.say(format!("instance {id} moves to {to}"));
+                self.board.tell(id, Some(format!("moves to {to}")));
                 Ok(None)
             }
             // Something else is being done with it: it is looked at again.
@@ -229,26 +265,24 @@ impl Travel<'_> {
         let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
         let remaining =
             migration.as_ref().and_then(|m| Some((m.memory_remaining_bytes?, m.memory_total_bytes?)));
-        self.attempt.say(match remaining {
-            Some((left, total)) => {
-                format!("instance {id} moves to {to}: {} of {} MiB left", left >> 20, total >> 20)
-            }
-            None => format!("instance {id} moves to {to}: {}", server.task_state.as_deref().unwrap_or("?")),
-        });
+        let far = match remaining {
+            Some((left, total)) => format!("{} of {} MiB left", left >> 20, total >> 20),
+            None => server.task_state.clone().unwrap_or_default(),
+        };
+        self.board.tell(id, Some(format!("moves to {to}: {far}")));
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
         };
         let took = asked.elapsed().as_secs();
         if took >= u64::from(self.wanted.timeout_s) && !self.aborted {
             self.aborted = true;
-            self.attempt.say(format!("instance {id} does not converge; its migration is broken off"));
+            self.board.tell(id, Some("does not converge and is broken off".to_owned()));
             return calls.abort(id, migration.id).await;
         }
         let force = self.wanted.force_after_s.is_some_and(|after| took >= u64::from(after));
         if force && !self.forced {
             self.forced = true;
-            self.attempt
-                .say(format!("instance {id} does not converge; nova is told to complete its migration"));
+            self.board.tell(id, Some("does not converge; nova is told to complete it".to_owned()));
             return calls.force_complete(id, migration.id).await;
         }
         Ok(())
