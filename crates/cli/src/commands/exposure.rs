@@ -41,7 +41,10 @@ pub async fn run(context: &Context, args: &ExposureArgs) -> Result<()> {
             exposure.unjudged.len(),
             exposure.not_seen.len()
         );
-        return Err(CliError::new(Kind::Cloud, "exposure-incomplete", message));
+        return Err(CliError::new(Kind::Cloud, "exposure-incomplete", message).hint(
+            "The lines above name them. Daemons are seen once their hosts answer (`volutus observe`); versions are \
+             judged by statements (docs/operating/advisories.md).",
+        ));
     }
     Ok(())
 }
@@ -68,7 +71,8 @@ pub async fn run_patch(context: &Context, args: &PatchArgs) -> Result<()> {
         0 => Ok(()),
         count => {
             let message = format!("{count} exposed versions have no fixed release in their series");
-            Err(CliError::new(Kind::Blocked, "no-fix", message))
+            Err(CliError::new(Kind::Blocked, "no-fix", message)
+                .hint("The report names what there is instead: a later series, or a statement of why it does not matter."))
         }
     }
 }
