@@ -15,6 +15,7 @@ use volutus_openstack::{Client, CloudConfig};
 
 use crate::attempt::{Attempt, Attempted, permanent};
 use crate::channel::{Channel, Trouble};
+use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
     Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, snapshot, work,
@@ -37,6 +38,8 @@ pub struct CloudDriver {
     pub(crate) operator: Client,
     pub(crate) http: reqwest::Client,
     left: Mutex<Left>,
+    /// The instances that move, of all attempts.
+    pub(crate) lanes: Lanes,
     /// Why work in batches is to wait.
     held: Mutex<Option<String>>,
 }
@@ -70,7 +73,16 @@ impl CloudDriver {
             .build()
             .map_err(Error::Http)?;
         let hosts = Arc::new(Hosts::new(&inventory, base_dir)?);
-        Ok(Self { inventory, catalog, hosts, operator, http, left: Mutex::default(), held: Mutex::default() })
+        Ok(Self {
+            inventory,
+            catalog,
+            hosts,
+            operator,
+            http,
+            left: Mutex::default(),
+            lanes: Lanes::default(),
+            held: Mutex::default(),
+        })
     }
 
     /// Removes what attempts have left on hosts (results of remote work) and closes all
@@ -204,8 +216,8 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
-            Action::MoveInstances { host, moves, parallel_max } => {
-                drain::move_instances(attempt, host, moves, *parallel_max).await
+            Action::MoveInstances { host, moves, parallel_max, all_max } => {
+                drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
             }
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
             Action::RebootHost { host, kernel } => reboot::reboot(attempt, host, kernel.as_deref()).await,

@@ -16,6 +16,7 @@ use volutus_openstack::compute::{Server, ServerFilter};
 
 use crate::attempt::{Attempt, Attempted, permanent, state};
 use crate::compute::api_outcome;
+use crate::lanes::Lane;
 
 /// Between two looks at an instance that moves.
 const LOOK: Duration = Duration::from_millis(700);
@@ -40,10 +41,11 @@ pub(crate) async fn move_instances(
     host: &HostName,
     moves: &[InstanceMove],
     parallel_max: u32,
+    all_max: u32,
 ) -> Attempted {
     let width = usize::try_from(parallel_max.max(1)).unwrap_or(usize::MAX);
     let begun = Instant::now();
-    let board = Board { attempt, total: moves.len(), told: Mutex::default() };
+    let board = Board { attempt, total: moves.len(), all_max, told: Mutex::default() };
     let travels: Vec<_> = moves.iter().map(|wanted| travel(&board, host, wanted)).collect();
     let results: Vec<(&InstanceMove, Result<Moved, Error>)> =
         futures::stream::iter(travels).buffer_unordered(width).collect().await;
@@ -94,6 +96,8 @@ fn some(details: &[String]) -> String {
 struct Board<'a> {
     attempt: &'a Attempt<'a>,
     total: usize,
+    /// Moves at once in the whole cloud; 0 for no limit.
+    all_max: u32,
     told: Mutex<(usize, BTreeMap<String, String>)>,
 }
 
@@ -136,6 +140,8 @@ struct Travel<'a> {
     board: &'a Board<'a>,
     from: &'a HostName,
     wanted: &'a InstanceMove,
+    /// Its place among the moves of the cloud, once it has one.
+    lane: Option<Lane<'a>>,
     /// When it was asked for, and how often.
     asked: Option<Instant>,
     times: u32,
@@ -153,6 +159,7 @@ async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> 
         board,
         from,
         wanted,
+        lane: None,
         asked: None,
         times: 0,
         seen_moving: false,
@@ -195,12 +202,19 @@ impl Travel<'_> {
             let fault = server.fault.map(|fault| fault.message).unwrap_or_default();
             return Ok(Some(self.stays(format!("it is in state ERROR on {on}: {fault}")).await));
         }
+        if server.status == "UNKNOWN" {
+            // nova tells neither host nor state of an instance whose cell is down.
+            self.board.tell(id, Some("is not seen: its cell does not answer".to_owned()));
+            return Ok(None);
+        }
         if server.status == "VERIFY_RESIZE" && wanted.how == How::Cold && on == wanted.to.as_str() {
-            self.attempt.cloud.operator.migration().confirm(id).await?;
+            unless_over(self.attempt.cloud.operator.migration().confirm(id).await)?;
             return Ok(None);
         }
         if server.task_state.is_none() && on != self.from.as_str() && server.status != "VERIFY_RESIZE" {
-            let detail = if on == wanted.to.as_str() {
+            let detail = if on.is_empty() {
+                format!("{id} is on no host any more ({})", server.status)
+            } else if on == wanted.to.as_str() {
                 format!("{id} is on {on} after {:.1} s", self.begun.elapsed().as_secs_f64())
             } else {
                 format!("{id} is on {on}, where somebody else moved it")
@@ -209,6 +223,8 @@ impl Travel<'_> {
         }
         if server.task_state.is_some() {
             self.seen_moving = true;
+            let lanes = &self.attempt.cloud.lanes;
+            self.lane.get_or_insert_with(|| lanes.join(&wanted.to));
             self.watch(&server).await?;
             return Ok(None);
         }
@@ -232,6 +248,14 @@ impl Travel<'_> {
             if self.times >= ASKED_MAX {
                 let why = self.failure().await?.unwrap_or_else(|| "nova gives no reason".to_owned());
                 return Ok(Some(self.stays(format!("the move failed {} times: {why}", self.times)).await));
+            }
+        }
+        if self.lane.is_none() {
+            let lanes = &self.attempt.cloud.lanes;
+            self.lane = lanes.take(&self.wanted.to, self.wanted.onto_max, self.board.all_max);
+            if self.lane.is_none() {
+                self.board.tell(id, Some(format!("waits for a place among the moves to {to}")));
+                return Ok(None);
             }
         }
         let calls = self.attempt.cloud.operator.migration();
@@ -275,15 +299,14 @@ impl Travel<'_> {
         };
         let took = asked.elapsed().as_secs();
         if took >= u64::from(self.wanted.timeout_s) && !self.aborted {
-            self.aborted = true;
             self.board.tell(id, Some("does not converge and is broken off".to_owned()));
-            return calls.abort(id, migration.id).await;
+            self.aborted = unless_over(calls.abort(id, migration.id).await)?;
+            return Ok(());
         }
         let force = self.wanted.force_after_s.is_some_and(|after| took >= u64::from(after));
         if force && !self.forced {
-            self.forced = true;
             self.board.tell(id, Some("does not converge; nova is told to complete it".to_owned()));
-            return calls.force_complete(id, migration.id).await;
+            self.forced = unless_over(calls.force_complete(id, migration.id).await)?;
         }
         Ok(())
     }
@@ -321,6 +344,15 @@ impl Travel<'_> {
             }
         }
         Moved::Stays { why, evidence }
+    }
+}
+
+/// Whether a call came in time. A move that ended between the look and the call is looked at again.
+fn unless_over(result: Result<(), Error>) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::Status { status: 400 | 404 | 409, .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -20,6 +20,7 @@ mod database;
 mod drain;
 mod error;
 mod haproxy;
+mod lanes;
 mod observe;
 mod prove;
 mod reboot;

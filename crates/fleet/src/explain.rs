@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use volutus_model::fleet::limits::{Amount, glob_matches};
-use volutus_model::fleet::policy::{AffinityGroups, OnBreach, Order, Zones};
+use volutus_model::fleet::policy::{AffinityGroups, Order, Zones};
 use volutus_model::fleet::{Availability, Fleet, FleetHost, RebootPolicy, Selection};
 
 use crate::index::{Index, Role};
@@ -26,7 +26,6 @@ pub fn explain(fleet: &Fleet, policy: &RebootPolicy, selection: &Selection) -> S
     explain_instances(&mut lines, &index);
     explain_moves(&mut lines, policy);
     explain_capacity(&mut lines, &index);
-    explain_budget(&mut lines, policy);
     explain_overrides(&mut lines, &index);
     lines.0
 }
@@ -261,20 +260,6 @@ fn explain_capacity(lines: &mut Lines, index: &Index<'_>) {
     if !capacity.cpu_check {
         lines.say("processor features are left to nova");
     }
-}
-
-fn explain_budget(lines: &mut Lines, policy: &RebootPolicy) {
-    let budget = &policy.budget;
-    lines.title("What may go wrong");
-    lines.say(format!(
-        "{} hosts that do not come back, {} moves that fail for good; one more, and {}",
-        budget.hosts_failed_max,
-        budget.moves_failed_max,
-        match budget.on_breach {
-            OnBreach::Halt => "no further host is begun",
-            OnBreach::GiveBack => "no further host is begun, and those under way are given back as they are",
-        }
-    ));
 }
 
 fn explain_overrides(lines: &mut Lines, index: &Index<'_>) {

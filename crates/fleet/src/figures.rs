@@ -32,6 +32,7 @@ pub(crate) fn drains(index: &Index<'_>, done: &Schedule) -> Vec<HostDrain> {
             back_ms: drain.back_ms,
             wave: drain.wave,
             moves: drain.moves,
+            per_source: index.hosts[drain.host as usize].per_source,
             phase: index.hosts[drain.host as usize].phase,
             after: after[drain.host as usize].iter().map(name).collect(),
         })
@@ -57,6 +58,7 @@ pub(crate) fn moves(index: &Index<'_>, done: &Schedule) -> Vec<Move> {
             how: moved.how,
             moves_again: moved.moves_again,
             cells: moved.cells.clone(),
+            per_destination: index.hosts[moved.to as usize].per_destination,
             timeout_s: timing::timeout_s(
                 &index.fleet.instances[moved.instance as usize],
                 index.policy,

@@ -77,6 +77,14 @@ pub fn plan(
 ) -> Result<RebootPlan, Error> {
     fleet.check()?;
     policy.check().map_err(|error| Error::Policy(error.to_string()))?;
+    let by_rack = policy.hosts.per_rack.is_some() || policy.overrides.iter().any(|part| part.rack.is_some());
+    if by_rack && fleet.hosts.iter().all(|host| host.rack.is_none()) {
+        return Err(Error::Policy(
+            "reboot.hosts.per_rack and overrides by rack limit nothing, because no host's rack is known: no API \
+             tells it. Say the same by aggregates"
+                .to_owned(),
+        ));
+    }
     if !fleet.hosts.iter().any(|host| selection.matches(host)) {
         return Err(Error::NothingSelected { selection: selection.clone(), known: known(fleet, selection) });
     }

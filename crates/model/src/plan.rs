@@ -325,8 +325,11 @@ pub enum Action {
         host: HostName,
         /// The instances.
         moves: Vec<InstanceMove>,
-        /// So many at once.
+        /// So many at once off this host.
         parallel_max: u32,
+        /// So many at once in the whole cloud; 0 for no limit.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        all_max: u32,
     },
     /// See that nothing is on a compute host any more but the instances that may stay.
     ProveEmpty {
@@ -371,6 +374,11 @@ pub enum Action {
     },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// One instance that leaves a compute host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceMove {
@@ -380,6 +388,9 @@ pub struct InstanceMove {
     pub to: HostName,
     /// How.
     pub how: How,
+    /// So many at once onto that host; 0 for no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub onto_max: u32,
     /// Seconds that it may take.
     pub timeout_s: u32,
     /// Seconds after which nova is told to complete a live migration that does not converge: it

@@ -128,7 +128,7 @@ impl Migration<'_> {
     /// See [`Error`].
     pub async fn abort(self, id: &str, migration: u64) -> Result<(), Error> {
         let path = format!("/servers/{}/migrations/{migration}", quote(id));
-        self.0.request(&Self::build(Method::DELETE, path)).await?.expect_status(&[202, 404])?;
+        self.0.request(&Self::build(Method::DELETE, path)).await?.expect_status(&[202])?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use volutus_catalog::{Catalog, Daemon, Service};
 use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
-use volutus_model::plan::{Action, Plan};
+use volutus_model::plan::{Action, Plan, PlanKind};
 use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
 
 use crate::graph::{At, Graph};
@@ -28,6 +28,8 @@ pub(crate) struct Context<'a> {
     pub members: BTreeMap<DaemonId, Member<'a>>,
     /// The steps that restart each host.
     pub restarts: BTreeMap<&'a HostName, Vec<usize>>,
+    /// The steps of a reboot's plan in which each host is in work: from its disabling on.
+    pub in_work: BTreeMap<&'a HostName, Vec<usize>>,
     /// Where each daemon is switched.
     pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
 }
@@ -50,15 +52,19 @@ impl<'a> Context<'a> {
             .collect();
         let graph = Graph::new(plan);
         let mut switches: BTreeMap<&DaemonId, Vec<At>> = BTreeMap::new();
+        let mut in_work: BTreeMap<&HostName, Vec<usize>> = BTreeMap::new();
         let mut restarts: BTreeMap<&HostName, Vec<usize>> = BTreeMap::new();
         for (at, action) in graph.actions() {
             match action {
                 Action::SwitchDaemon { daemon, .. } => switches.entry(daemon).or_default().push(at),
+                Action::DisableCompute { host } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
+                    in_work.entry(host).or_default().push(at.step);
+                }
                 Action::RebootHost { host, .. } => restarts.entry(host).or_default().push(at.step),
                 _ => {}
             }
         }
-        Self { plan, inventory, observation, catalog, policy, graph, members, restarts, switches }
+        Self { plan, inventory, observation, catalog, policy, graph, members, restarts, in_work, switches }
     }
 
     /// Whether the plan takes another one back.

@@ -190,6 +190,7 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
                 instance: moved.instance.clone(),
                 to: moved.to.clone(),
                 how: moved.how,
+                onto_max: moved.per_destination,
                 timeout_s,
                 force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
             }
@@ -198,13 +199,14 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     let stays: Vec<String> =
         content.stays.iter().filter(|stay| stay.host == *host).map(|stay| stay.instance.clone()).collect();
     let runs_on = content.stays.iter().any(|stay| stay.host == *host && stay.why == StayReason::RunsOn);
-    let per_source = policy.moves.per_source.max(1);
+    let per_source = drain.per_source.max(1);
     let moving_s = (moves.iter().map(|moved| moved.timeout_s).fold(0, u32::saturating_add) / per_source)
         .max(moves.iter().map(|moved| moved.timeout_s).max().unwrap_or(0));
     let enable = Action::EnableCompute { host: host.clone() };
     let mut actions = vec![Action::DisableCompute { host: host.clone() }];
     if !moves.is_empty() {
-        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source });
+        let all_max = policy.moves_at_once().unwrap_or(0);
+        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source, all_max });
     }
     if !runs_on {
         actions.push(Action::ProveEmpty { host: host.clone(), stays });
@@ -214,6 +216,9 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     actions.push(enable.clone());
     actions.push(Action::BootCanary { host: host.clone() });
     let expected_ms = drain.back_ms.saturating_sub(drain.disable_ms);
+    // What the plan expects of this very host once it is empty, overrides included.
+    let own_s =
+        u32::try_from(drain.back_ms.saturating_sub(drain.empty_ms).div_ceil(1_000)).unwrap_or(u32::MAX);
     let mut new = step(
         id_of(host),
         format!("empty {host}, restart it, and give it back"),
@@ -228,7 +233,11 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
             },
         },
         u32::try_from(expected_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
-        moving_s.max(canary::SETTLE_TIMEOUT_S).max(restart_s(&policy.act)).saturating_add(SLACK_S),
+        moving_s
+            .max(canary::SETTLE_TIMEOUT_S)
+            .max(restart_s(&policy.act))
+            .max(own_s.saturating_mul(RESTART_FACTOR))
+            .saturating_add(SLACK_S),
     )?;
     new.give_back = undrains;
     new.give_back.push(enable);

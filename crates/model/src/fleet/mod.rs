@@ -48,7 +48,7 @@ pub struct FleetHost {
     /// Its availability zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Its rack or other failure domain, as the cloud description calls it.
+    /// Its rack or other failure domain. No API tells it, so only described fleets have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rack: Option<String>,
     /// Names of nova's host aggregates that it is in.

@@ -76,6 +76,9 @@ pub struct HostDrain {
     pub wave: u32,
     /// Instances that are moved off.
     pub moves: u32,
+    /// Instances that move off it at once.
+    #[serde(default)]
+    pub per_source: u32,
     /// Hosts of a phase begin when those of all earlier phases are back: canaries are phase 0, and
     /// are watched for `canary_soak_s` before phase 1; zones that are done one after another have
     /// a phase each.
@@ -109,6 +112,9 @@ pub struct Move {
     /// to nova.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<u32>,
+    /// Instances that move to that host at once.
+    #[serde(default)]
+    pub per_destination: u32,
     /// Seconds after which the next rung is tried.
     #[serde(default)]
     pub timeout_s: u64,

@@ -22,8 +22,6 @@ pub struct RebootPolicy {
     pub moves: Moves,
     /// How full hosts may become.
     pub capacity: Capacity,
-    /// What may go wrong before the run halts.
-    pub budget: Budget,
     /// What differs for some hosts; the first that matches a host is used.
     #[serde(rename = "override")]
     pub overrides: Vec<Override>,
@@ -102,8 +100,9 @@ pub struct Hosts {
     pub canary_soak_s: u32,
     /// Whether hosts that a person disabled are taken too. They are left alone otherwise.
     pub include_disabled: bool,
-    /// Seconds between a host's disabling and its first move, in which what was on its way there
-    /// arrives: a request that the scheduler has answered is not called back.
+    /// Seconds that are expected between a host's disabling and its first move, in which what was on
+    /// its way there arrives: a request that the scheduler has answered is not called back. A run
+    /// waits until nothing is under way there, however long that takes.
     pub settle_s: u32,
 }
 
@@ -296,34 +295,6 @@ impl Default for Capacity {
     fn default() -> Self {
         Self { fill_max_percent: 100, spare_hosts: 0, cross_zones: false, cpu_check: true }
     }
-}
-
-/// What may go wrong before the run halts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Budget {
-    /// Hosts that may fail to come back.
-    pub hosts_failed_max: u32,
-    /// Moves that may fail for good.
-    pub moves_failed_max: u32,
-    /// What happens on a breach.
-    pub on_breach: OnBreach,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { hosts_failed_max: 0, moves_failed_max: 5, on_breach: OnBreach::Halt }
-    }
-}
-
-/// What happens when a budget is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnBreach {
-    /// No further host is begun; those under way end.
-    Halt,
-    /// Hosts under way are given back as they are.
-    GiveBack,
 }
 
 /// What differs for some hosts. All selectors that are given must match.

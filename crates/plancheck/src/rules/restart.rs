@@ -17,6 +17,11 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
             check_host(context, context.graph.steps[at.step].1, at.action, host, findings);
         }
     }
+    for (host, steps) in &context.in_work {
+        for step in steps {
+            check_enabled(context.graph.steps[*step].1, host, findings);
+        }
+    }
     for (host, steps) in restarts.iter().filter(|(_, steps)| steps.len() > 1) {
         findings.push(blocking(
             "restarted-twice",
@@ -31,7 +36,8 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
         };
         let step = context.graph.steps[at.step].1;
         for moved in moves {
-            let in_work = restarts.get(&moved.to).into_iter().flatten().any(|other| {
+            let works = restarts.get(&moved.to).into_iter().chain(context.in_work.get(&moved.to)).flatten();
+            let in_work = works.into_iter().any(|other| {
                 !context.graph.step_before(*other, at.step) && !context.graph.step_before(at.step, *other)
             });
             if moved.to == *host || in_work {
@@ -69,15 +75,6 @@ fn check_host(
                 PLAN_AGAIN,
             ));
         }
-        let enables = |a: &Action| matches!(a, Action::EnableCompute { host: on } if on == host);
-        if !after.iter().any(enables) || !step.give_back.iter().any(enables) {
-            findings.push(blocking(
-                "not-enabled",
-                &step.id,
-                format!("{host} is not enabled again after its restart, or not when the run is aborted"),
-                PLAN_AGAIN,
-            ));
-        }
     }
     for (id, _) in here() {
         let proof =
@@ -93,5 +90,20 @@ fn check_host(
                 PLAN_AGAIN,
             ));
         }
+    }
+}
+
+/// A host that is disabled is enabled again at the end, and when the run is given up in between.
+fn check_enabled(step: &Step, host: &HostName, findings: &mut Vec<Finding>) {
+    let disabled = |a: &Action| matches!(a, Action::DisableCompute { host: on } if on == host);
+    let enables = |a: &Action| matches!(a, Action::EnableCompute { host: on } if on == host);
+    let after = step.actions.iter().skip_while(|a| !disabled(a));
+    if !after.into_iter().any(enables) || !step.give_back.iter().any(enables) {
+        findings.push(blocking(
+            "not-enabled",
+            &step.id,
+            format!("{host} is not enabled again after it was disabled, or not when the run is aborted"),
+            PLAN_AGAIN,
+        ));
     }
 }
