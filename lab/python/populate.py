@@ -2,8 +2,8 @@
 """Fills a lab through its APIs. Reads one JSON object on standard input:
 
     {"stage": "catalog" | "resources" | "instances", "endpoint": "198.18.1.10",
-     "password": "...", "instances": 20, "real": false, "outer": "198.19.1",
-     "canary_host": "infra1"}
+     "password": "...", "instances": 20, "spare": ["cmp3"],
+     "real": false, "outer": "198.19.1", "canary_host": "infra1"}
 
 "real" tells that there are guests and networks: "outer" is then the beginning
 of the addresses through which instances are reached from outside, and
@@ -243,6 +243,18 @@ def ensure_floating_ip(cloud, server):
 
 
 def instances(spec):
+    """Boots the instances, none of them on a host that is to be left empty."""
+    admin = connect(spec, 'admin', 'admin')
+    spare = [service for service in admin.compute.services(binary='nova-compute')
+             if service.host in spec['spare']]
+    for service in spare:
+        admin.compute.disable_service(service, disabled_reason='left empty')
+    boot_instances(spec)
+    for service in spare:
+        admin.compute.enable_service(service)
+
+
+def boot_instances(spec):
     shares = {}
     for number, tenant in enumerate(TENANTS):
         share = spec['instances'] // len(TENANTS)

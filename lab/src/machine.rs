@@ -236,14 +236,15 @@ impl Machine<'_> {
         })
     }
 
-    /// A command inside the host.
+    /// A command inside the host, in a session of its own: a process of the host whose group is one
+    /// of the machine outside has no group that it can name, which oslo.messaging wants to know.
     pub(crate) fn command<I, A>(&self, what: impl Into<String>, arguments: I) -> Result<Cmd>
     where
         I: IntoIterator<Item = A>,
         A: Into<std::ffi::OsString>,
     {
         let leader = self.running_leader()?;
-        Ok(Cmd::new(what, "nsenter").args(entry(leader)).args(arguments))
+        Ok(Cmd::new(what, "nsenter").args(entry(leader)).args(["setsid", "--wait"]).args(arguments))
     }
 
     /// A command inside the host that has this process' own terminal.

@@ -162,6 +162,9 @@ struct Up {
     /// instances without guests. [default: all]
     #[arg(long, value_name = "NUMBER")]
     qemu_computes: Option<u8>,
+    /// Computes that are left empty, the last ones: what a rolling reboot begins with.
+    #[arg(long, default_value_t = 0)]
+    spare: u8,
     /// Names of the controllers; {n} becomes 1, 2, ...
     #[arg(long, default_value = "ctl{n}")]
     controller_name: String,
@@ -344,6 +347,7 @@ fn bring_up(up: Up) -> Result<()> {
         computes: up.computes,
         zones: up.zones,
         instances: up.instances.unwrap_or(if up.virt == VirtArg::Qemu { 6 } else { 20 }),
+        spare: up.spare,
         controller_name: up.controller_name,
         compute_name: up.compute_name,
         infra_name: up.infra_name,

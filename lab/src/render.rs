@@ -65,8 +65,9 @@ fn authtoken(record: &Record, user: &str) -> String {
 }
 
 // Queue types are part of the contract between old and new daemons, so they are said rather than
-// left to the defaults of a release.
-const RABBIT: &str = "[oslo_messaging_rabbit]\nrabbit_quorum_queue = false\n\
+// left to the defaults of a release. Without the queue manager, daemons that stop drop messages.
+const RABBIT: &str = "[oslo_messaging_rabbit]\nuse_queue_manager = true\n\
+                      rabbit_quorum_queue = false\n\
                       rabbit_transient_quorum_queue = false\n\
                       rabbit_stream_fanout = false\n";
 
@@ -206,6 +207,9 @@ fn environment(daemon: &Daemon) -> String {
     for line in lines {
         let _ = writeln!(text, "Environment=\"{line}\"");
     }
+    // The queue manager names reply queues after host and process. Under uWSGI all processes are
+    // called `uwsgi`, and two services with one name would take each other's replies.
+    let _ = writeln!(text, "Environment=\"OS_OSLO_MESSAGING_RABBIT__PROCESSNAME={}\"", daemon.kind);
     // nova's WSGI daemons find their pipeline through this variable; it belongs to the release
     // of the daemon itself.
     if daemon.service == "nova" && wsgi {

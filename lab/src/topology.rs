@@ -39,6 +39,9 @@ pub struct Options {
     pub zones: u8,
     /// Instances of the population.
     pub instances: u32,
+    /// Computes, the last ones, on which no instance of the population is.
+    #[serde(default)]
+    pub spare: u8,
     /// Names of the controllers; `{n}` becomes 1, 2, ...
     pub controller_name: String,
     /// Names of the computes; `{n}` becomes 1, 2, ...
@@ -65,6 +68,7 @@ impl Default for Options {
             computes: 3,
             zones: 1,
             instances: 20,
+            spare: 0,
             controller_name: "ctl{n}".into(),
             compute_name: "cmp{n}".into(),
             infra_name: "infra1".into(),

@@ -318,7 +318,10 @@ fn populate(first: Machine<'_>, stage: &str, series: &str) -> Result<String> {
     let script = include_str!("../python/populate.py");
     let path = first.root().join("usr/local/lib/volutus-lab-populate.py");
     paths::write(&path, script, 0o644)?;
+    let computes: Vec<&str> = first.record.hosts_with(Role::Compute).map(|host| host.name.as_str()).collect();
+    let spare = computes.len().saturating_sub(usize::from(first.record.options.spare));
     let spec = serde_json::json!({
+        "spare": computes[spare..],
         "stage": stage,
         "endpoint": first.record.infra().address,
         "password": first.record.password,

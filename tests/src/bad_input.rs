@@ -1,5 +1,7 @@
 //! Bad input: each is refused with a clear error and a non-zero exit, and nothing is changed.
 
+use std::process::Command;
+
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
@@ -90,6 +92,67 @@ pub fn wrong_password(world: &World, lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A small disk of its own, gone when this is dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()))?
+            .expect(0, &[])?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("umount").arg(self.0.path())).and_then(|ran| ran.expect(0, &[]))
+        {
+            println!("{} is left mounted: {error:#}", self.0.path().display());
+        }
+    }
+}
+
+/// The state's disk has become full, and then can only be read: both are named, and what was
+/// recorded before is still there.
+pub fn spent_disk(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    let disk = Disk::mount()?;
+    let folder = disk.0.path();
+    let volutus = |words: &[&str]| run(world.volutus(&lab.cloud()).arg("--state").arg(folder).args(words));
+    let plan = ["plan", "--to", "2026.1", "--output", "json"];
+    let made = volutus(&plan)?.expect(0, &[])?.json()?;
+    let id = text_at(&made, &["id"])?;
+    run(Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}/filler", folder.display())))?
+        .expect(1, &[])?;
+    volutus(&["approve", id])?.expect(1, &["error[", "the disk is full", "make room"])?;
+    run(Command::new("rm").arg(folder.join("filler")))?.expect(0, &[])?;
+    volutus(&["run", id])?.expect(3, &["not-approved"])?;
+    run(Command::new("mount").args(["-o", "remount,ro"]).arg(folder))?.expect(0, &[])?;
+    volutus(&["approve", id])?.expect(1, &["error[", "only be read"])?;
+    run(Command::new("mount").args(["-o", "remount,rw"]).arg(folder))?.expect(0, &[])?;
+    volutus(&["approve", id])?.expect(0, &[])?;
+    Ok(())
+}
+
+/// The API's name does not resolve: the check says so, and names it.
+pub fn name_without_address(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    let folder = altered(lab, |text| Ok(format!("{text}\n# a name that nobody knows\n")))?;
+    let path = folder.path().join("clouds.yaml");
+    let text = std::fs::read_to_string(&path)?;
+    let unknown: String = text
+        .lines()
+        .map(|line| match line.split_once("auth_url:") {
+            Some((head, _)) => format!("{head}auth_url: http://keystone.invalid:5000/v3\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    ensure!(unknown != text, "clouds.yaml holds no auth_url:\n{text}");
+    std::fs::write(&path, unknown)?;
+    run(world.volutus(&folder.path().join("cloud.toml")).args(["check", "--to", "2026.1"]))?
+        .expect(4, &["keystone.invalid"])?;
+    Ok(())
+}
+
 pub fn missing_backend(world: &World, lab: &Lab) -> anyhow::Result<()> {
     let folder =
         altered(lab, |text| Ok(text.replacen("backend = \"glance\"", "backend = \"glance-elsewhere\"", 1)))?;
@@ -111,8 +174,7 @@ pub fn edited_plan(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\n\
         n=c.execute(\"update plan set body=replace(body,'\\\"parallel_max\\\":1','\\\"parallel_max\\\":9') where id=?\",(sys.argv[2],)).rowcount\n\
         c.commit()\nassert n==1\n";
-    run(std::process::Command::new("/usr/bin/python3").args(["-c", script]).arg(&database).arg(&plan))?
-        .expect(0, &[])?;
+    run(Command::new("/usr/bin/python3").args(["-c", script]).arg(&database).arg(&plan))?.expect(0, &[])?;
     lab.volutus(&["run", &plan])?.expect(3, &["approve"])?;
     Ok(())
 }

@@ -1,3 +1,4 @@
 //! What the end-to-end tests and the project's demo share.
 
+pub mod guests;
 pub mod witness;

@@ -5,6 +5,7 @@
 //! its lab's list: what follows would prove nothing.
 
 mod bad_input;
+mod snapshots;
 mod upgrade;
 mod way_back;
 mod world;
@@ -35,6 +36,8 @@ const SUITES: &[Suite] = &[
             ("unreachable_host_blocks", bad_input::unreachable_host),
             ("changed_host_key_blocks", bad_input::changed_host_key),
             ("wrong_password_is_named", bad_input::wrong_password),
+            ("name_without_an_address_is_named", bad_input::name_without_address),
+            ("full_and_read_only_disks_are_named", bad_input::spent_disk),
             ("missing_backend_blocks", bad_input::missing_backend),
             ("unapproved_plan_is_refused", bad_input::unapproved_plan),
             ("plan_edited_after_approval_is_refused", bad_input::edited_plan),
@@ -44,6 +47,7 @@ const SUITES: &[Suite] = &[
             ("upgrade_is_taken_back_and_nothing_is_lost", way_back::taken_back_by_hand),
             ("upgrade_after_a_rollback", way_back::upgraded_again),
             ("finalize_ends_the_run", upgrade::finalize),
+            ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
     },

@@ -98,7 +98,7 @@ pub fn finalize(_: &World, lab: &Lab) -> anyhow::Result<()> {
     lab.volutus(&["finalize", "--yes"])?.expect(0, &[])?;
     let status = lab.volutus(&["status", "--output", "json"])?.expect(0, &[])?.json()?;
     ensure!(text_at(&status, &["state", "status"])? == "succeeded", "{status}");
-    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    lab.volutus(&["journal", "verify"])?.expect(0, &[])?;
     Ok(())
 }
 
@@ -137,7 +137,7 @@ pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
     first.wait()?;
     lab.volutus(&["resume"])?.expect(0, &["verdict: "])?;
     all_on(lab, "2026.2", "34.")?;
-    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    lab.volutus(&["journal", "verify"])?.expect(0, &[])?;
     nothing_left_drained(lab)
 }
 

@@ -18,9 +18,7 @@ pub fn taken_back_by_hand(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let witness = Witness::make(&lab.cloud(), "made-under-the-new-release")?;
     lab.volutus(&["rollback"])?.expect(3, &["--yes"])?;
     lab.volutus(&["rollback", "--yes"])?.expect(0, &["verdict: "])?;
-    // On a machine whose two cores are busy with something else, one instance of many was seen to
-    // end in ERROR when a call of its compute to a conductor timed out; more than one is a defect.
-    is_back(lab, "2025.2", "32.", failed_before + 1)?;
+    is_back(lab, "2025.2", "32.", failed_before)?;
     witness.is_whole()?;
     witness.remove()
 }
@@ -44,7 +42,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
         lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
     }
     let policy = lab.folder().join("roll-back.toml");
-    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 60\n")?;
+    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 120\n")?;
     let policy = policy.to_str().context("the lab's folder has no plain name")?;
     let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
     let made = made.expect(0, &[])?.json()?;
@@ -70,7 +68,9 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     }
     ended?;
     let witness = witness?;
-    is_back(lab, "2025.1", "31.", 0)?;
+    // Where it is not back, the run's own words tell why.
+    let status = lab.volutus(&["status"])?.stdout;
+    is_back(lab, "2025.1", "31.", 0).with_context(|| format!("`volutus status` says:\n{status}"))?;
     witness.is_whole()?;
     witness.remove()?;
     for host in HOSTS {
@@ -94,6 +94,6 @@ fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Resu
     let records = observation["records"]["nova"]["observed"]["value"].as_array().context("no records")?;
     let anchor = records.iter().find(|record| record["host"] == "volutus-anchor");
     ensure!(anchor.is_none(), "an anchor is left: {anchor:?}");
-    lab.volutus(&["journal", "--verify"])?.expect(0, &[])?;
+    lab.volutus(&["journal", "verify"])?.expect(0, &[])?;
     Ok(())
 }

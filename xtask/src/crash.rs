@@ -124,7 +124,7 @@ fn disturbed(programs: &Programs, cloud: &Path, arguments: &[&str]) -> anyhow::R
     Ok(outcome)
 }
 
-fn start(programs: &Programs, cloud: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
+pub fn start(programs: &Programs, cloud: &Path, arguments: &[&str]) -> anyhow::Result<Child> {
     quiet(programs.volutus(cloud).args(arguments).arg("--no-progress"))
         .spawn()
         .context("could not start `volutus`")
@@ -135,7 +135,7 @@ fn quiet(command: &mut Command) -> &mut Command {
 }
 
 /// The latest run, and how many entries its journal has.
-fn entries(programs: &Programs, cloud: &Path) -> anyhow::Result<(String, u64)> {
+pub fn entries(programs: &Programs, cloud: &Path) -> anyhow::Result<(String, u64)> {
     let status =
         programs.volutus(cloud).args(["status", "--output", "json"]).stderr(Stdio::null()).output()?;
     let status: Value = serde_json::from_slice(&status.stdout)?;
@@ -147,18 +147,18 @@ fn entries(programs: &Programs, cloud: &Path) -> anyhow::Result<(String, u64)> {
 
 /// What of a cloud has to be the same however it was reached.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+pub struct State {
     /// Daemon to running version.
-    daemons: BTreeMap<String, String>,
+    pub daemons: BTreeMap<String, String>,
     /// Service to schema heads.
-    schemas: BTreeMap<String, String>,
+    pub schemas: BTreeMap<String, String>,
     /// Load balancer's servers to their state.
-    servers: BTreeMap<String, String>,
+    pub servers: BTreeMap<String, String>,
     /// Service records to version and whether they are disabled.
-    records: BTreeMap<String, String>,
+    pub records: BTreeMap<String, String>,
 }
 
-fn state_of(programs: &Programs, cloud: &Path) -> anyhow::Result<State> {
+pub fn state_of(programs: &Programs, cloud: &Path) -> anyhow::Result<State> {
     let seen = output(programs.volutus(cloud).args(["observe", "--output", "json"]))?;
     let seen: Value = serde_json::from_str(&seen)?;
     let mut state = State {

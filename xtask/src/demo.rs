@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 use volutus_e2e::witness::Witness;
 
+use crate::demo_reboot;
 use crate::lab::{Hop, Lab, Programs, build};
 use crate::process::{exit_code, must, output, root};
 
@@ -20,7 +21,7 @@ const REQUESTS_MIN: u64 = 2_000;
 const BAD_DAEMON: &str = "nova-conductor";
 
 /// A bad daemon never proves itself, so there is no use in waiting as long as a slow one may take.
-const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 60\n";
+const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 120\n";
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,6 +47,9 @@ pub struct Options {
     /// After the upgrade take it back while the way back is open, and then upgrade again.
     #[arg(long)]
     pub rollback: bool,
+    /// Instead of an upgrade: empty, restart and give back every compute and controller.
+    #[arg(long, conflicts_with_all = ["fault", "rollback"])]
+    pub reboot: bool,
     /// Leave the lab running.
     #[arg(long)]
     pub keep: bool,
@@ -59,9 +63,22 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let programs = build()?;
     let up = Instant::now();
-    let lab = programs.up(&options.name, &options.hop, &options.lab)?;
+    let mut more = options.lab.clone();
+    if options.reboot {
+        // With one empty host every instance moves at most once.
+        more.extend(["--spare".to_owned(), "1".to_owned()]);
+    }
+    let lab = programs.up(&options.name, &options.hop, &more)?;
     let up_s = up.elapsed().as_secs();
-    let result = act(&programs, &lab, options);
+    let mut rebooted = None;
+    let result = if options.reboot {
+        demo_reboot::reboot(&programs, &lab).map(|(verdict, told)| {
+            rebooted = Some(told);
+            vec![verdict]
+        })
+    } else {
+        act(&programs, &lab, options)
+    };
     if options.keep {
         eprintln!(
             "The lab `{}` is left running; its cloud description is {}",
@@ -86,13 +103,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!(
         "{} | lab up {up_s} s, all {} s | {}",
-        line(last),
+        rebooted.as_deref().map_or_else(|| line(last), |told| format!("{} | {told}", line(last))),
         started.elapsed().as_secs(),
         folder.join("verdict.json").display()
     );
     let total: u64 = verdicts.iter().filter_map(|verdict| verdict["requests_total"].as_u64()).sum();
     ensure!(
-        total >= REQUESTS_MIN,
+        total >= REQUESTS_MIN || options.reboot,
         "{total} requests were made; the goal is 0 failed of at least {REQUESTS_MIN}"
     );
     verdicts.iter().try_for_each(judge)
@@ -180,7 +197,7 @@ pub fn upgrade(programs: &Programs, lab: &Lab, to: &str) -> anyhow::Result<Value
 }
 
 /// Shows the verdict on the latest run, and returns it.
-fn verdict_of(programs: &Programs, cloud: &Path) -> anyhow::Result<Value> {
+pub fn verdict_of(programs: &Programs, cloud: &Path) -> anyhow::Result<Value> {
     must(programs.volutus(cloud).arg("verdict"))?;
     let verdict = output(programs.volutus(cloud).args(["verdict", "--output", "json"]))?;
     serde_json::from_str(&verdict).context("`volutus verdict --output json` printed no JSON")

@@ -72,11 +72,22 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Its cloud description.
-    pub fn cloud(&self) -> PathBuf {
+    /// Its folder.
+    pub fn folder(&self) -> PathBuf {
         let state = std::env::var_os("VOLUTUS_LAB_STATE")
             .map_or_else(|| "/var/lib/volutus-lab".into(), PathBuf::from);
-        state.join(&self.name).join("cloud.toml")
+        state.join(&self.name)
+    }
+
+    /// Its cloud description.
+    pub fn cloud(&self) -> PathBuf {
+        self.folder().join("cloud.toml")
+    }
+
+    /// Runs a shell script on one of its hosts.
+    pub fn exec(&self, host: &str, script: &str) -> anyhow::Result<()> {
+        let mut command = privileged(&self.programs.lab);
+        must(command.args(["exec", "--name", &self.name, host, "--", "sh", "-c", script]))
     }
 
     /// Does something bad to one of its hosts; the words are those of `volutus-lab fault`.

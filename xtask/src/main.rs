@@ -3,12 +3,17 @@
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
 
+mod bench_advisories;
+mod bench_contract;
+mod bench_fleet;
 mod bench_journal;
 mod bench_plan;
 mod bench_rehearse;
 mod bench_upgrade;
 mod crash;
 mod demo;
+mod demo_reboot;
+mod faults;
 mod lab;
 mod process;
 mod setup;
@@ -32,6 +37,8 @@ enum Command {
     Demo(demo::Options),
     /// Kill Volutus again and again while it upgrades the lab and takes it back.
     Crash(lab::Hop),
+    /// Take away from Volutus what it stands on, one thing after another, while it upgrades the lab.
+    Faults(lab::Hop),
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -49,25 +56,35 @@ enum Command {
 enum Bench {
     /// Volutus against the plain sequential procedure, on the same lab.
     Upgrade(lab::Hop),
+    /// Mutate recorded answers and contracts and count what is caught; compare 10,000 pairs.
+    Contract,
     /// Read a journal of a million events back, and append durably.
     Journal,
+    /// Read all advisories, judge them against what is expected, and 10,000 daemons against them.
+    Advisories,
     /// Plan and check described clouds of 100, 1,000 and 10,000 hosts.
     Plan,
     /// Rehearse an upgrade of a described cloud of 1,000 hosts a thousand times.
     Rehearse,
+    /// Plan and check reboots of described fleets of 100 to 5,000 hosts, beside today's ways.
+    Fleet,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Crash(hop) => crash::run(&hop),
+        Command::Faults(hop) => faults::run(&hop),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
+        Command::Bench(Bench::Contract) => bench_contract::run(),
         Command::Bench(Bench::Journal) => bench_journal::run(),
+        Command::Bench(Bench::Advisories) => bench_advisories::run(),
         Command::Bench(Bench::Plan) => bench_plan::run(),
         Command::Bench(Bench::Rehearse) => bench_rehearse::run(),
         Command::Sim(options) => sim::run(&options),
         Command::MutantsSim => sim::mutants(),
+        Command::Bench(Bench::Fleet) => bench_fleet::run(),
         Command::Tidy => tidy::run(),
     }
 }

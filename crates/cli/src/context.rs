@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use volutus_catalog::Catalog;
 use volutus_drivers::CloudDriver;
 use volutus_model::event::Actor;
+use volutus_model::fleet::RebootPolicy;
 use volutus_model::inventory;
 use volutus_model::{Inventory, Observation, Policy};
 use volutus_store::Store;
@@ -22,6 +23,8 @@ pub struct Context {
     pub inventory: Arc<Inventory>,
     /// The limits.
     pub policy: Policy,
+    /// The limits of a reboot, from the same file.
+    pub reboot: RebootPolicy,
     /// What is known of OpenStack.
     pub catalog: Arc<Catalog>,
     /// Whether to print lines instead of a live display.
@@ -58,6 +61,7 @@ impl Context {
             None => Policy::default(),
             Some(path) => read_policy(path)?,
         };
+        let reboot = read_reboot_policy(cli.policy.as_deref())?;
         let catalog = Catalog::builtin().map_err(|error| {
             CliError::new(Kind::Internal, "catalog", "the built-in catalog does not load").because(&error)
         })?;
@@ -67,6 +71,7 @@ impl Context {
             cloud_file: cli.cloud.clone(),
             inventory: Arc::new(inventory),
             policy,
+            reboot,
             catalog: Arc::new(catalog),
             no_progress: cli.no_progress,
             state,
@@ -128,12 +133,25 @@ impl Context {
     }
 }
 
-/// Reads a policy file.
-pub fn read_policy(path: &Path) -> Result<Policy> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+fn read_policy_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
         CliError::refused("no-policy", format!("could not read the policy {}", path.display()))
             .because(&error)
-    })?;
+    })
+}
+
+/// Reads the table `[reboot]` of a policy file; the defaults where none is named.
+pub fn read_reboot_policy(path: Option<&Path>) -> Result<RebootPolicy> {
+    let Some(path) = path else { return Ok(RebootPolicy::default()) };
+    RebootPolicy::parse(&read_policy_text(path)?).map_err(|error| {
+        CliError::refused("malformed-policy", format!("{}, {error}", path.display()))
+            .hint("docs/reference/reboot-policy.md lists every key.")
+    })
+}
+
+/// Reads a policy file.
+pub fn read_policy(path: &Path) -> Result<Policy> {
+    let text = read_policy_text(path)?;
     Policy::parse(&text).map_err(|error| {
         CliError::refused("malformed-policy", format!("{}: {error}", path.display()))
             .hint("docs/operating/policy.md lists every key.")

@@ -15,7 +15,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    approve, check, control, init, journal, observe, plan, probe, rehearse, rollback, run, verdict, watch,
+    advisories, approve, check, contract, control, exposure, fleet, hosts, init, journal, observe, plan,
+    policy, probe, rehearse, rollback, run, schedule, snapshot, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -49,9 +50,22 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     if let Command::Rehearse(args) = &cli.command {
         return rehearse::run(cli, args).await;
     }
+    if let Command::Policy(args) = &cli.command {
+        return policy::run(cli, args).await;
+    }
+    if let Command::Contract(command) = &cli.command {
+        return contract::run(cli, command).await;
+    }
+    if let Command::Plan(args) = &cli.command
+        && args.reboot
+        && fleet::is_elsewhere(&args.subject)
+    {
+        return fleet::plan_elsewhere(cli, args);
+    }
     let context = Context::load(cli)?;
     match &cli.command {
-        Command::Init(_) | Command::Rehearse(_) => Ok(()),
+        Command::Init(_) | Command::Rehearse(_) | Command::Policy(_) | Command::Contract(_) => Ok(()),
+        Command::Hosts(args) => hosts::run(&context, args).await,
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,
@@ -64,8 +78,14 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Abort(args) => control::abort(&context, args).await,
         Command::Finalize(args) => control::finalize(&context, args).await,
         Command::Rollback(args) => rollback::run(&context, args).await,
+        Command::Snapshot(args) => snapshot::run(&context, args).await,
         Command::Verdict(args) => verdict::run(&context, args),
-        Command::Journal(args) => journal::run(&context, args),
+        Command::Journal(command) => journal::run(&context, command),
+        Command::Advisories(args) => advisories::run(&context, args).await,
+        Command::Exposure(args) => exposure::run(&context, args).await,
+        Command::Schedule(args) => schedule::run(&context, args),
+        Command::Calendar(args) => schedule::run_calendar(&context, args),
+        Command::Patch(args) => exposure::run_patch(&context, args).await,
         Command::Probe(args) => probe::run(&context, args).await,
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use volutus_model::name::HostName;
 
+use crate::snapshot::{COMMON, LOOK};
 use crate::ssh::{Error, Hosts, Place, describe};
 
 const SERVE: &str = include_str!("host/serve.py");
@@ -109,6 +110,23 @@ impl Channel {
         python: &str,
     ) -> Result<Self, Error> {
         Self::open(hosts, host, python, &[SERVE, DATABASE]).await
+    }
+
+    /// Opens a conversation about the snapshots on a database host.
+    pub(crate) async fn to_snapshots(hosts: &Arc<Hosts>, host: &HostName) -> Result<Self, Error> {
+        Self::open(hosts, host, "/usr/bin/python3", &[SERVE, COMMON, LOOK]).await
+    }
+
+    /// Opens a conversation with a program of these parts, by the Python of a release on `host`. The
+    /// parts register their operations, and the last of them begins to serve.
+    pub(crate) async fn to_release(
+        hosts: &Arc<Hosts>,
+        host: &HostName,
+        python: &str,
+        parts: &[&str],
+    ) -> Result<Self, Error> {
+        let parts: Vec<&str> = std::iter::once(SERVE).chain(parts.iter().copied()).collect();
+        Self::open(hosts, host, python, &parts).await
     }
 
     async fn open(hosts: &Arc<Hosts>, host: &HostName, python: &str, parts: &[&str]) -> Result<Self, Error> {

@@ -15,8 +15,11 @@ use volutus_openstack::{Client, CloudConfig};
 
 use crate::attempt::{Attempt, Attempted, permanent};
 use crate::channel::{Channel, Trouble};
+use crate::lanes::Lanes;
 use crate::ssh::Hosts;
-use crate::{Error, anchor, canary, compute, haproxy, prove, refresh, release, schema, snapshot, work};
+use crate::{
+    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, snapshot, work,
+};
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
 /// that compute, which nova gives 60 s (`rpc_response_timeout`).
@@ -35,6 +38,10 @@ pub struct CloudDriver {
     pub(crate) operator: Client,
     pub(crate) http: reqwest::Client,
     left: Mutex<Left>,
+    /// The instances that move, of all attempts.
+    pub(crate) lanes: Lanes,
+    /// Why work in batches is to wait.
+    held: Mutex<Option<String>>,
 }
 
 /// What attempts have left on hosts, to be removed once their outcomes are safe in the journal.
@@ -66,7 +73,16 @@ impl CloudDriver {
             .build()
             .map_err(Error::Http)?;
         let hosts = Arc::new(Hosts::new(&inventory, base_dir)?);
-        Ok(Self { inventory, catalog, hosts, operator, http, left: Mutex::default() })
+        Ok(Self {
+            inventory,
+            catalog,
+            hosts,
+            operator,
+            http,
+            left: Mutex::default(),
+            lanes: Lanes::default(),
+            held: Mutex::default(),
+        })
     }
 
     /// Removes what attempts have left on hosts (results of remote work) and closes all
@@ -117,6 +133,11 @@ impl CloudDriver {
         self.catalog.series.keys().map(|series| self.inventory.releases.path_of(*series, service)).collect()
     }
 
+    /// Why work in batches is to wait, where it is to.
+    pub(crate) fn held(&self) -> Option<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn left(&self) -> std::sync::MutexGuard<'_, Left> {
         // The set is whole between any two statements that change it.
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,6 +170,12 @@ impl CloudDriver {
         work::forget(channel, &order.run, &attempts).await
     }
 
+    /// Work outside of a run leaves the results of runs on the host alone: a run that was cut off
+    /// still looks for them.
+    pub(crate) fn pretend_swept(&self, host: &HostName) {
+        self.left().swept.insert(host.clone());
+    }
+
     async fn carry_out(&self, attempt: &Attempt<'_>) -> Attempted {
         match &attempt.order.action {
             Action::Watch { seconds } => {
@@ -162,8 +189,10 @@ impl CloudDriver {
             Action::CheckUpgrade { service, host, argv } => {
                 schema::check_upgrade(attempt, service, host, argv).await
             }
-            Action::SnapshotDatabase { service, host, databases, directory } => {
-                snapshot::take(attempt, service, host, databases, directory).await
+            Action::SnapshotDatabase { service, host, databases, directory, key_file, keep } => {
+                let key_file = key_file.as_deref();
+                let wanted = snapshot::Wanted { service, databases, directory, key_file, keep: *keep };
+                snapshot::take(attempt, host, &wanted).await
             }
             Action::MigrateSchema { service, host, phase, argv, success, rerun } => {
                 let command = schema::Command { service, phase: *phase, argv, success, rerun };
@@ -187,6 +216,14 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
+            Action::MoveInstances { host, moves, parallel_max, all_max } => {
+                drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
+            }
+            Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
+            Action::RebootHost { host, kernel } => reboot::reboot(attempt, host, kernel.as_deref()).await,
+            Action::RunCommand { host, what, argv, unchanged_exit } => {
+                reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
+            }
             Action::BootCanary { host } => canary::boot(attempt, host).await,
             Action::RefreshDaemon { daemon, service, unit, how } => {
                 refresh::refresh(attempt, daemon, service, unit, *how).await
@@ -222,6 +259,10 @@ impl Driver for CloudDriver {
             outcome
         })
     }
+
+    fn hold_batches(&self, why: Option<String>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }
 
 /// Whether an action runs as a unit on its host, and leaves a result there.
@@ -232,6 +273,7 @@ fn leaves_result(action: &Action) -> bool {
             | Action::CheckUpgrade { .. }
             | Action::SnapshotDatabase { .. }
             | Action::MigrateSchema { .. }
+            | Action::RunCommand { .. }
             | Action::SwitchDaemon { .. }
             | Action::KeepAnchor(_)
             | Action::ReleaseAnchor(_)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use volutus_model::fleet::REASON_TOKEN as TOKEN;
 use volutus_model::name::{HostName, ServiceName};
 use volutus_model::outcome::Outcome;
 use volutus_openstack::compute::Service;
@@ -12,8 +13,6 @@ use crate::attempt::{Attempt, Attempted, permanent, state, transient};
 use crate::channel::Trouble;
 use crate::database;
 
-/// What reasons of Volutus begin with, so that they can be told from other people's.
-const TOKEN: &str = "volutus:";
 /// Between two looks at what is under way: boots take seconds.
 const LOOK: Duration = Duration::from_millis(400);
 

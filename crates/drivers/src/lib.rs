@@ -10,20 +10,25 @@
 //! transient unit named by its attempt (`work`).
 
 mod anchor;
+mod ask_release;
 mod attempt;
 mod canary;
 mod channel;
 mod cloud;
 mod compute;
 mod database;
+mod drain;
 mod error;
 mod haproxy;
+mod lanes;
 mod observe;
 mod prove;
+mod reboot;
 mod refresh;
 mod release;
 mod schema;
 mod snapshot;
+mod snapshots;
 mod ssh;
 mod ssh_failure;
 mod work;
@@ -31,8 +36,11 @@ mod work;
 pub use channel::Trouble;
 pub use cloud::CloudDriver;
 pub use error::Error;
+pub use observe::ComputeRecord;
+pub use snapshots::{Copy, Restore, RestorePhase, SNAPSHOT_ROOT, Snapshot, SnapshotError, SnapshotWork};
 pub use ssh::{Error as SshError, Hosts};
 pub use ssh_failure::Kind as SshFailureKind;
+pub use volutus_openstack::Error as ApiError;
 
 #[cfg(doc)]
 use volutus_model::Action;

@@ -82,8 +82,16 @@ pub(crate) struct UnitReport {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Code {
-    Loaded { version: String, release: String },
-    Unseen { why: String },
+    Loaded {
+        version: String,
+        release: String,
+        /// Distributions that were put there after the process had started.
+        #[serde(default)]
+        replaced: BTreeSet<String>,
+    },
+    Unseen {
+        why: String,
+    },
 }
 
 /// Where a link points.
@@ -230,7 +238,7 @@ impl Watch<'_, '_> {
             let report = self.look().await?;
             let seen = match (&report.code, &report.link) {
                 (Code::Unseen { why }, _) | (_, Link::Unseen { why }) => why.clone(),
-                (Code::Loaded { version, release }, Link::To { value }) => {
+                (Code::Loaded { version, release, .. }, Link::To { value }) => {
                     let right = self.claim.version.is_none_or(|wanted| wanted.as_str() == version);
                     if right && release == value && report.active == "active" {
                         return Ok(format!("{} {version} from {release}", self.claim.service));

@@ -1,6 +1,8 @@
 //! Schema commands and upgrade checks: commands of a release, run on a host as units.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
 
 use serde_json::json;
 use volutus_model::name::{HostName, ServiceName};
@@ -8,7 +10,7 @@ use volutus_model::outcome::Outcome;
 use volutus_model::plan::SchemaPhase;
 
 use crate::attempt::{Attempt, Attempted, command, last_line, permanent};
-use crate::channel::standalone;
+use crate::channel::{ASK, Channel, standalone};
 use crate::work::{Program, perform, safe};
 
 /// Passes of a command that says "more is to be done" each time. With 50 rows per pass, the
@@ -16,6 +18,13 @@ use crate::work::{Program, perform, safe};
 const PASSES_MAX: u32 = 10_000;
 /// The exit code of the loop around such a command when it gives up; no command uses it.
 const STUCK_CODE: i32 = 97;
+
+/// Where the files are that make batched work wait; a host that reboots forgets them.
+const HOLD_DIRECTORY: &str = "/run/volutus-hold";
+/// Seconds that one word to wait holds. A Volutus that is gone cannot say that it may go on.
+const HOLD_S: u32 = 15;
+/// How often the word is given anew: often enough that a lost one does not matter.
+const HOLD_RENEWAL: Duration = Duration::from_secs(4);
 
 /// One schema command.
 pub(crate) struct Command<'a> {
@@ -33,13 +42,23 @@ pub(crate) struct Command<'a> {
 
 /// Runs a schema command, again as long as it says that more is to be done.
 pub(crate) async fn migrate(attempt: &Attempt<'_>, host: &HostName, schema: &Command<'_>) -> Attempted {
+    // Only what converts rows behind the users' backs can wait: old code waits for an expand.
+    let hold = (schema.phase == SchemaPhase::OnlineDataMigrations).then(|| hold_path(attempt));
     let request = json!({
         "argv": schema.argv, "rerun": schema.rerun, "passes_max": PASSES_MAX, "stuck_code": STUCK_CODE,
+        "hold": hold,
     });
     let program = Program::Python(standalone(&request, &[include_str!("host/schema.py")]));
     // Two commands on one schema must never run at once, so the slot names the service alone.
     let slot = format!("schema of {}", safe(schema.service.as_str()));
-    let finished = perform(attempt, host, &slot, &program).await?;
+    let work = perform(attempt, host, &slot, &program);
+    let finished = match &hold {
+        None => work.await?,
+        Some(path) => tokio::select! {
+            finished = work => finished?,
+            never = keep_held(attempt, host, path) => match never {},
+        },
+    };
     if schema.success.contains(&finished.exit_code) {
         return Ok(Outcome::done(format!(
             "exit {}: {}",
@@ -63,6 +82,27 @@ pub(crate) async fn migrate(attempt: &Attempt<'_>, host: &HostName, schema: &Com
          go on where they stopped",
         vec![command(host, schema.argv, Some(finished.exit_code), &finished.output)],
     ))
+}
+
+fn hold_path(attempt: &Attempt<'_>) -> String {
+    format!("{HOLD_DIRECTORY}/{}", safe(attempt.order.attempt.as_str()))
+}
+
+/// Keeps the file beside the work that makes it wait, as long as the cloud is slow.
+async fn keep_held(attempt: &Attempt<'_>, host: &HostName, path: &str) -> Infallible {
+    loop {
+        if let Some(why) = attempt.cloud.held() {
+            attempt.say(format!("waiting between two batches: {why}"));
+            let touched = async {
+                let mut channel = Channel::to_host(&attempt.cloud.hosts, host).await?;
+                channel.ask::<()>("hold", json!({"path": path, "seconds": HOLD_S}), ASK).await
+            };
+            if let Err(trouble) = touched.await {
+                tracing::info!(%host, ?trouble, "batches could not be told to wait");
+            }
+        }
+        tokio::time::sleep(HOLD_RENEWAL).await;
+    }
 }
 
 /// Runs a service's upgrade check. Exit codes are those of oslo.upgradecheck.

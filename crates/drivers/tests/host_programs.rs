@@ -65,7 +65,13 @@ child = subprocess.Popen([sys.executable, '-c', code, os.path.join(packages, 'mo
 child.stdout.readline()
 try:
     seen = loaded(child.pid, 'openstack-placement', [name], children())
-    assert seen == {'version': '15.0.0', 'release': name}, seen
+    assert seen == {'version': '15.0.0', 'release': name, 'replaced': []}, seen
+    # A library that was put there later is told, and does not hide what the service's own version is.
+    os.makedirs(os.path.join(packages, 'Oslo.Config-9.6.0.dist-info'))
+    soon = time.time() + 60
+    os.utime(os.path.join(packages, 'Oslo.Config-9.6.0.dist-info'), (soon, soon))
+    seen = loaded(child.pid, 'openstack-placement', [name], children())
+    assert seen['replaced'] == ['oslo-config'] and seen['version'] == '15.0.0', seen
     assert 'why' in loaded(child.pid, 'nova', [name], children())
     # A package that was put there after the process had started is not what it runs.
     later = time.time() + 60
@@ -76,6 +82,58 @@ finally:
     child.stdin.close()
     child.wait()
 assert declared(os.path.join(real, '2026.1'), [name]) == name
+",
+    ]);
+}
+
+#[test]
+fn environments_are_listed() {
+    succeeds(&[
+        PROCESS,
+        "
+def operation(function):
+    return function
+",
+        HOST.trim_end().strip_suffix("serve()").unwrap(),
+        "
+import tempfile
+release = tempfile.mkdtemp()
+packages = os.path.join(release, 'lib', 'python3.11', 'site-packages')
+for entry in ('openstack_placement-15.0.0.dist-info', 'oslo.config-9.6.0-py3.11.egg-info', 'nova', 'x.dist-info'):
+    os.makedirs(os.path.join(packages, entry))
+absent = os.path.join(release, 'absent')
+found = environments({release, absent})
+assert found[release] == {'packages': {'openstack-placement': '15.0.0', 'oslo-config': '9.6.0'}}, found
+assert 'cannot be listed' in found[absent]['why'], found
+",
+    ]);
+}
+
+#[test]
+fn a_systemd_that_does_not_answer_is_no_sign_of_death() {
+    let host = HOST.replace("\nserve()\n", "\n");
+    succeeds(&[
+        SERVE,
+        PROCESS,
+        &host,
+        "
+import tempfile
+WORK = tempfile.mkdtemp()
+os.makedirs(os.path.join(WORK, 'r', 'a'))
+def run(argv, timeout=20):
+    return code, 'said'
+for code, state in ((0, 'running'), (124, 'running'), (1, 'running'), (3, 'died'), (4, 'died')):
+    LAST_CHECK.clear()
+    assert work_state('r', 'a')['state'] == state, (code, work_state('r', 'a'))
+assert work_state('r', 'b')['state'] == 'absent'
+code = 124
+try:
+    work_rival('a', 'what')
+    raise SystemExit('nobody was asked, and yet nobody is there')
+except Refusal as refusal:
+    assert 'exit 124' in str(refusal), refusal
+code = 0
+assert work_rival('a', 'what') is None
 ",
     ]);
 }
@@ -146,11 +204,18 @@ except Refusal as refusal:
 
 /// Runs the loop around a schema command whose exit codes come from a counter in a file.
 fn schema(script: &str, passes_max: u32) -> Output {
+    schema_held(script, passes_max, None)
+}
+
+/// The same, with a file whose time says until when batches wait.
+fn schema_held(script: &str, passes_max: u32, hold: Option<&std::path::Path>) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let counter = dir.path().join("counter");
+    // Restarts run in the same loop, and know of no file.
+    let hold = hold.map_or(String::new(), |path| format!(", 'hold': {:?}", path.display().to_string()));
     let request = format!(
         "REQUEST = {{'argv': ['/bin/sh', '-c', {script:?}, 'sh', {:?}], 'rerun': [1], 'passes_max': {passes_max}, \
-         'stuck_code': 97}}\n",
+         'stuck_code': 97{hold}}}\n",
         counter.display().to_string()
     );
     python(&[&request, SCHEMA])
@@ -165,6 +230,22 @@ fn a_schema_command_runs_again_while_it_says_so() {
     assert_eq!(schema("exit 1", 4).status.code(), Some(97));
     assert_eq!(schema("exit 2", 4).status.code(), Some(2));
     assert_eq!(schema("kill -9 $$", 4).status.code(), Some(137));
+}
+
+#[test]
+fn batches_wait_until_the_time_of_the_file_that_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let hold = dir.path().join("held/attempt");
+    std::fs::create_dir_all(hold.parent().unwrap()).unwrap();
+    let file = std::fs::File::create(&hold).unwrap();
+    let until = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    file.set_modified(until).unwrap();
+    let output = schema_held("exit 0", 4, Some(&hold));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(std::time::SystemTime::now() >= until);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("the next batch waits") && said.ends_with("pass 1: exit 0\n"), "{said}");
+    assert!(!hold.parent().unwrap().exists(), "nothing is left");
 }
 
 #[test]

@@ -41,4 +41,8 @@ pub trait Driver: Send + Sync {
     /// an error other than as an [`Outcome`]. It may be called again with the same order after a
     /// crash, and then must not do twice what must happen once.
     fn perform<'a>(&'a self, order: &'a Order, say: Say<'a>) -> OutcomeFuture<'a>;
+
+    /// Work in batches that nobody waits for is to stop before its next batch, and why, or may go
+    /// on. A driver without such work has nothing to do.
+    fn hold_batches(&self, _why: Option<String>) {}
 }

@@ -176,6 +176,10 @@ pub struct Database {
     pub engine: DatabaseEngine,
     /// The host it runs on.
     pub host: HostName,
+    /// Path, on that host, of the key that snapshots are encrypted with: an identity file of age
+    /// that only root can read. Only its path is ever known to Volutus. Absent: they are not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_key_file: Option<String>,
 }
 
 /// The database servers that Volutus knows.
@@ -330,6 +334,13 @@ impl Inventory {
                 ));
             }
         }
+        for path in self.databases.iter().filter_map(|database| database.snapshot_key_file.as_deref()) {
+            if !path.starts_with('/') || path.contains(char::is_control) {
+                return refuse(format!(
+                    "snapshot_key_file = {path:?} is not the full path of a file on the database's host"
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -432,6 +443,19 @@ roles = ["api"]
         assert_eq!(counts, [2, 1]);
         let text = toml::to_string(&inventory).unwrap();
         assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_full_path() {
+        let database = |path: &str| {
+            format!(
+                "{CLOUD}\n[[database]]\nengine = \"mariadb\"\nhost = \"h1\"\nsnapshot_key_file = {path:?}\n"
+            )
+        };
+        let inventory = Inventory::parse(&database("/etc/volutus/snapshot.key")).unwrap();
+        assert_eq!(inventory.databases[0].snapshot_key_file.as_deref(), Some("/etc/volutus/snapshot.key"));
+        let error = Inventory::parse(&database("snapshot.key")).unwrap_err();
+        assert!(matches!(&error, Error::Contradiction(text) if text.contains("full path")), "{error}");
     }
 
     #[test]

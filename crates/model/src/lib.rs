@@ -8,6 +8,7 @@
 
 pub mod event;
 pub mod finding;
+pub mod fleet;
 pub mod inventory;
 pub mod name;
 pub mod observation;

@@ -82,6 +82,28 @@ pub struct Observation {
     pub pending_migrations: BTreeMap<ServiceName, Fact<BTreeMap<String, u64>>>,
     /// Per service: the version document of its endpoint, as seen through the load balancer.
     pub endpoints: BTreeMap<ServiceName, Fact<EndpointObservation>>,
+    /// The environments that hosts have, by their digest: hosts of one release share one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<String, Environment>,
+}
+
+/// What is installed in one Python environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Every distribution with its version; names are normalised as PEP 503 says.
+    pub packages: BTreeMap<String, PackageVersion>,
+}
+
+impl Environment {
+    /// The digest by which hosts refer to it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (name, version) in &self.packages {
+            hasher.update(format!("{name}=={version}\n").as_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
 }
 
 /// What a host says of itself.
@@ -103,6 +125,10 @@ pub struct HostObservation {
     pub staged: BTreeMap<Series, BTreeMap<ServiceName, PackageVersion>>,
     /// Options of configuration files that checks look at: file, then `section/option`.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
+    /// The environments that its daemons run from and that are staged on it: path to digest in
+    /// [`Observation::environments`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<String, Fact<String>>,
 }
 
 /// What runs as a daemon.
@@ -124,6 +150,10 @@ pub struct DaemonObservation {
     pub release_path: Fact<String>,
     /// Where the daemon's link points now, which is what a restart would run.
     pub link: Fact<String>,
+    /// Distributions of its environment that were put there after its process had started: the
+    /// process may still run what was there before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub replaced: BTreeSet<String>,
 }
 
 /// One server of a backend, from `show stat`.

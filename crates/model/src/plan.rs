@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::plan::How;
 use crate::name::{
     BackendName, DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId,
 };
@@ -71,20 +72,31 @@ pub enum PlanKind {
         /// The run of that plan.
         run: RunId,
     },
+    /// Hosts are emptied and rebooted; `from` and `to` are the one series that the cloud runs.
+    Reboot {
+        /// The reboot plan that it carries out; see [`crate::fleet::RebootPlan`].
+        of: PlanId,
+    },
 }
 
 impl PlanKind {
-    /// Whether the plan leads forward.
+    /// Whether the plan leads to a newer series.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         *self == Self::Upgrade
+    }
+
+    /// Whether the plan leads back to an older series.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        matches!(self, Self::Rollback { .. })
     }
 
     /// The run that is taken back, where one is.
     #[must_use]
     pub fn taken_back(&self) -> Option<&RunId> {
         match self {
-            Self::Upgrade => None,
+            Self::Upgrade | Self::Reboot { .. } => None,
             Self::Rollback { run, .. } => Some(run),
         }
     }
@@ -218,8 +230,16 @@ pub enum Action {
         host: HostName,
         /// The databases' names.
         databases: Vec<String>,
-        /// The directory on that host that it goes to.
+        /// The directory on that host that it goes to; its name is the snapshot's id.
         directory: String,
+        /// The file on that host with the key that the copy is encrypted with: its path, never its
+        /// content. Absent: the copy is not encrypted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_file: Option<String>,
+        /// How many snapshots of the cloud stay there; older ones are removed once this copy is
+        /// verified. Absent: none is removed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<u32>,
     },
     /// Run one schema command.
     MigrateSchema {
@@ -299,6 +319,43 @@ pub enum Action {
     KeepAnchor(Anchor),
     /// Take such records away again: the service then goes by its daemons alone.
     ReleaseAnchor(Anchor),
+    /// Move instances off a compute host, each to where it is to go.
+    MoveInstances {
+        /// The host that they leave.
+        host: HostName,
+        /// The instances.
+        moves: Vec<InstanceMove>,
+        /// So many at once off this host.
+        parallel_max: u32,
+        /// So many at once in the whole cloud; 0 for no limit.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        all_max: u32,
+    },
+    /// See that nothing is on a compute host any more but the instances that may stay.
+    ProveEmpty {
+        /// The compute host.
+        host: HostName,
+        /// Instances that stay: they are off, or may run on.
+        stays: Vec<String>,
+    },
+    /// Restart a host exactly once, and wait until it is back.
+    RebootHost {
+        /// The host.
+        host: HostName,
+        /// The kernel that has to run afterwards (`uname -r`); any where absent.
+        kernel: Option<String>,
+    },
+    /// Run a command of the operator's on a host.
+    RunCommand {
+        /// The host.
+        host: HostName,
+        /// What it is for, in a word.
+        what: String,
+        /// The command, with full paths.
+        argv: Vec<String>,
+        /// The exit code by which it says that there was nothing to do.
+        unchanged_exit: i32,
+    },
     /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
     BootCanary {
         /// The compute host.
@@ -315,6 +372,33 @@ pub enum Action {
         /// How.
         how: Refresh,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// One instance that leaves a compute host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceMove {
+    /// Its UUID.
+    pub instance: String,
+    /// To where.
+    pub to: HostName,
+    /// How.
+    pub how: How,
+    /// So many at once onto that host; 0 for no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub onto_max: u32,
+    /// Seconds that it may take.
+    pub timeout_s: u32,
+    /// Seconds after which nova is told to complete a live migration that does not converge: it
+    /// pauses the instance for the rest, or switches to post-copy
+    /// (`[libvirt] live_migration_timeout_action` and `live_migration_permit_post_copy`). Absent:
+    /// it is broken off when its time is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_after_s: Option<u32>,
 }
 
 /// Service records at an old version, which belong to no daemon. Nova refuses to start a daemon
@@ -524,6 +608,10 @@ impl Action {
             | Self::MigrateSchema { host, .. }
             | Self::DisableCompute { host }
             | Self::EnableCompute { host }
+            | Self::MoveInstances { host, .. }
+            | Self::ProveEmpty { host, .. }
+            | Self::RebootHost { host, .. }
+            | Self::RunCommand { host, .. }
             | Self::BootCanary { host } => Some(host),
             Self::KeepAnchor(anchor) | Self::ReleaseAnchor(anchor) => Some(&anchor.host),
             Self::DrainBackend { daemon, .. }
@@ -559,6 +647,10 @@ impl Action {
                 format!("keep an anchor of {} at record version {}", anchor.service, anchor.version)
             }
             Self::ReleaseAnchor(anchor) => format!("release the anchor of {}", anchor.service),
+            Self::MoveInstances { host, moves, .. } => format!("move {} instances off {host}", moves.len()),
+            Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
+            Self::RebootHost { host, .. } => format!("reboot {host}"),
+            Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),
             Self::BootCanary { host } => format!("boot a canary instance on {host}"),
             Self::RefreshDaemon { daemon, how, .. } => match how {
                 Refresh::Hangup => format!("reload {daemon}"),

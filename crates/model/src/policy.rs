@@ -42,10 +42,30 @@ pub struct Policy {
     /// The same for single phases, where it differs: `[on_failure_in] canary = "roll-back"`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub on_failure_in: BTreeMap<Phase, OnFailure>,
+    /// How much slower than in the baseline the cloud may answer, in percent of the baseline's
+    /// latencies, before online data migrations wait between two batches. 0: they never wait.
+    #[serde(skip_serializing_if = "is_usual_hold")]
+    pub migrations_hold_pct: u32,
     /// Seconds for which the rolled cloud is watched, without a breach, before it is finalized
     /// without asking. Absent: only an operator finalizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finalize_after_s: Option<u32>,
+    /// The table `[reboot]` of the same file, which [`crate::fleet::RebootPolicy`] reads.
+    #[serde(skip_serializing)]
+    pub reboot: ReadElsewhere,
+    /// How many snapshots of the cloud's databases are kept, the newest ones. That of the run under
+    /// way stays in any case, and the newest verified copy of every service.
+    #[serde(skip_serializing_if = "is_usual_number_of_snapshots")]
+    pub snapshots_keep: u32,
+}
+
+/// The last upgrade's, and those of two before it, so that a damage that went unnoticed for a month
+/// or two can be looked into.
+const SNAPSHOTS_KEEP: u32 = 3;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_usual_number_of_snapshots(keep: &u32) -> bool {
+    *keep == SNAPSHOTS_KEEP
 }
 
 /// What follows when a run cannot go on as planned.
@@ -63,8 +83,26 @@ pub enum OnFailure {
     RollBack,
 }
 
+/// Three times as slow is more than noise, and far from what makes clients give up.
+const MIGRATIONS_HOLD_PCT: u32 = 300;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_usual_hold(percent: &u32) -> bool {
+    *percent == MIGRATIONS_HOLD_PCT
+}
+
 fn is_default(on_failure: &OnFailure) -> bool {
     *on_failure == OnFailure::default()
+}
+
+/// A table of the policy file that another type reads: it may be there, whatever is in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadElsewhere;
+
+impl<'de> Deserialize<'de> for ReadElsewhere {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(input).map(|_| Self)
+    }
 }
 
 impl Default for Policy {
@@ -85,7 +123,10 @@ impl Default for Policy {
             attempts_max: 3,
             on_failure: OnFailure::Halt,
             on_failure_in: BTreeMap::new(),
+            migrations_hold_pct: MIGRATIONS_HOLD_PCT,
             finalize_after_s: None,
+            reboot: ReadElsewhere,
+            snapshots_keep: SNAPSHOTS_KEEP,
         }
     }
 }
@@ -116,9 +157,10 @@ impl Policy {
             ("drain_timeout_s", policy.drain_timeout_s),
             ("prove_timeout_s", policy.prove_timeout_s),
             ("attempts_max", policy.attempts_max),
+            ("snapshots_keep", policy.snapshots_keep),
         ] {
             if value == 0 {
-                return Err(format!("{name} = 0 would let nothing happen; it must be at least 1"));
+                return Err(format!("{name} = 0 would leave nothing; it must be at least 1"));
             }
         }
         if policy.on_failure_in.get(&Phase::Finalize) == Some(&OnFailure::RollBack) {
@@ -150,9 +192,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused() {
-        for text in
-            ["finalize_after_s = 0", "[on_failure_in]\nfinalize = \"roll-back\"", "on_failure = \"pray\""]
-        {
+        for text in [
+            "finalize_after_s = 0",
+            "snapshots_keep = 0",
+            "[on_failure_in]\nfinalize = \"roll-back\"",
+            "on_failure = \"pray\"",
+        ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
     }
@@ -162,6 +207,11 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        assert!(!text.contains("on_failure") && !text.contains("finalize_after_s"), "{text}");
+        for absent in ["on_failure", "finalize_after_s", "snapshots_keep"] {
+            assert!(!text.contains(absent), "{text}");
+        }
+        assert!(
+            serde_json::to_string(&Policy::parse("snapshots_keep = 5").unwrap()).unwrap().contains("_keep")
+        );
     }
 }

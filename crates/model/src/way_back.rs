@@ -62,7 +62,8 @@ impl std::fmt::Display for WayBackClosed {
             Self::Finalized => f.write_str(
                 "finalize was allowed, and what it does cannot be undone: data is converted, and what \
                  only old code needs is removed. The way back is now restoring the databases from \
-                 your backups, which loses what was created since",
+                 a copy (a snapshot of the run, once it has ended, or your backups), which loses what was \
+                 created since",
             ),
             Self::Widened { service, copy } => {
                 write!(f, "expanding {service}'s schema took away something that its old code needs. ")?;
@@ -91,7 +92,7 @@ fn has_widened(plan: &Plan, state: &RunState, service: &ServiceName) -> bool {
 
 fn copy_of(plan: &Plan, service: &ServiceName) -> Option<Copy> {
     plan.steps().flat_map(|(_, step)| &step.actions).find_map(|action| match action {
-        Action::SnapshotDatabase { service: of, host, directory, databases } if of == service => {
+        Action::SnapshotDatabase { service: of, host, directory, databases, .. } if of == service => {
             Some(Copy { host: host.clone(), directory: directory.clone(), databases: databases.clone() })
         }
         _ => None,

@@ -1,7 +1,10 @@
 //! Calls to nova.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::catalog::ServiceType;
@@ -11,6 +14,13 @@ use crate::error::Error;
 /// The microversion of all calls here: the newest one whose answers have the shapes below
 /// (2.53: service ids are UUIDs; 2.74: `host` at creation), served since Train.
 pub const MICROVERSION: &str = "2.79";
+
+/// The microversion of reads of whole fleets, served since 2025.1 (Epoxy). It is the lowest whose
+/// answers tell all that the destination of an instance depends on: 2.47 the flavor with its extra
+/// specs, 2.64 a group's policy and rules, 2.26 tags, 2.96 the zone that an instance is pinned to,
+/// 2.98 the properties of its image, 2.100 its scheduler hints. Source: nova,
+/// `api/openstack/compute/rest_api_version_history.rst`.
+pub const FLEET_MICROVERSION: &str = "2.100";
 
 /// Servers per page; nova's own default limit is 1,000.
 const PAGE: usize = 500;
@@ -72,6 +82,171 @@ pub struct Server {
     /// When it was created.
     #[serde(default)]
     pub created: String,
+}
+
+/// An instance with all that its place depends on, by [`FLEET_MICROVERSION`]. Of instances in a cell
+/// that does not answer, nova tells the id and little more.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FleetServer {
+    /// Its UUID.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// `ACTIVE`, ...; `UNKNOWN` in a cell that does not answer.
+    #[serde(default)]
+    pub status: String,
+    /// Its project.
+    #[serde(default)]
+    pub tenant_id: String,
+    /// Its compute host; none before it is scheduled and when it is shelved and offloaded.
+    #[serde(default, rename = "OS-EXT-SRV-ATTR:host")]
+    pub host: Option<String>,
+    /// What is being done with it.
+    #[serde(default, rename = "OS-EXT-STS:task_state")]
+    pub task_state: Option<String>,
+    /// `active`, `stopped`, ...
+    #[serde(default, rename = "OS-EXT-STS:vm_state")]
+    pub vm_state: Option<String>,
+    /// Its flavor as it was when the instance was made or last resized.
+    #[serde(default)]
+    pub flavor: Option<ServerFlavor>,
+    /// Its image; nova writes an empty text for one that boots from a volume.
+    #[serde(default)]
+    pub image: ServerImage,
+    /// Its owner's words to it.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The zone that it is pinned to.
+    #[serde(default)]
+    pub pinned_availability_zone: Option<String>,
+}
+
+/// The flavor that is kept with an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ServerFlavor {
+    /// Its name.
+    #[serde(default)]
+    pub original_name: String,
+    /// Virtual processors.
+    #[serde(default)]
+    pub vcpus: u64,
+    /// MiB of memory.
+    #[serde(default)]
+    pub ram: u64,
+    /// GiB of root disk.
+    #[serde(default)]
+    pub disk: u64,
+    /// GiB of further local disk.
+    #[serde(default)]
+    pub ephemeral: u64,
+    /// MiB of swap disk.
+    #[serde(default)]
+    pub swap: u64,
+    /// Extra specs; none where the cloud's policy hides them.
+    #[serde(default)]
+    pub extra_specs: Option<BTreeMap<String, String>>,
+}
+
+/// What an instance was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum ServerImage {
+    /// An image, with the properties that it had then.
+    Image {
+        /// Its properties.
+        #[serde(default)]
+        properties: BTreeMap<String, Value>,
+    },
+    /// A volume: nova writes an empty text.
+    Volume(String),
+}
+
+impl Default for ServerImage {
+    fn default() -> Self {
+        Self::Volume(String::new())
+    }
+}
+
+/// A hypervisor. Its capacity is placement's business; nova stopped telling it with 2.88.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Hypervisor {
+    /// Its UUID, which is also that of its resource provider.
+    pub id: String,
+    /// Its name.
+    pub hypervisor_hostname: String,
+    /// For example `QEMU`.
+    #[serde(default)]
+    pub hypervisor_type: String,
+    /// The version as one number: 8002004 is 8.2.4.
+    #[serde(default)]
+    pub hypervisor_version: u64,
+    /// The compute service that manages it.
+    pub service: HypervisorService,
+}
+
+/// The compute service of a hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HypervisorService {
+    /// Its host.
+    pub host: String,
+}
+
+/// A host aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Aggregate {
+    /// Its name.
+    pub name: String,
+    /// Its hosts.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Its metadata.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A server group.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ServerGroup {
+    /// Its UUID.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// `affinity`, `anti-affinity`, `soft-affinity` or `soft-anti-affinity`.
+    #[serde(default)]
+    pub policy: String,
+    /// What refines the policy.
+    #[serde(default)]
+    pub rules: ServerGroupRules,
+    /// UUIDs of the instances in it.
+    #[serde(default)]
+    pub members: Vec<String>,
+}
+
+/// What refines a server group's policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ServerGroupRules {
+    /// Members of an anti-affinity group that one host may have.
+    #[serde(default)]
+    pub max_server_per_host: Option<u32>,
+}
+
+/// One NUMA cell of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TopologyNode {
+    /// The host's cell that it is on; only administrators see it.
+    #[serde(default)]
+    pub host_node: Option<u32>,
+    /// MiB of memory there.
+    #[serde(default)]
+    pub memory_mb: u64,
+    /// Its processors, each on the host's; empty where they are not pinned.
+    #[serde(default)]
+    pub cpu_pinning: BTreeMap<String, u64>,
 }
 
 /// Why an instance is in state ERROR.
@@ -190,6 +365,14 @@ impl Client {
     }
 }
 
+/// How the next page of a list is asked for.
+enum Page<'m, T> {
+    /// By the last one of the page before.
+    Marker(&'m (dyn Fn(&T) -> String + Sync)),
+    /// By how many there were.
+    Offset,
+}
+
 impl Compute<'_> {
     fn build(method: Method, path: impl Into<String>) -> Request {
         Request::new(method, ServiceType::Compute, path).microversion(MICROVERSION)
@@ -271,6 +454,85 @@ impl Compute<'_> {
         }
         Err(Error::Body {
             request: "GET /servers/detail".to_owned(),
+            why: format!("the list does not end after {PAGES_MAX} pages"),
+            beginning: "(left out)".to_owned(),
+        })
+    }
+
+    /// The instances of all projects with all that their place depends on; for administrators.
+    ///
+    /// # Errors
+    /// See [`Error`]; status 406 from a nova older than 2025.1.
+    pub async fn fleet_servers(self) -> Result<Vec<FleetServer>, Error> {
+        let marker = |server: &FleetServer| server.id.clone();
+        self.pages("/servers/detail?all_tenants=1", "servers", Page::Marker(&marker)).await
+    }
+
+    /// All hypervisors. Asked with 2.79, because from 2.88 on nova asks every host for its uptime
+    /// within this one request.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn hypervisors(self) -> Result<Vec<Hypervisor>, Error> {
+        let answer = self.0.request(&Self::build(Method::GET, "/os-hypervisors/detail")).await?;
+        answer.expect_status(&[200])?.part("hypervisors")
+    }
+
+    /// All host aggregates.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn aggregates(self) -> Result<Vec<Aggregate>, Error> {
+        let answer = self.0.request(&Self::build(Method::GET, "/os-aggregates")).await?;
+        answer.expect_status(&[200])?.part("aggregates")
+    }
+
+    /// The server groups of all projects; for administrators.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn server_groups_of_all(self) -> Result<Vec<ServerGroup>, Error> {
+        self.pages("/os-server-groups?all_projects=True", "server_groups", Page::Offset).await
+    }
+
+    /// The NUMA cells of an instance (2.78); none where it has no topology.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn topology(self, id: &str) -> Result<Vec<TopologyNode>, Error> {
+        let request = Self::build(Method::GET, format!("/servers/{}/topology", quote(id)));
+        let answer = self.0.request(&request).await?.expect_status(&[200, 404])?;
+        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("nodes") }
+    }
+
+    /// All pages of a list, by [`FLEET_MICROVERSION`].
+    async fn pages<T: DeserializeOwned>(
+        self,
+        path: &str,
+        key: &str,
+        by: Page<'_, T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut all: Vec<T> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let mut page_path = format!("{path}&limit={PAGE}");
+            match (&by, all.last()) {
+                (Page::Marker(marker), Some(last)) => {
+                    page_path.push_str(&format!("&marker={}", quote(&marker(last))));
+                }
+                (Page::Offset, Some(_)) => page_path.push_str(&format!("&offset={}", all.len())),
+                (_, None) => {}
+            }
+            let request =
+                Request::new(Method::GET, ServiceType::Compute, page_path).microversion(FLEET_MICROVERSION);
+            let page: Vec<T> = self.0.request(&request).await?.expect_status(&[200])?.part(key)?;
+            // nova's own limit may be lower than ours: only an empty page is the end.
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+        Err(Error::Body {
+            request: format!("GET {path}"),
             why: format!("the list does not end after {PAGES_MAX} pages"),
             beginning: "(left out)".to_owned(),
         })
@@ -397,6 +659,29 @@ mod tests {
         assert_eq!(server.fault.unwrap().message, "No valid host was found.");
         let created: Server = serde_json::from_str(r#"{"id": "s", "links": []}"#).unwrap();
         assert_eq!((created.status.as_str(), created.host), ("", None));
+    }
+
+    #[test]
+    fn images_and_volumes_are_told_apart() {
+        let read = |image: &str| -> FleetServer {
+            serde_json::from_str(&format!(
+                r#"{{"id": "s", "image": {image}, "flavor": {{"vcpus": 1, "ram": 512,
+                "disk": 1, "ephemeral": 0, "swap": 0, "original_name": "m1", "extra_specs": {{"a": "b"}}}}}}"#
+            ))
+            .unwrap()
+        };
+        assert_eq!(read("\"\"").image, ServerImage::Volume(String::new()));
+        let ServerImage::Image { properties } =
+            read(r#"{"id": "i", "links": [], "properties": {"hw_tpm_version": "2.0"}}"#).image
+        else {
+            panic!("an image was read as a volume");
+        };
+        assert_eq!(properties["hw_tpm_version"], "2.0");
+        // What nova tells of an instance in a cell that does not answer.
+        let unknown: FleetServer =
+            serde_json::from_str(r#"{"id": "s", "status": "UNKNOWN", "tenant_id": "t", "created": "x"}"#)
+                .unwrap();
+        assert_eq!((unknown.flavor, unknown.host), (None, None));
     }
 
     #[test]

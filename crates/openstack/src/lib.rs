@@ -17,6 +17,7 @@ mod config;
 mod error;
 pub mod identity;
 pub mod image;
+pub mod migration;
 pub mod network;
 pub mod placement;
 mod token;

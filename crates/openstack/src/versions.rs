@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::answer::Answer;
 use crate::catalog::ServiceType;
 use crate::client::Client;
 use crate::error::Error;
@@ -48,6 +49,18 @@ struct Entry {
 }
 
 impl Client {
+    /// The version document of a service as it came, through its endpoint.
+    ///
+    /// # Errors
+    /// Why no document came.
+    pub async fn version_answer(&self, service: ServiceType) -> Result<Answer, Error> {
+        let token = self.token().await?;
+        let published = self.published(&token, service)?;
+        let answer = self.get_url(service.version_root(&published)).await?;
+        // A list of versions comes with status 300 from nova, glance and keystone.
+        answer.expect_status(&[200, 300])
+    }
+
     /// Reads the version document of a service, through its endpoint.
     ///
     /// # Errors
@@ -55,9 +68,7 @@ impl Client {
     pub async fn version_document(&self, service: ServiceType) -> Result<VersionDocument, Error> {
         let token = self.token().await?;
         let published = self.published(&token, service)?;
-        let answer = self.get_url(service.version_root(&published)).await?;
-        // A list of versions comes with status 300 from nova, glance and keystone.
-        let answer = answer.expect_status(&[200, 300])?;
+        let answer = self.version_answer(service).await?;
         let document: Document = answer.json()?;
         let (min_version, max_version) = bounds(document).ok_or_else(|| Error::Body {
             request: answer.request.clone(),

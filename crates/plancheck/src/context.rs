@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use volutus_catalog::{Catalog, Daemon, Service};
-use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, Series, ServiceName};
-use volutus_model::plan::{Action, Plan};
+use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
+use volutus_model::plan::{Action, Plan, PlanKind};
 use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
 
 use crate::graph::{At, Graph};
@@ -26,6 +26,10 @@ pub(crate) struct Context<'a> {
     pub policy: &'a Policy,
     pub graph: Graph<'a>,
     pub members: BTreeMap<DaemonId, Member<'a>>,
+    /// The steps that restart each host.
+    pub restarts: BTreeMap<&'a HostName, Vec<usize>>,
+    /// The steps of a reboot's plan in which each host is in work: from its disabling on.
+    pub in_work: BTreeMap<&'a HostName, Vec<usize>>,
     /// Where each daemon is switched.
     pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
 }
@@ -48,17 +52,24 @@ impl<'a> Context<'a> {
             .collect();
         let graph = Graph::new(plan);
         let mut switches: BTreeMap<&DaemonId, Vec<At>> = BTreeMap::new();
+        let mut in_work: BTreeMap<&HostName, Vec<usize>> = BTreeMap::new();
+        let mut restarts: BTreeMap<&HostName, Vec<usize>> = BTreeMap::new();
         for (at, action) in graph.actions() {
-            if let Action::SwitchDaemon { daemon, .. } = action {
-                switches.entry(daemon).or_default().push(at);
+            match action {
+                Action::SwitchDaemon { daemon, .. } => switches.entry(daemon).or_default().push(at),
+                Action::DisableCompute { host } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
+                    in_work.entry(host).or_default().push(at.step);
+                }
+                Action::RebootHost { host, .. } => restarts.entry(host).or_default().push(at.step),
+                _ => {}
             }
         }
-        Self { plan, inventory, observation, catalog, policy, graph, members, switches }
+        Self { plan, inventory, observation, catalog, policy, graph, members, restarts, in_work, switches }
     }
 
     /// Whether the plan takes another one back.
     pub fn is_back(&self) -> bool {
-        !self.plan.kind.is_upgrade()
+        self.plan.kind.is_rollback()
     }
 
     /// The older and the newer of the plan's two series, whichever way it leads.

@@ -7,6 +7,7 @@
 //! whether a run to a series can be expected to end well. Neither knows how plans are made.
 
 mod context;
+mod fleet;
 mod graph;
 mod preflight;
 mod rules;
@@ -14,9 +15,10 @@ mod rules;
 use std::collections::BTreeMap;
 
 use volutus_catalog::Catalog;
-use volutus_model::plan::Plan;
+use volutus_model::plan::{Plan, PlanKind};
 use volutus_model::{Finding, Inventory, Observation, Policy, Severity};
 
+pub use fleet::check_reboot;
 pub use preflight::preflight;
 
 /// Findings of one code that are told one by one; the rest is told as a number.
@@ -36,6 +38,13 @@ pub fn check_plan(
     rules::identity::check_identity(plan, inventory, observation, policy, &mut findings);
     rules::shape::check_shape(plan, &mut findings);
     let context = context::Context::new(plan, inventory, observation, catalog, policy);
+    rules::restart::check_restart(&context, &mut findings);
+    if matches!(plan.kind, PlanKind::Reboot { .. }) {
+        // Nothing is replaced, so that no order between versions can be wrong.
+        rules::drain::check_drain(&context, &mut findings);
+        rules::budget::check_budget(&context, &mut findings);
+        return condense(findings);
+    }
     rules::coverage::check_coverage(&context, &mut findings);
     rules::skew::check_skew(&context, &mut findings);
     rules::commands::check_commands(&context, &mut findings);

@@ -234,6 +234,7 @@ pub fn observe(inventory: &Inventory, shape: &Shape) -> Observation {
                 (name, Fact::observed(seen, "described"))
             })
             .collect(),
+        environments: BTreeMap::new(),
     }
 }
 
@@ -267,6 +268,7 @@ fn daemon_seen(kind: &str, version: Option<&PackageVersion>, series: Series) -> 
         ),
         release_path: Fact::observed(path.clone(), "described"),
         link: Fact::observed(path, "described"),
+        replaced: BTreeSet::new(),
     }
 }
 
@@ -275,7 +277,9 @@ fn host_seen(shape: &Shape) -> HostObservation {
     let nova = BTreeMap::from([
         option("upgrade_levels/compute", "auto"),
         option("service_user/send_service_user_token", "true"),
+        option("oslo_messaging_rabbit/use_queue_manager", "true"),
     ]);
+    let queued = BTreeMap::from([option("oslo_messaging_rabbit/use_queue_manager", "true")]);
     let file = |name: &str| (format!("/etc/{name}"), BTreeMap::new());
     HostObservation {
         boot_id: "b".to_owned(),
@@ -287,12 +291,13 @@ fn host_seen(shape: &Shape) -> HostObservation {
         staged: BTreeMap::from([(shape.series, shape.versions.clone())]),
         options: BTreeMap::from([
             ("/etc/nova/nova.conf".to_owned(), nova),
-            file("neutron/neutron.conf"),
+            ("/etc/neutron/neutron.conf".to_owned(), queued.clone()),
             file("neutron/plugins/ml2/ml2_conf.ini"),
             file("keystone/keystone.conf"),
             file("glance/glance-api.conf"),
             file("placement/placement.conf"),
-            file("cinder/cinder.conf"),
+            ("/etc/cinder/cinder.conf".to_owned(), queued),
         ]),
+        environments: BTreeMap::new(),
     }
 }

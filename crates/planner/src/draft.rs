@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{Catalog, HopFacts, OptionSeen, Service, options_of};
 use volutus_model::inventory::Releases;
-use volutus_model::name::{DaemonKind, Series, StageId, StepId};
+use volutus_model::name::{DaemonKind, HostName, Series, StageId, StepId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, PlanKind, Stage, Step};
 use volutus_model::{Finding, Policy, Severity};
 
@@ -58,7 +58,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the plan takes another one back.
     pub fn is_back(&self) -> bool {
-        !self.kind.is_upgrade()
+        self.kind.is_rollback()
     }
 
     /// What is done to a daemon, for titles.
@@ -90,6 +90,11 @@ impl<'a> Draft<'a> {
 
     pub fn policy(&self) -> &'a Policy {
         &self.input.policy
+    }
+
+    /// An option of a service as it was seen on one host; nothing where the service has no place there.
+    pub fn option_on(&self, service: &Service, host: &HostName, option: &str) -> Option<OptionSeen> {
+        options_of(service, &self.input.inventory, &self.input.observation, option).remove(host)
     }
 
     pub fn releases(&self) -> &'a Releases {

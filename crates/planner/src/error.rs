@@ -2,7 +2,9 @@
 
 use volutus_model::WayBackClosed;
 use volutus_model::inventory::Inventory;
-use volutus_model::name::{DaemonId, DaemonKind, InvalidName, PackageVersion, PlanId, Series, ServiceName};
+use volutus_model::name::{
+    DaemonId, DaemonKind, HostName, InvalidName, PackageVersion, PlanId, Series, ServiceName,
+};
 
 /// Why no plan can be made.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,34 @@ pub enum Error {
     Unseen {
         /// The daemons with the reason.
         unseen: Vec<(DaemonId, String)>,
+    },
+    /// A host that is to be restarted is not declared.
+    #[error("the cloud description declares no host `{host}`{}", did_you_mean(.nearest.as_ref()))]
+    UndeclaredHost {
+        /// The host.
+        host: HostName,
+        /// A declared one that looks like it.
+        nearest: Option<HostName>,
+    },
+    /// A host that is to be restarted holds what the cloud cannot be without meanwhile.
+    #[error(
+        "{host} is the only {what} that the cloud description declares: while it restarts nobody is \
+         served. Add another one, or restart it by hand in a window of downtime"
+    )]
+    VitalHost {
+        /// The host.
+        host: HostName,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Instances would be stopped, which no action does yet.
+    #[error(
+        "{instances} instances would be stopped where they are and started afterwards, which a run does not do: \
+         leave `stop` out of the policy's ladder, or stop them yourself and plan anew"
+    )]
+    InstancesStopped {
+        /// How many.
+        instances: usize,
     },
     /// A running version belongs to no series of the catalog.
     #[error(

@@ -11,6 +11,7 @@ mod draft;
 mod error;
 mod estimate;
 mod order;
+mod reboot;
 mod render;
 mod report;
 mod rollback;
@@ -28,6 +29,7 @@ use volutus_model::{Inventory, Observation, Policy};
 pub use diff::{PlanDiff, diff};
 pub use error::Error;
 pub use estimate::{Estimate, estimate};
+pub use reboot::{RebootInput, plan_reboot};
 pub use render::{render_dot, render_markdown};
 pub use report::{Note, PlanReport, Wait};
 pub use rollback::{RollbackInput, plan_rollback};
@@ -125,6 +127,19 @@ struct Made<'a> {
     rollback: Vec<RollbackHorizon>,
     point_of_no_return: Option<StageId>,
     report: PlanReport,
+}
+
+/// Finishes a plan that neither closes a way back nor has one.
+fn finish_without_horizon(
+    draft: draft::Draft<'_>,
+    input: &PlanningInput,
+    state: &state::State<'_>,
+) -> Result<(Plan, PlanReport), Error> {
+    let kind = draft.kind.clone();
+    let draft::Parts { stages, report } = draft.finish();
+    let stages = order::order_stages(stages)?;
+    let (rollback, point_of_no_return) = (Vec::new(), None);
+    finish(Made { input, state, kind, stages, rollback, point_of_no_return, report })
 }
 
 fn finish(made: Made<'_>) -> Result<(Plan, PlanReport), Error> {

@@ -10,10 +10,10 @@ use volutus_model::plan::{Action, Plan, PlanKind, Step};
 use volutus_model::run::{RunState, StepStatus};
 use volutus_model::{Inventory, Observation, Policy, WayBackClosed};
 
-use crate::draft::{Draft, Parts};
+use crate::draft::Draft;
 use crate::report::PlanReport;
 use crate::state::{Member, State, Unseen, present, read_members};
-use crate::{Error, Made, PlanningInput, finish, order, rules};
+use crate::{Error, PlanningInput, finish_without_horizon, rules};
 
 /// Everything that the plan of a way back is made of.
 #[derive(Debug, Clone)]
@@ -71,18 +71,7 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
         "they stay as they were widened: old code lives with them, and schema commands of the old \
          release would fail on them. Nothing that was created meanwhile is lost",
     );
-    let kind = draft.kind.clone();
-    let Parts { stages, report } = draft.finish();
-    let stages = order::order_stages(stages)?;
-    finish(Made {
-        input: &planning,
-        state: &state,
-        kind,
-        stages,
-        rollback: Vec::new(),
-        point_of_no_return: None,
-        report,
-    })
+    finish_without_horizon(draft, &planning, &state)
 }
 
 /// Where the cloud stands, seen from the way back.
@@ -93,7 +82,7 @@ fn read_back<'a>(
     catalog: &'a Catalog,
 ) -> Result<State<'a>, Error> {
     let older = input.target;
-    let mut members = read_members(input, catalog, Unseen::ByLink)?;
+    let mut members = read_members(&input.inventory, &input.observation, catalog, Unseen::ByLink)?;
     let services = present(catalog, &members);
     let mut running: BTreeMap<&ServiceName, BTreeSet<PackageVersion>> = BTreeMap::new();
     let (mut total, mut pending) = (0, 0);

@@ -7,6 +7,7 @@ use volutus_catalog::{Catalog, Daemon, DaemonRole, Service};
 use volutus_model::name::{DaemonId, DaemonKind, PackageVersion, Series, ServiceName};
 use volutus_model::observation::DaemonObservation;
 use volutus_model::{DaemonDeclaration, HostDeclaration};
+use volutus_model::{Inventory, Observation};
 
 use crate::PlanningInput;
 use crate::error::{Error, nearest};
@@ -66,7 +67,7 @@ pub(crate) fn read_state<'a>(input: &'a PlanningInput, catalog: &'a Catalog) -> 
             nearest: nearest(&to.to_string(), catalog.series.keys().rev()).copied(),
         });
     }
-    let mut members = read_members(input, catalog, Unseen::Refused)?;
+    let mut members = read_members(&input.inventory, &input.observation, catalog, Unseen::Refused)?;
     let services = present(catalog, &members);
     let versions = read_versions(input, catalog, &services)?;
     let from = read_from(input, catalog, &mut members, &versions)?;
@@ -113,19 +114,19 @@ pub(crate) enum Unseen {
 }
 
 pub(crate) fn read_members<'a>(
-    input: &'a PlanningInput,
+    inventory: &'a Inventory,
+    observation: &'a Observation,
     catalog: &'a Catalog,
     when_unseen: Unseen,
 ) -> Result<BTreeMap<&'a DaemonKind, Vec<Member<'a>>>, Error> {
-    if input.observation.inventory != input.inventory.digest() {
-        return Err(Error::other_inventory(&input.inventory, input.observation.at));
+    if observation.inventory != inventory.digest() {
+        return Err(Error::other_inventory(inventory, observation.at));
     }
     let known = catalog.daemons();
     let mut members: BTreeMap<&DaemonKind, Vec<Member<'a>>> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
     let mut unseen = Vec::new();
-    let disabled: BTreeSet<(&str, &str)> = input
-        .observation
+    let disabled: BTreeSet<(&str, &str)> = observation
         .records
         .values()
         .filter_map(|fact| fact.value())
@@ -133,12 +134,12 @@ pub(crate) fn read_members<'a>(
         .filter(|record| record.disabled.is_some())
         .map(|record| (record.binary.as_str(), record.host.as_str()))
         .collect();
-    for (id, host, declaration) in input.inventory.daemons() {
+    for (id, host, declaration) in inventory.daemons() {
         let Some((service, facts)) = known.get(&declaration.kind).copied() else {
             unknown.insert(declaration.kind.clone());
             continue;
         };
-        let seen = match input.observation.daemons.get(&id) {
+        let seen = match observation.daemons.get(&id) {
             None => {
                 unseen.push((id, "it was not looked at".to_owned()));
                 continue;
@@ -179,7 +180,7 @@ pub(crate) fn read_members<'a>(
         return Err(Error::Unseen { unseen });
     }
     if members.is_empty() {
-        return Err(Error::NoDaemons { cloud: input.inventory.name.to_string() });
+        return Err(Error::NoDaemons { cloud: inventory.name.to_string() });
     }
     Ok(members)
 }
@@ -214,6 +215,26 @@ fn read_versions(
     Ok(versions)
 }
 
+/// What a daemon runs, and the series that it belongs to.
+pub(crate) fn series_of<'a>(
+    member: &Member<'a>,
+    catalog: &Catalog,
+) -> Result<(Series, &'a PackageVersion), Error> {
+    let Some(runs) = member.seen.version.value() else {
+        // Made sure of before; should that ever change, nothing may be guessed.
+        let unseen = vec![(member.id.clone(), "its version is not known".to_owned())];
+        return Err(Error::Unseen { unseen });
+    };
+    let service = &member.service.name;
+    let series = catalog.series_of(service, runs).ok_or_else(|| Error::UnknownVersion {
+        daemon: member.id.clone(),
+        service: service.clone(),
+        version: runs.clone(),
+        known: catalog.series.keys().copied().collect(),
+    })?;
+    Ok((series, runs))
+}
+
 /// Derives the series that the cloud comes from, and marks daemons that are on the target
 /// already as not pending: a half-rolled cloud can be planned forward.
 fn read_from(
@@ -229,18 +250,9 @@ fn read_from(
     for member in members.values_mut().flatten() {
         total += 1;
         let service = &member.service.name;
-        let (Some(runs), Some(wanted)) = (member.seen.version.value(), versions.get(service)) else {
-            // Both were made sure of before; should that ever change, nothing may be guessed.
-            return Err(Error::Unseen {
-                unseen: vec![(member.id.clone(), "its version is not known".to_owned())],
-            });
-        };
-        let series = catalog.series_of(service, runs).ok_or_else(|| Error::UnknownVersion {
-            daemon: member.id.clone(),
-            service: service.clone(),
-            version: runs.clone(),
-            known: catalog.series.keys().copied().collect(),
-        })?;
+        let (series, runs) = series_of(member, catalog)?;
+        // Every service that has a member has a version.
+        let wanted = &versions[service];
         if series == to {
             member.pending = false;
             if runs != wanted {

@@ -233,6 +233,10 @@ fn hazards() {
         let options = host(input, "ctl1").options.get_mut("/etc/neutron/neutron.conf").unwrap();
         options.insert("DEFAULT/service_plugins".into(), "network_segment_range".into());
     });
+    expect(Warning, "rpc-lost-at-stop-cinder", "cinder", |input| {
+        let options = host(input, "ctl3").options.get_mut("/etc/cinder/cinder.conf").unwrap();
+        options.remove("oslo_messaging_rabbit/use_queue_manager");
+    });
     expect(Warning, "concurrency-mode-control", "nova", |input| {
         daemon(input, "nova-scheduler@ctl2").environment.clear();
     });

@@ -34,6 +34,22 @@ fn replicas_out_at_once_keep_the_minimum() {
 }
 
 #[test]
+fn workers_that_drop_messages_when_they_stop_go_one_after_another() {
+    let mut input = input(6, 3, "2025.2", "2026.1");
+    let ctl2 = input.observation.hosts.iter_mut().find(|(name, _)| name.as_str() == "ctl2");
+    let Some((_, Fact::Observed { value, .. })) = ctl2 else {
+        panic!("ctl2 is described");
+    };
+    let nova = value.options.get_mut("/etc/nova/nova.conf").unwrap();
+    nova.insert("oslo_messaging_rabbit/use_queue_manager".into(), "False".into());
+    let made = judged(&input);
+    assert_eq!(width(&made, "roll-nova-conductor"), 1);
+    assert_eq!(width(&made, "roll-nova-scheduler"), 1);
+    // Cinder has a file of its own, in which it is switched on.
+    assert_eq!(width(&made, "roll-cinder-scheduler"), 4);
+}
+
+#[test]
 fn a_zone_always_keeps_a_compute() {
     let catalog = catalog();
     let mut shape = Shape::new(3, 8, "2025.2".parse().unwrap(), &catalog).unwrap();

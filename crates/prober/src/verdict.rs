@@ -136,7 +136,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         status: input.state.status,
         from: input.plan.from,
         to: input.plan.to,
-        rolled_back: !input.plan.kind.is_upgrade() && input.state.status == RunStatus::Succeeded,
+        rolled_back: input.plan.kind.is_rollback() && input.state.status == RunStatus::Succeeded,
         level,
         reasons,
         started_at: started_at.unwrap_or(input.plan.created_at),

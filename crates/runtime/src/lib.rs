@@ -11,6 +11,7 @@
 mod attempts;
 mod error;
 mod interrupts;
+mod pressure;
 mod probes;
 mod report;
 mod session;

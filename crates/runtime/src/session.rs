@@ -16,6 +16,7 @@ use volutus_store::{Lease, PendingCommand, Store};
 
 use crate::attempts::Attempts;
 use crate::error::Error;
+use crate::pressure::Pressure;
 use crate::probes::{BATCH_MAX, Probes};
 use crate::report::Reporter;
 use crate::watch::Watch;
@@ -72,6 +73,7 @@ struct Session<'a> {
     held: Held,
     renewed: Instant,
     watch: Watch,
+    pressure: Option<Pressure>,
     probes: Option<&'a mut Probes>,
     steps_told: Vec<StepId>,
     samples: Vec<Sample>,
@@ -113,6 +115,7 @@ pub(crate) async fn execute(
         held,
         renewed: Instant::now(),
         watch: Watch::new(index.plan()),
+        pressure: Pressure::new(index.plan()),
         probes,
         steps_told: Vec::new(),
         samples: Vec::new(),
@@ -229,6 +232,13 @@ impl Session<'_> {
             let (failed, total) =
                 blocking(&self.runtime.store, move |store| store.count_samples(&run, since_us)).await?;
             self.watch.take_over(failed, total);
+        }
+        if let Some(mut pressure) = self.pressure.take() {
+            let run = self.run.clone();
+            let earlier = blocking(&self.runtime.store, move |store| store.samples(&run)).await?;
+            // What an earlier process held has ended with it; only its baseline is of use.
+            pressure.learn(&earlier);
+            self.pressure = Some(pressure);
         }
         Ok(())
     }
@@ -387,6 +397,9 @@ impl Session<'_> {
     async fn take_samples(&mut self, samples: Vec<Sample>) -> Result<(), Error> {
         self.reporter.samples(&samples);
         let breach = self.watch.count(&samples);
+        if let Some(change) = self.pressure.as_mut().and_then(|pressure| pressure.take(&samples)) {
+            self.runtime.driver.hold_batches(change);
+        }
         self.samples.extend(samples);
         if self.samples.len() >= BATCH_MAX || breach.is_some() {
             self.flush().await?;

@@ -103,7 +103,7 @@ impl Prepared {
             expected_s: estimate.baseline_s + estimate.roll_s + estimate.soak_s + estimate.finalize_s,
             attempts: actions().count(),
             starts: actions().filter(|action| matches!(action, Action::SwitchDaemon { .. })).count(),
-            target: if plan.kind.is_upgrade() { Code::New } else { Code::Old },
+            target: if plan.kind.is_rollback() { Code::Old } else { Code::New },
             inventory: Arc::new(inventory.clone()),
             observation: Arc::new(observation.clone()),
             plan,

@@ -380,6 +380,15 @@ impl Compiler<'_> {
                 service: topology.service(&anchor.service)?,
                 host: topology.host(&anchor.host)?,
             },
+            Action::MoveInstances { .. }
+            | Action::ProveEmpty { .. }
+            | Action::RebootHost { .. }
+            | Action::RunCommand { .. } => {
+                return Err(Error::Unfit(format!(
+                    "`{}` belongs to a reboot of the fleet, which the simulated cloud has no instances for",
+                    action.summary()
+                )));
+            }
             Action::BootCanary { host } => Op::Canary { daemon: topology.compute_on(host)? },
             Action::RefreshDaemon { daemon, how, .. } => match how {
                 Refresh::Hangup => Op::Reload { daemon: topology.daemon(daemon)? },

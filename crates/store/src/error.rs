@@ -74,6 +74,12 @@ pub enum Error {
         /// The id of its content.
         actual: PlanId,
     },
+    /// A plan of an upgrade was asked for, and this one reboots hosts.
+    #[error("plan {id} reboots hosts; it is no upgrade")]
+    IsReboot {
+        /// The plan.
+        id: PlanId,
+    },
     /// There is no such plan or run.
     #[error("there is no {kind} `{sought}`{}", known_list(known))]
     NotFound {
@@ -169,12 +175,29 @@ impl Error {
     pub(crate) fn at(self, path: &Path, what: &str) -> Self {
         let Self::Sqlite { source, .. } = self else { return self };
         let (what, path) = (what.to_owned(), path.to_owned());
-        match source.sqlite_error_code().and_then(explain) {
+        let full = source.sqlite_error().is_some_and(|error| error.extended_code == SHARED_INDEX_SIZE);
+        let code = match source.sqlite_error_code() {
+            _ if full => Some(ErrorCode::DiskFull),
+            // SQLite cannot make its files beside it, and does not say why.
+            Some(ErrorCode::CannotOpen) if only_readable(&path) => Some(ErrorCode::ReadOnly),
+            code => code,
+        };
+        match code.and_then(explain) {
             Some((why, hint)) => Self::Unusable { what, path, why, hint, source },
             None => Self::Sqlite { what, path, source },
         }
     }
 }
+
+/// Whether the file is on a file system that is mounted to be read only.
+fn only_readable(path: &Path) -> bool {
+    let opened = std::fs::File::options().append(true).open(path);
+    opened.is_err_and(|error| error.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// SQLITE_IOERR_SHMSIZE: the index of the write-ahead log cannot grow. That is an I/O error for
+/// SQLite, and has one cause: no room.
+const SHARED_INDEX_SIZE: i32 = 4874;
 
 fn explain(code: ErrorCode) -> Option<(&'static str, &'static str)> {
     match code {

@@ -11,6 +11,7 @@
 //! its own.
 
 mod commands;
+mod documents;
 mod error;
 mod holder;
 mod journal;
@@ -27,10 +28,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use commands::PendingCommand;
+pub use documents::Document;
 pub use error::Error;
 pub use holder::Holder;
 pub use lease::{Lease, LeaseRecord};
-pub use plans::{Approval, PlanRecord};
+pub use plans::{AnyPlan, Approval, PlanRecord, Subject};
 pub use runs::RunRecord;
 
 /// The name of the file in the state directory.
@@ -131,6 +133,7 @@ mod tests {
             vif_types: volutus_model::Fact::unobserved("not asked"),
             pending_migrations: Default::default(),
             endpoints: Default::default(),
+            environments: Default::default(),
         };
         let error = store.put_observation(&cloud, &observation).unwrap_err().to_string();
         assert!(error.contains("the disk is full; make room"), "{error}");

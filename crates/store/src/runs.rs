@@ -67,7 +67,7 @@ impl Store {
                 "it becomes part of unit names: at most 64 letters, digits, dashes, dots and underscores";
             return Err(Error::RunId { run: run.clone(), why });
         }
-        self.plan(plan)?;
+        self.any_plan(plan)?;
         self.write("create a run", |transaction| {
             if read_approval(transaction, plan)?.is_none() {
                 return Err(Error::NotApproved { plan: plan.clone() });

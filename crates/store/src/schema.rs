@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use crate::error::Error;
 
 /// The version of the tables that this Volutus writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How long a write waits for another process's: their transactions take milliseconds, so one
 /// that lasts longer than this is a process that hangs.
@@ -61,6 +61,17 @@ CREATE TABLE verdict (
 ) STRICT;
 ";
 
+/// What version 2 adds: standing documents (advisories, schedules), by kind and key.
+const DOCUMENTS: &str = "
+CREATE TABLE document (
+    kind TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What leads to each version from the one before it.
+const STEPS: [&str; VERSION as usize] = [TABLES, DOCUMENTS];
+
 pub(crate) fn open(directory: &Path, path: &Path) -> Result<Connection, Error> {
     // What a cloud is made of is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| Error::Io {
@@ -84,28 +95,29 @@ pub(crate) fn open(directory: &Path, path: &Path) -> Result<Connection, Error> {
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
     let located = |source: rusqlite::Error| Error::from(source).at(path, "open the store");
-    if let Some(found) = version(connection).map_err(located)? {
-        return check(found, path);
+    if version(connection).map_err(located)? == VERSION {
+        return Ok(());
     }
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(located)?;
     // Another process may have made the tables between the first look and the lock.
-    if let Some(found) = version(&transaction).map_err(located)? {
-        return check(found, path);
-    }
-    transaction.execute_batch(TABLES).map_err(located)?;
-    transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION]).map_err(located)?;
-    transaction.commit().map_err(located)
-}
-
-fn check(found: u32, path: &Path) -> Result<(), Error> {
+    let found = version(&transaction).map_err(located)?;
     if found > VERSION {
         return Err(Error::NewerSchema { path: path.to_owned(), found, known: VERSION });
     }
-    Ok(())
+    for (step, number) in STEPS.iter().zip(1..).skip(found as usize) {
+        transaction.execute_batch(step).map_err(located)?;
+        let statement = match number {
+            1 => "INSERT INTO schema_version (version) VALUES (?1)",
+            _ => "UPDATE schema_version SET version = ?1",
+        };
+        transaction.execute(statement, [number]).map_err(located)?;
+    }
+    transaction.commit().map_err(located)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+/// The version that the file has; 0 where it has no tables yet.
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
     let made: Option<u32> = connection
         .query_row(
             "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'",
@@ -113,10 +125,11 @@ fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
             |row| row.get(0),
         )
         .optional()?;
-    match made {
-        None => Ok(None),
+    let found: Option<u32> = match made {
+        None => None,
         Some(_) => {
-            connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()
+            connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()?
         }
-    }
+    };
+    Ok(found.unwrap_or(0))
 }

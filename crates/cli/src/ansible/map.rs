@@ -207,7 +207,7 @@ fn infrastructure(groups: &Groups, tool: Tool) -> Result<(Vec<LoadBalancer>, Vec
         .collect();
     let databases = first(database_groups)?
         .into_iter()
-        .map(|host| Database { engine: DatabaseEngine::Mariadb, host })
+        .map(|host| Database { engine: DatabaseEngine::Mariadb, host, snapshot_key_file: None })
         .collect();
     Ok((balancers, databases))
 }

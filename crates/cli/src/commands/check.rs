@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use volutus_model::{Finding, Observation, PackageVersion, Plan, Series, ServiceName, Severity};
+use volutus_store::AnyPlan;
 
 use crate::args::{CheckArgs, Format};
-use crate::commands::{plan, print_json};
+use crate::commands::{fleet, plan, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -15,9 +16,16 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
     let driver = context.driver()?;
     let findings = match (&args.plan, &args.to) {
         (Some(reference), _) => {
-            let plan = plan::find(&context.store()?, reference)?;
-            let observation = context.observe(&driver).await?;
-            judge(context, &observation, &plan)
+            match context.store()?.find_any_plan(reference).map_err(plan::store_error)? {
+                AnyPlan::Upgrade(plan) => {
+                    let observation = context.observe(&driver).await?;
+                    judge(context, &observation, &plan)
+                }
+                AnyPlan::Reboot(plan) => {
+                    let seen = fleet::observe_with(context, &driver).await?;
+                    fleet::judge(&plan, &seen)
+                }
+            }
         }
         (None, Some(series)) => {
             let to = plan::series(context, series)?;

@@ -6,7 +6,7 @@ use volutus_model::event::{Event, JournalEntry};
 use volutus_model::name::{AttemptId, StepId};
 use volutus_model::plan::Plan;
 
-use crate::args::{Format, JournalArgs};
+use crate::args::{Format, JournalCommand, JournalShowArgs, JournalVerifyArgs};
 use crate::commands::control::locate;
 use crate::commands::plan::store_error;
 use crate::commands::print_json;
@@ -14,23 +14,30 @@ use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::progress;
 
-/// Shows a run's journal, or verifies its chain of hashes.
-pub fn run(context: &Context, args: &JournalArgs) -> Result<()> {
+/// Shows a run's journal, or verifies it.
+pub fn run(context: &Context, command: &JournalCommand) -> Result<()> {
+    match command {
+        JournalCommand::Show(args) => show(context, args),
+        JournalCommand::Verify(args) => verify(context, args),
+    }
+}
+
+fn verify(context: &Context, args: &JournalVerifyArgs) -> Result<()> {
+    let store = context.store()?;
+    let run = locate(context, &store, args.run.as_deref())?;
+    let mut entries = 0_u64;
+    store.read_journal(&run.id, |_| entries += 1).map_err(|error| {
+        CliError::new(Kind::Internal, "journal-broken", format!("the journal of run {} is not whole", run.id))
+            .because(&error)
+    })?;
+    anstream::println!("{entries} entries of run {}: the chain of hashes is whole", run.id);
+    Ok(())
+}
+
+fn show(context: &Context, args: &JournalShowArgs) -> Result<()> {
     let store = context.store()?;
     let run = locate(context, &store, args.run.as_deref())?;
     let entries = store.journal(&run.id, 0).map_err(store_error)?;
-    if args.verify {
-        store.verify_journal(&run.id).map_err(|error| {
-            CliError::new(
-                Kind::Internal,
-                "journal-broken",
-                format!("the journal of run {} is not whole", run.id),
-            )
-            .because(&error)
-        })?;
-        anstream::println!("{} entries of run {}: the chain of hashes is whole", entries.len(), run.id);
-        return Ok(());
-    }
     let plan = store.plan(&run.plan).map_err(store_error)?;
     let mut filter = Filter::new(args, &plan)?;
     if args.output == Format::Json {
@@ -51,7 +58,7 @@ pub fn run(context: &Context, args: &JournalArgs) -> Result<()> {
 
 /// Which entries are wanted. Entries have to be shown to it in their order.
 struct Filter<'a> {
-    args: &'a JournalArgs,
+    args: &'a JournalShowArgs,
     /// Steps that act on the wanted host; all of them where none is wanted.
     on_host: Option<BTreeSet<&'a StepId>>,
     /// Entries that end an attempt name it alone.
@@ -59,7 +66,7 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn new(args: &'a JournalArgs, plan: &'a Plan) -> Result<Self> {
+    fn new(args: &'a JournalShowArgs, plan: &'a Plan) -> Result<Self> {
         let on_host = args.host.as_deref().map(|host| {
             let acts = |step: &volutus_model::Step| {
                 step.actions

@@ -1,16 +1,25 @@
 //! The commands, one a file. They parse, call and show; they decide nothing.
 
+pub mod advisories;
 pub mod approve;
 pub mod check;
+pub mod contract;
 pub mod control;
+pub mod exposure;
+pub mod fleet;
+pub mod hosts;
 pub mod init;
 pub mod journal;
 pub mod observe;
 pub mod plan;
+pub mod policy;
 pub mod probe;
 pub mod rehearse;
+mod rehearse_real;
 pub mod rollback;
 pub mod run;
+pub mod schedule;
+pub mod snapshot;
 pub mod verdict;
 pub mod watch;
 

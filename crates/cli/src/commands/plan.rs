@@ -5,21 +5,26 @@ use std::path::Path;
 
 use volutus_model::{Observation, PackageVersion, Plan, Series, ServiceName};
 use volutus_planner::{PlanReport, PlanningInput, render_dot, render_markdown};
-use volutus_store::Store;
+use volutus_store::{AnyPlan, Store, Subject};
 
 use crate::args::{PlanArgs, PlanCommand, PlanFormat};
-use crate::commands::print_json;
+use crate::commands::{fleet, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
 
 /// Makes a plan, or shows, lists or compares plans.
 pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
+    if args.reboot {
+        return fleet::plan(context, args).await;
+    }
     match (&args.command, &args.to) {
         (None, Some(to)) => create(context, args, to).await,
         (Some(PlanCommand::Show { plan, output }), _) => {
-            let plan = find(&context.store()?, plan)?;
-            print(&plan, None, *output)
+            match context.store()?.find_any_plan(plan).map_err(store_error)? {
+                AnyPlan::Upgrade(plan) => print(&plan, None, *output),
+                AnyPlan::Reboot(plan) => fleet::print(&plan, *output),
+            }
         }
         (Some(PlanCommand::List), _) => list(context),
         (Some(PlanCommand::Diff { a, b }), _) => {
@@ -83,6 +88,8 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
         Error::WayBackClosed { .. } => "way-back-closed",
         Error::NoAnchor { .. } => "no-anchor",
         Error::NothingToTakeBack { .. } => "nothing-to-take-back",
+        Error::UndeclaredHost { .. } => "unknown-host",
+        Error::VitalHost { .. } => "vital-host",
         _ => "cannot-plan",
     }
 }
@@ -113,6 +120,7 @@ pub fn store_error(error: volutus_store::Error) -> CliError {
     use volutus_store::Error;
     let (kind, code) = match &error {
         Error::PlanAltered { .. } => (Kind::Refused, "plan-altered"),
+        Error::IsReboot { .. } => (Kind::Refused, "is-reboot"),
         Error::NotFound { .. } => (Kind::Refused, "not-found"),
         Error::Ambiguous { .. } => (Kind::Refused, "ambiguous"),
         Error::NotApproved { .. } => (Kind::Refused, "not-approved"),
@@ -148,11 +156,15 @@ fn list(context: &Context) -> Result<()> {
     let store = context.store()?;
     let mut table = show::table(&["plan", "made at", "from", "to", "approved by"]);
     for plan in store.plans().map_err(store_error)? {
+        let (from, to) = match plan.subject {
+            Subject::Upgrade { from, to } => (from.to_string(), to.to_string()),
+            Subject::Reboot => ("-".to_owned(), "reboot".to_owned()),
+        };
         table.add_row([
             show::short(plan.id.as_str()).to_owned(),
             plan.created_at.to_string(),
-            plan.from.to_string(),
-            plan.to.to_string(),
+            from,
+            to,
             plan.approval.map_or("-".to_owned(), |approval| approval.actor.to_string()),
         ]);
     }

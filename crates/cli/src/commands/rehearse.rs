@@ -10,7 +10,7 @@ use volutus_sim::{Options, Prepared, Profile, rehearse};
 
 use crate::args::{Cli, Format, RehearseArgs, RehearseProfile};
 use crate::commands::plan::plan_error_code;
-use crate::commands::print_json;
+use crate::commands::{print_json, rehearse_real};
 use crate::context::{Context, read_policy};
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -33,6 +33,10 @@ pub async fn run(cli: &Cli, args: &RehearseArgs) -> Result<()> {
         policy,
         parent: None,
     };
+    if args.real {
+        let (plan, _) = volutus_planner::plan(&input, &catalog).map_err(|error| refused(&error))?;
+        return rehearse_real::run(&inventory, &plan, &catalog, cli.policy.as_deref(), args);
+    }
     let prepared = Prepared::plan(&input, &catalog).map_err(|error| match &error {
         volutus_sim::Error::Plan(why) => refused(why),
         other => CliError::refused("not-rehearsed", "the plan cannot be rehearsed")
@@ -106,7 +110,8 @@ impl Subject {
     }
 }
 
-fn read_observation(file: &Path) -> Result<Observation> {
+/// Reads what `volutus observe --output json` wrote.
+pub fn read_observation(file: &Path) -> Result<Observation> {
     let refused = |error: &dyn std::error::Error| {
         CliError::refused("no-observation", format!("could not read the observation {}", file.display()))
             .because(error)

@@ -15,6 +15,7 @@ use crate::args::RollbackArgs;
 use crate::commands::control::{ask, load, locate};
 use crate::commands::plan::{plan_error_code, store_error};
 use crate::commands::run::{self, After};
+use crate::commands::snapshot;
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::show;
@@ -33,6 +34,12 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<()> {
         .hint("`volutus status` tells where that run stands; a rollback goes on with `volutus resume`."));
     }
     if let Some(why) = WayBackClosed::of(&of, &state) {
+        if why == WayBackClosed::Finalized
+            && state.status.is_final()
+            && snapshot::offer_after_finalize(context, &store, &record, &of, args.confirm.as_deref()).await?
+        {
+            return Ok(());
+        }
         return Err(closed(&record, &of, &why));
     }
     let driver = context.driver()?;
@@ -63,8 +70,8 @@ fn closed(record: &RunRecord, of: &Plan, why: &WayBackClosed) -> CliError {
             format!("`volutus resume` goes on with it; `volutus plan --to {newer}` plans the upgrade again.")
         }
         WayBackClosed::Finalized | WayBackClosed::Widened { .. } => format!(
-            "Going on forward loses nothing: `volutus resume`, or a new plan to {}. See \
-             docs/operating/rollback.md.",
+            "Going on forward loses nothing: `volutus resume`, or a new plan to {}. `volutus snapshot list` shows \
+             the copies that can be restored once the run has ended; see docs/operating/snapshots.md.",
             of.to
         ),
     };

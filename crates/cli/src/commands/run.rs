@@ -5,18 +5,21 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use volutus_engine::Command;
 use volutus_model::Event;
+use volutus_model::fleet::RebootPlan;
+use volutus_model::plan::PlanKind;
 use volutus_model::probe::Sample;
 use volutus_model::run::RunStatus;
-use volutus_model::{Finding, Plan, RunId, Severity, StepId};
+use volutus_model::{Finding, Observation, Plan, RunId, Severity, StepId};
 use volutus_openstack::CloudConfig;
 use volutus_prober::{Prober, ProberConfig, ProberHandle};
 use volutus_runtime::{Probe, Probes, Runtime, interrupts, new_run_id};
-use volutus_store::{Holder, RunRecord, Store};
+use volutus_store::{AnyPlan, Approval, Holder, RunRecord, Store};
 
 use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
-use crate::commands::plan::{find, store_error};
+use crate::commands::fleet;
+use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
 use crate::context::Context;
@@ -26,19 +29,53 @@ use crate::{progress, show};
 /// Carries out an approved plan.
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let store = context.store()?;
-    let plan = find(&store, &args.plan)?;
+    let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
+    let cloud = &context.inventory.name;
     // Whoever works on the cloud already is named before anything else is looked at.
-    if let Some(lease) = store.lease(&plan.cloud, Context::now()).map_err(store_error)? {
+    if let Some(lease) = store.lease(cloud, Context::now()).map_err(store_error)? {
         return Err(CliError::refused(
             "lease-held",
-            format!("cloud {} is being worked on by {}, which holds its lease", plan.cloud, lease.holder),
+            format!("cloud {cloud} is being worked on by {}, which holds its lease", lease.holder),
         )
         .hint("`volutus watch` follows that run; `volutus pause` or `volutus abort` reach it."));
     }
-    let approval = store.approval(&plan.id).map_err(store_error)?.ok_or_else(|| {
-        CliError::refused("not-approved", format!("plan {} is not approved", show::short(plan.id.as_str())))
-            .hint(format!("Read it, then: volutus approve {}", show::short(plan.id.as_str())))
+    let short = show::short(plan.id().as_str());
+    let approval = store.approval(plan.id()).map_err(store_error)?.ok_or_else(|| {
+        CliError::refused("not-approved", format!("plan {short} is not approved"))
+            .hint(format!("Read it, then: volutus approve {short}"))
     })?;
+    match plan {
+        AnyPlan::Upgrade(plan) => run_upgrade(context, &store, &plan, &approval).await,
+        AnyPlan::Reboot(plan) => run_reboot(context, &store, &plan, &approval).await,
+    }
+}
+
+/// Carries out an approved reboot of hosts.
+async fn run_reboot(
+    context: &Context,
+    store: &Store,
+    reboot: &RebootPlan,
+    approval: &Approval,
+) -> Result<()> {
+    if reboot.content.cloud != context.inventory.name {
+        return Err(CliError::refused(
+            "description-changed",
+            format!("plan {} is of cloud {}", show::short(reboot.id.as_str()), reboot.content.cloud),
+        )
+        .hint("Make a new plan: volutus plan --reboot"));
+    }
+    let driver = context.driver()?;
+    let prepared = fleet::prepare(context, &driver, reboot, approval).await;
+    driver.close().await;
+    let (plan, observation) = prepared?;
+    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    store.put_plan(&plan).map_err(store_error)?;
+    // The steps follow from the plan that was approved, and from nothing that anybody chose since.
+    store.approve(&plan.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    begin(context, store, &plan, &observation).await
+}
+
+async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &Approval) -> Result<()> {
     if plan.cloud != context.inventory.name || plan.inventory != context.inventory.digest() {
         return Err(CliError::refused(
             "description-changed",
@@ -57,6 +94,13 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
         )
         .hint(format!("volutus rollback {}", show::short(earlier.as_str()))));
     }
+    if let PlanKind::Reboot { of } = &plan.kind {
+        return Err(CliError::refused(
+            "is-reboot-steps",
+            "the plan holds the steps of a reboot, which are made anew when it is run",
+        )
+        .hint(format!("volutus run {}", show::short(of.as_str()))));
+    }
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     if Plan::basis_of(&observation) != plan.basis {
@@ -71,14 +115,19 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
         .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
     driver.close().await;
-    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    refuse_findings(&judge(context, &observation, plan), &approval.consents)?;
+    begin(context, store, plan, &observation).await
+}
+
+/// Begins a run of a plan that is approved and that nothing stands in the way of.
+async fn begin(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<()> {
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
     // What the verdict compares the end with.
-    store.put_observation(&plan.cloud, &observation).map_err(store_error)?;
+    store.put_observation(&plan.cloud, observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    execute(context, &store, &run, &plan, After::AsRecorded).await
+    execute(context, store, &run, plan, After::AsRecorded).await
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
@@ -103,7 +152,8 @@ pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, comma
     execute(context, store, &record.id, &plan, After::AsRecorded).await
 }
 
-fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
+/// Stops where a finding blocks, or is serious and was not consented to.
+pub fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
     let stops = |finding: &&Finding| match finding.severity {
         Severity::Blocking => true,
         Severity::Serious => !consents.contains(&finding.code),

@@ -1,10 +1,15 @@
 //! How things look in a terminal. Everything here turns a value into text; nothing is printed.
 
+pub mod advisories;
+pub mod contract;
 pub mod findings;
+pub mod fleet;
 pub mod observation;
 pub mod plan;
 pub mod rehearsal;
 pub mod run;
+pub mod schedule;
+pub mod snapshot;
 pub mod verdict;
 
 use comfy_table::{ContentArrangement, Table, presets};

@@ -117,12 +117,33 @@ def option_values(path, names):
     return found
 
 
+def kernel_release():
+    """What `uname -r` says: the command and not the system call, since a container's may differ."""
+    code, output = run(['uname', '-r'])
+    return output.strip() if code == 0 else os.uname().release
+
+
 def free_bytes(path):
     """Free space where a path is, or would be."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize
+
+
+def environments(paths):
+    """What is installed in release directories: {path: {name: version}}, or why it is not seen."""
+    found = {}
+    for path in sorted(paths):
+        directory = release_packages(path)
+        try:
+            if directory is None:
+                raise OSError('it has no lib/python3*/site-packages')
+            found[path] = {'packages': {name: version for name, (version, _)
+                                        in distributions(directory).items()}}
+        except OSError as error:
+            found[path] = {'why': 'the packages of %s cannot be listed: %s' % (path, error)}
+    return found
 
 
 @operation
@@ -132,7 +153,7 @@ def look(daemons, releases, root, known, options):
     family = children()
     names = sorted({wanted['unit'] for wanted in daemons})
     properties = units(names)
-    staged = {}
+    staged, paths = {}, set()
     for series, services in releases.items():
         there = {}
         for service, (path, distribution) in services.items():
@@ -140,21 +161,21 @@ def look(daemons, releases, root, known, options):
             version = installed(directory, distribution) if directory else None
             if version:
                 there[service] = version[0]
+                paths.add(path)
         if there:
             staged[series] = there
     values = {}
     for path, wanted in options.items():
         if os.path.exists(path):
             values[path] = option_values(path, wanted)
-    with open('/proc/sys/kernel/random/boot_id') as file:
-        boot_id = file.read().strip()
+    seen = [unit_report(wanted, properties.get(wanted['unit'], {}), known, family) for wanted in daemons]
+    paths.update(unit['code']['release'] for unit in seen if 'release' in unit.get('code', {}))
     report = {
-        'boot_id': boot_id, 'kernel': os.uname().release,
+        'boot_id': boot_now(), 'kernel': kernel_release(),
         'python': '.'.join(str(part) for part in sys.version_info[:3]),
         'release_free_bytes': free_bytes(root), 'root_free_bytes': free_bytes('/'),
         'staged': staged, 'options': values, 'clock_s': clock,
-        'daemons': [unit_report(wanted, properties.get(wanted['unit'], {}), known, family)
-                    for wanted in daemons],
+        'environments': environments(paths), 'daemons': seen,
     }
     report['took_s'] = time.monotonic() - begun
     return report
@@ -165,7 +186,9 @@ def unit_of(attempt):
 
 
 def is_active(unit):
-    return run(['systemctl', 'is-active', '-q', unit])[0] == 0
+    # 3 and 4 say that it is not. All else is no answer, on a host that is busy beyond reason: what is
+    # taken for dead would be begun a second time.
+    return run(['systemctl', 'is-active', '-q', unit])[0] not in (3, 4)
 
 
 def output_of(directory):
@@ -205,7 +228,9 @@ def work_rival(attempt, description):
     """Another attempt at the same thing that still runs on this host."""
     code, output = run(['systemctl', 'list-units', '--plain', '--no-legend', '--no-pager',
                         '--state=active,activating,deactivating', 'volutus-*.service'])
-    for line in output.split('\n') if code == 0 else []:
+    if code != 0:
+        raise Refusal('systemctl list-units: exit %d: %s' % (code, output.strip()[-300:]))
+    for line in output.split('\n'):
         name = line.split(' ', 1)[0]
         if name and name != unit_of(attempt):
             said = run(['systemctl', 'show', '-p', 'Description', '--value', '--', name])[1].strip()
@@ -238,6 +263,61 @@ def work_begin(run_id, attempt, description, argv, program):
         shutil.rmtree(directory, ignore_errors=True)
         raise Refusal('systemd-run: exit %d: %s' % (code, output.strip()[-1000:]))
     LAST_CHECK[attempt] = time.monotonic()
+    return None
+
+
+def boot_now():
+    """Names this boot: the kernel's boot id, and when the first process began, because hosts that
+    are containers share the kernel."""
+    with open('/proc/sys/kernel/random/boot_id') as file:
+        kernel = file.read().strip()
+    with open('/proc/1/stat') as file:
+        first = file.read().rpartition(')')[2].split()[19]
+    return '%s-%s' % (kernel, first)
+
+
+@operation
+def boot(marker):
+    """This boot, and the one in which a restart was ordered under that marker."""
+    before = None
+    if os.path.exists(marker):
+        with open(marker) as file:
+            before = file.read()
+    return {'boot': boot_now(), 'kernel': kernel_release(), 'before': before,
+            'system': run(['systemctl', 'is-system-running'])[1].strip()}
+
+
+@operation
+def boot_again(marker):
+    """Orders a restart, after it is safely written down that it was."""
+    directory = os.path.dirname(marker)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    for old in os.listdir(directory):
+        # Of earlier runs; this boot has come after them.
+        if old.startswith('reboot-') and os.path.join(directory, old) != marker:
+            os.unlink(os.path.join(directory, old))
+    with open(marker + '.new', 'w') as file:
+        file.write(boot_now())
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(marker + '.new', marker)
+    answer = boot(marker)
+    # A second later, so that this answer still gets through.
+    code, output = run(['systemd-run', '--quiet', '--collect', '--on-active=1', 'systemctl', 'reboot'])
+    if code != 0:
+        os.unlink(marker)
+        raise Refusal('systemd-run: exit %d: %s' % (code, output.strip()[-1000:]))
+    return answer
+
+
+@operation
+def hold(path, seconds):
+    """Lets batched work wait for so long before its next batch: until the file's time has come."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(path, 'a'):
+        pass
+    until = time.time() + seconds
+    os.utime(path, (until, until))
     return None
 
 

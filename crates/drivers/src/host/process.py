@@ -102,6 +102,20 @@ def installed(directory, distribution):
     return None
 
 
+def distributions(directory):
+    """Every distribution of a package directory: {normal name: (version, when it was put there)}."""
+    found = {}
+    for entry in os.listdir(directory):
+        base, ending = os.path.splitext(entry)
+        if ending not in ('.dist-info', '.egg-info'):
+            continue
+        # An egg's name goes on with the Python it is for: oslo.config-9.6.0-py3.11.egg-info
+        name, _, version = re.sub(r'-py[0-9.]+$', '', base).partition('-')
+        if name and version:
+            found[normal(name)] = (version, os.stat(os.path.join(directory, entry)).st_mtime)
+    return found
+
+
 def release_packages(release):
     """The package directory of a release on disk."""
     found = sorted(glob.glob(os.path.join(glob.escape(release), 'lib', 'python3*', 'site-packages')))
@@ -143,13 +157,15 @@ def loaded(pid, distribution, known, family):
     (directory, (version, put_at)), = found.items()
     try:
         # Two seconds are the resolution of start times and of some file systems.
-        if put_at > started_at(pid) + 2:
+        started = started_at(pid) + 2
+        if put_at > started:
             return {'why': '%s was changed in %s after process %d had started, so what it runs '
                            'cannot be told' % (distribution, directory, pid)}
     except (OSError, IOError):
         return {'why': 'process %d ended while it was looked at' % pid}
     release = os.path.dirname(os.path.dirname(os.path.dirname(directory)))
-    return {'version': version, 'release': declared(release, known)}
+    replaced = sorted(name for name, (_, at) in distributions(directory).items() if at > started)
+    return {'version': version, 'release': declared(release, known), 'replaced': replaced}
 
 
 def environment(properties, pid):

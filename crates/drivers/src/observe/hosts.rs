@@ -1,6 +1,6 @@
 //! Asks every host about itself and its daemons, one program per host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use volutus_catalog::Service;
 use volutus_model::inventory::{DaemonDeclaration, HostDeclaration};
 use volutus_model::name::{DaemonId, HostName, PackageVersion, Series, ServiceName};
-use volutus_model::observation::{DaemonObservation, Fact, HostObservation};
+use volutus_model::observation::{DaemonObservation, Environment, Fact, HostObservation};
 
 use crate::CloudDriver;
 use crate::channel::{Channel, Trouble};
@@ -31,6 +31,8 @@ pub(super) struct Seen {
     pub host: HostName,
     pub report: Fact<HostObservation>,
     pub daemons: Vec<(DaemonId, Fact<DaemonObservation>)>,
+    /// By digest; see [`HostObservation::environments`].
+    pub environments: BTreeMap<String, Environment>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +48,16 @@ struct Report {
     clock_s: f64,
     /// How long it looked.
     took_s: f64,
+    environments: BTreeMap<String, Listed>,
     daemons: Vec<Daemon>,
+}
+
+/// What is installed in a release directory.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    Seen { packages: BTreeMap<String, PackageVersion> },
+    Unseen { why: String },
 }
 
 #[derive(Deserialize)]
@@ -104,8 +115,22 @@ async fn look<'a>(
         })
         .collect();
     let ids = known.iter().map(|((id, _), _)| id.clone());
+    let mut environments = BTreeMap::new();
     let report = match answer {
         Ok((report, skew_ms)) => {
+            let mut by_path = BTreeMap::new();
+            for (path, listed) in report.environments {
+                let fact = match listed {
+                    Listed::Seen { packages } => {
+                        let environment = Environment { packages };
+                        let digest = environment.digest();
+                        environments.insert(digest.clone(), environment);
+                        Fact::observed(digest, "package metadata")
+                    }
+                    Listed::Unseen { why } => Fact::unobserved(why),
+                };
+                by_path.insert(path, fact);
+            }
             daemons.extend(ids.zip(report.daemons.into_iter().map(daemon)));
             let seen = HostObservation {
                 boot_id: report.boot_id,
@@ -116,6 +141,7 @@ async fn look<'a>(
                 root_free_bytes: report.root_free_bytes,
                 staged: report.staged,
                 options: report.options,
+                environments: by_path,
             };
             Fact::observed(seen, "the host itself, over ssh")
         }
@@ -124,7 +150,7 @@ async fn look<'a>(
             Fact::unobserved(why)
         }
     };
-    Seen { host: host.name.clone(), report, daemons }
+    Seen { host: host.name.clone(), report, daemons, environments }
 }
 
 /// What a host is asked: its declared daemons, the release directories that there may be, and the
@@ -179,12 +205,13 @@ fn daemon(report: Daemon) -> Fact<DaemonObservation> {
         Daemon::Seen(report) => *report,
         Daemon::Unseen { why } => return Fact::unobserved(why),
     };
-    let (version, release_path) = match report.code {
-        Code::Loaded { version, release } => (
+    let (version, release_path, replaced) = match report.code {
+        Code::Loaded { version, release, replaced } => (
             Fact::observed(PackageVersion::new(version), PROCESS_SOURCE),
             Fact::observed(release, PROCESS_SOURCE),
+            replaced,
         ),
-        Code::Unseen { why } => (Fact::unobserved(why.clone()), Fact::unobserved(why)),
+        Code::Unseen { why } => (Fact::unobserved(why.clone()), Fact::unobserved(why), BTreeSet::new()),
     };
     let link = match report.link {
         Link::To { value } => Fact::observed(value, "the link"),
@@ -199,6 +226,7 @@ fn daemon(report: Daemon) -> Fact<DaemonObservation> {
         version,
         release_path,
         link,
+        replaced,
     };
     Fact::observed(seen, "systemd and /proc")
 }

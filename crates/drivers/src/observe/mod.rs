@@ -2,12 +2,15 @@
 //! reason.
 
 mod control;
+mod fleet;
 mod hosts;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use volutus_model::Observation;
+
+pub use fleet::ComputeRecord;
 
 use crate::CloudDriver;
 
@@ -36,10 +39,12 @@ impl CloudDriver {
             vif_types: databases.vif_types,
             pending_migrations: databases.pending,
             endpoints,
+            environments: BTreeMap::new(),
         };
         for seen in hosts {
             observation.daemons.extend(seen.daemons);
             observation.hosts.insert(seen.host, seen.report);
+            observation.environments.extend(seen.environments);
         }
         observation
     }

@@ -184,6 +184,7 @@ fn daemons(context: &Context<'_>) -> Vec<Group> {
         if let Some(places) = context.switches.get(id) {
             group.steps.extend(places.iter().map(|at| at.step));
         }
+        group.steps.extend(context.restarts.get(&member.host.name).into_iter().flatten());
     }
     for group in groups.values_mut() {
         group.min = match group.kind {

@@ -13,21 +13,22 @@ use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for (at, action) in context.graph.actions() {
-        let daemon = match action {
+        let stopped: Vec<&Member<'_>> = match action {
             Action::SwitchDaemon { daemon, .. }
-            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => daemon,
+            | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => {
+                context.members.get(daemon).into_iter().collect()
+            }
+            Action::RebootHost { host, .. } => {
+                context.members.values().filter(|member| member.host.name == *host).collect()
+            }
             _ => continue,
         };
-        let Some(member) = context.members.get(daemon) else {
-            continue;
-        };
-        if member.facts.role != DaemonRole::Api {
-            continue;
-        }
         let step = context.graph.steps[at.step].1;
-        for backend in &member.declaration.backends {
-            let server = member.declaration.server_name(&member.host.name);
-            check_backend(step, at.action, backend, &server, findings);
+        for member in stopped.into_iter().filter(|member| member.facts.role == DaemonRole::Api) {
+            for backend in &member.declaration.backends {
+                let server = member.declaration.server_name(&member.host.name);
+                check_backend(step, at.action, backend, &server, findings);
+            }
         }
     }
     for (_, step) in &context.graph.steps {

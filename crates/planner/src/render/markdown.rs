@@ -12,8 +12,13 @@ use crate::report::PlanReport;
 pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail, so the results carry nothing.
-    let what = if plan.kind.is_upgrade() { "Plan" } else { "Rollback" };
-    let _ = writeln!(text, "# {what}: {} from {} to {}\n", plan.cloud, plan.from, plan.to);
+    let _ = match plan.kind {
+        PlanKind::Upgrade => writeln!(text, "# Plan: {} from {} to {}\n", plan.cloud, plan.from, plan.to),
+        PlanKind::Rollback { .. } => {
+            writeln!(text, "# Rollback: {} from {} to {}\n", plan.cloud, plan.from, plan.to)
+        }
+        PlanKind::Reboot { .. } => writeln!(text, "# Reboot: {}, which runs {}\n", plan.cloud, plan.from),
+    };
     let _ = writeln!(text, "- id: `{}`", plan.id);
     if let PlanKind::Rollback { of, run } = &plan.kind {
         let _ = writeln!(text, "- takes back: run `{run}` of plan `{of}`");
@@ -23,7 +28,9 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
         let _ = writeln!(text, "- goes on from: `{parent}`");
     }
     let _ = writeln!(text, "- expected time: {}", estimate(plan));
-    if plan.kind.is_upgrade() {
+    if matches!(plan.kind, PlanKind::Reboot { .. }) {
+        text.push('\n');
+    } else if plan.kind.is_upgrade() {
         let point = plan.point_of_no_return.as_ref().map_or("none".to_owned(), |id| format!("`{id}`"));
         let _ = writeln!(text, "- point of no return: {point}\n");
         push_services(&mut text, plan);

@@ -14,7 +14,7 @@ use crate::state::Member;
 
 /// Disabling waits until nothing that was scheduled to the host is under way; a boot with a
 /// large image takes minutes.
-const SETTLE_TIMEOUT_S: u32 = 900;
+pub(crate) const SETTLE_TIMEOUT_S: u32 = 900;
 /// Seconds that booting and deleting the canary instance is expected to take.
 const CANARY_EXPECTED_S: u32 = 12;
 

@@ -12,6 +12,7 @@ use crate::draft::{Draft, NewStage, no_impact, step};
 
 /// Copies and schema changes of large tables take long; hours mean that somebody has to look.
 pub(crate) const SCHEMA_TIMEOUT_S: u32 = 7_200;
+/// Copying, starting a scratch server, restoring and comparing, for a database of some 10 MB: seconds.
 const SNAPSHOT_EXPECTED_S: u32 = 5;
 
 /// The id of a service's stage.
@@ -123,14 +124,19 @@ fn snapshot(draft: &mut Draft<'_>, service: &Service, hop: &HopFacts) -> Result<
     let databases = databases.chain(&service.other_databases).cloned().collect();
     step(
         format!("snapshot/{}", service.name),
-        format!("copy {}'s databases on {}", service.name, database.host),
+        format!(
+            "copy {}'s databases on {}, and see that the copy can be restored",
+            service.name, database.host
+        ),
         vec![Action::SnapshotDatabase {
             service: service.name.clone(),
             host: database.host.clone(),
             databases,
             directory,
+            key_file: database.snapshot_key_file.clone(),
+            keep: Some(draft.input.policy.snapshots_keep),
         }],
-        no_impact("it only reads, in one consistent view"),
+        no_impact("it reads in one consistent view, and restores it in a server of its own"),
         SNAPSHOT_EXPECTED_S,
         SCHEMA_TIMEOUT_S,
     )

@@ -1,6 +1,7 @@
 //! What goes well, what fails, what operators ask for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::common::{Behaviour, Crash, Scene, ended_process, failed, operator, until};
 use crate::plans::{disable, held, holding_step, plan, policy, stage, step};
@@ -254,4 +255,26 @@ async fn two_thousand_steps_go_through() {
     assert_eq!(scene.execute().await.unwrap(), RunStatus::Succeeded);
     assert_eq!(scene.world.effects().len(), 2_000);
     scene.store.verify_journal(&scene.run).unwrap();
+}
+
+/// The clock is set back an hour in the middle of a run, and again and again: nothing depends on
+/// its going forward but the order in which a person reads it.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_back_changes_nothing() {
+    let scene = Scene::new(&two_hosts());
+    let reads = AtomicI64::new(0);
+    let clock: volutus_runtime::Clock = Arc::new(move || {
+        let read = reads.fetch_add(1, Ordering::SeqCst);
+        Timestamp::from_second(1_000_000 + read - read / 5 * 3_600).unwrap()
+    });
+    let runtime = scene.runtime(this_process(), &Arc::default()).with_clock(clock);
+    let (_keep, mut interrupts) = mpsc::channel(1);
+    let status =
+        runtime.execute(&scene.run, None, &mut interrupts, &mut volutus_runtime::Silent).await.unwrap();
+    assert_eq!(status, RunStatus::Succeeded);
+    assert_eq!(scene.world.effects().len(), 4);
+    assert!(scene.world.effects().values().all(|count| *count == 1));
+    scene.store.verify_journal(&scene.run).unwrap();
+    let journal = scene.store.journal(&scene.run, 0).unwrap();
+    assert!(journal.windows(2).any(|pair| pair[1].at < pair[0].at), "the clock never went back");
 }

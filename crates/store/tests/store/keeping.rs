@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use volutus_engine::Command;
 use volutus_model::event::{Actor, Event};
+use volutus_model::fleet::plan::{Content, FORMAT, Figures};
+use volutus_model::fleet::{RebootPlan, RebootPolicy, Selection};
 use volutus_model::name::{HostName, RunId};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
-use volutus_store::{Error, FILE, Holder, Lease, Store};
+use volutus_store::{AnyPlan, Error, FILE, Holder, Lease, Store, Subject};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -77,6 +79,47 @@ fn plans_are_kept_found_and_approved() {
     assert_eq!(listed[0].approval.as_ref().unwrap().consents, ["single-replica"]);
     let again = store.approve(&plan.id, &Actor("other".to_owned()), at(9), &[]).unwrap();
     assert_eq!((again.actor, again.at), (actor(), at(1)), "the first approval stays");
+}
+
+fn a_reboot_plan() -> RebootPlan {
+    RebootPlan::new(Content {
+        control: Vec::new(),
+        format: FORMAT,
+        cloud: cloud(),
+        created_at: at(0),
+        fleet: "digest".to_owned(),
+        selection: Selection::default(),
+        policy: RebootPolicy::default(),
+        drains: Vec::new(),
+        moves: Vec::new(),
+        stays: Vec::new(),
+        left: Vec::new(),
+        classes: Vec::new(),
+        findings: Vec::new(),
+        figures: Figures::default(),
+    })
+}
+
+#[test]
+fn plans_of_reboots_are_kept_beside_upgrades() {
+    let (directory, store, upgrade) = with_run();
+    let plan = a_reboot_plan();
+    store.put_reboot_plan(&plan).unwrap();
+    assert_eq!(store.any_plan(&plan.id).unwrap(), AnyPlan::Reboot(Box::new(plan.clone())));
+    assert_eq!(store.find_any_plan(&plan.id.as_str()[..8]).unwrap().id(), &plan.id);
+    assert_eq!(store.any_plan(&upgrade.id).unwrap(), AnyPlan::Upgrade(Box::new(upgrade)));
+    assert!(matches!(store.plan(&plan.id), Err(Error::IsReboot { .. })));
+    assert_eq!(store.plans().unwrap()[0].subject, Subject::Reboot);
+    assert_eq!(store.approve(&plan.id, &actor(), at(1), &[]).unwrap().actor, actor());
+    let mut other = plan.clone();
+    other.content.policy.moves.per_source = 9;
+    assert!(matches!(store.put_reboot_plan(&other), Err(Error::PlanAltered { .. })));
+    edit(
+        directory.path(),
+        r#"UPDATE plan SET body = replace(body, '"per_source":1', '"per_source":9') WHERE series_to = 'reboot'"#,
+    );
+    assert!(matches!(store.any_plan(&plan.id), Err(Error::PlanAltered { .. })));
+    assert!(matches!(store.approve(&plan.id, &actor(), at(2), &[]), Err(Error::PlanAltered { .. })));
 }
 
 #[test]
@@ -261,5 +304,39 @@ fn files_that_cannot_be_used_are_explained() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 7");
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(matches!(error, Error::NewerSchema { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerSchema { found: 7, known: 2, .. }), "{error}");
+}
+
+#[test]
+fn documents_are_kept_replaced_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let put =
+        |key: &str, body: u32, second| store.put_documents("number", &[(key.to_owned(), body)], at(second));
+    put("a", 1, 1).unwrap();
+    put("b", 2, 2).unwrap();
+    put("a", 3, 3).unwrap();
+    let found = store.documents::<u32>("number").unwrap();
+    let found: Vec<_> =
+        found.into_iter().map(|document| (document.key, document.at, document.body)).collect();
+    assert_eq!(found, [("a".to_owned(), at(3), 3), ("b".to_owned(), at(2), 2)]);
+    assert!(store.documents::<String>("number").is_err());
+    assert!(store.remove_document("number", "a").unwrap());
+    assert!(!store.remove_document("number", "a").unwrap());
+    assert!(store.documents::<u32>("other").unwrap().is_empty());
+}
+
+/// A file of the version before is taken on, and what it has stays.
+#[test]
+fn a_file_of_version_1_is_migrated() {
+    let (directory, store, plan) = with_run();
+    drop(store);
+    edit(directory.path(), "UPDATE schema_version SET version = 1");
+    let connection = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
+    connection.execute_batch("DROP TABLE document").unwrap();
+    drop(connection);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.plan(&plan.id).unwrap(), plan);
+    store.put_documents("number", &[("a".to_owned(), 1)], at(1)).unwrap();
+    assert_eq!(Store::open(directory.path()).unwrap().documents::<u32>("number").unwrap().len(), 1);
 }

@@ -8,3 +8,4 @@ mod kill;
 #[path = "../../../engine/src/tests/plans.rs"]
 #[allow(dead_code, reason = "these tests need fewer shapes of plans than those of the engine")]
 mod plans;
+mod torn;

@@ -1,16 +1,24 @@
 //! What can be typed. The texts here are the tool's first documentation: each command says what
 //! it does, what it changes, and how to go on.
 
+mod advisories;
+mod contract;
+mod schedule;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
+pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
 /// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
 /// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
-/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize` and
-/// `abort`.
+/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize`, `abort`
+/// and `snapshot restore`.
 #[derive(Debug, Parser)]
 #[command(
     name = "volutus",
@@ -70,6 +78,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a plan, or show, list and compare plans.
     Plan(PlanArgs),
+    /// Say what a policy does to a cloud.
+    Policy(PolicyArgs),
+    /// Show the compute hosts: their state, and who disabled them and why.
+    Hosts(HostsArgs),
     /// Carry the plan out many times in a simulated twin of the cloud, with things going wrong, and
     /// tell what came of it. Changes nothing.
     Rehearse(RehearseArgs),
@@ -92,12 +104,28 @@ pub enum Command {
     /// Take a run back: the versions from before, with everything that users created since. Shows
     /// the plan and asks first. Possible until finalize, from any state of the run.
     Rollback(RollbackArgs),
+    /// List, verify or restore the copies of databases that runs took.
+    Snapshot(SnapshotArgs),
     /// Show what users noticed of a run.
     Verdict(VerdictArgs),
     /// Show a run's journal, or verify its chain of hashes.
-    Journal(JournalArgs),
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Work through the endpoints as the synthetic user, without a run, and count.
     Probe(ProbeArgs),
+    /// Bring in security advisories, or list them.
+    Advisories(AdvisoriesArgs),
+    /// Show which running daemons and libraries are vulnerable to what, on which hosts.
+    Exposure(ExposureArgs),
+    /// Show the smallest set of version changes that closes a vulnerability within the series.
+    Patch(PatchArgs),
+    /// Tell whether what users of the APIs rely on still holds in another release. Changes nothing.
+    #[command(subcommand)]
+    Contract(ContractCommand),
+    /// Say when something is due, in words: `second Tuesday 02:00 Europe/Berlin`.
+    Schedule(ScheduleArgs),
+    /// Show what is due in the coming months, whether it fits its window, and what was missed.
+    Calendar(CalendarArgs),
 }
 
 /// How to print data.
@@ -140,6 +168,9 @@ pub struct InitArgs {
 /// `volutus observe`
 #[derive(Debug, Args)]
 pub struct ObserveArgs {
+    /// Look at compute hosts and instances instead, through the APIs: what a reboot is planned upon.
+    #[arg(long)]
+    pub fleet: bool,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: Format,
@@ -168,8 +199,14 @@ pub struct PlanArgs {
     #[command(subcommand)]
     pub command: Option<PlanCommand>,
     /// The series to go to, for example 2026.1.
-    #[arg(long, value_name = "SERIES", required = true)]
+    #[arg(long, value_name = "SERIES", required_unless_present = "reboot")]
     pub to: Option<String>,
+    /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy.
+    #[arg(long, conflicts_with_all = ["to", "versions"])]
+    pub reboot: bool,
+    /// Restart the hosts of the control plane as well, one after another, behind the compute hosts.
+    #[arg(long, requires = "reboot")]
+    pub control: bool,
     /// The versions to install (TOML: `nova = "33.0.2"` ...), where they are not the latest ones
     /// that this Volutus knows.
     #[arg(long, value_name = "FILE")]
@@ -177,6 +214,72 @@ pub struct PlanArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: PlanFormat,
+    /// The hosts that are to be rebooted, where not all are.
+    #[command(flatten)]
+    pub selected: SelectedHosts,
+    /// The fleet to plan for, where it is not your cloud's as it is now.
+    #[command(flatten)]
+    pub subject: FleetSubject,
+}
+
+/// Hosts that are meant; what is named together must hold together.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hosts of a reboot")]
+pub struct SelectedHosts {
+    /// Only hosts whose name matches: `c07`, `c0*`.
+    #[arg(long, value_name = "GLOB", requires = "reboot")]
+    pub hosts: Option<String>,
+    /// Only hosts of this availability zone.
+    #[arg(long, value_name = "ZONE", requires = "reboot")]
+    pub zone: Option<String>,
+    /// Only hosts of this host aggregate.
+    #[arg(long, value_name = "NAME", requires = "reboot")]
+    pub aggregate: Option<String>,
+}
+
+/// A fleet that is not looked at now.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fleets that are not looked at now; such plans are shown and not kept")]
+pub struct FleetSubject {
+    /// A fleet as it was seen before (`volutus observe --fleet --output json`).
+    #[arg(long, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// A described fleet of so many hosts in three zones.
+    #[arg(long, value_name = "HOSTS", conflicts_with = "fleet", value_parser = described_hosts)]
+    pub described: Option<usize>,
+    /// How full the described fleet is, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, requires = "described",
+          value_parser = clap::value_parser!(u32).range(10..=97))]
+    pub fill: u32,
+}
+
+/// `volutus policy`
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// What to do with the policy.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with a policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say in words what the table [reboot] does to the hosts and instances of a fleet.
+    Explain {
+        /// Where the fleet is not your cloud's as it is now.
+        #[command(flatten)]
+        subject: FleetSubject,
+    },
+    /// Read the policy and say whether it can be kept; asks no cloud.
+    Check,
+}
+
+/// `volutus hosts`
+#[derive(Debug, Args)]
+pub struct HostsArgs {
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
 }
 
 /// What can be done with plans that exist.
@@ -283,6 +386,13 @@ pub struct RehearseArgs {
     /// An observation (`volutus observe --output json`) instead of looking now.
     #[arg(long, value_name = "FILE")]
     pub observation: Option<PathBuf>,
+    /// In a real OpenStack instead: a lab on this machine in the shape of the cloud, scaled down.
+    /// Takes some minutes, and root.
+    #[arg(long, conflicts_with_all = ["runs", "profile", "faults", "seed", "output"])]
+    pub real: bool,
+    /// Leave the lab of --real as it is.
+    #[arg(long, requires = "real")]
+    pub keep: bool,
     /// A described cloud of so many hosts instead of yours.
     #[arg(long, value_name = "HOSTS", conflicts_with = "observation", value_parser = described_hosts)]
     pub described: Option<usize>,
@@ -313,15 +423,75 @@ pub enum RehearseProfile {
 
 /// `volutus rollback`
 #[derive(Debug, Args)]
-#[command(after_help = "A run that has not ended is given up first. Refused once finalize was allowed, and \
-        where a schema change took away what old code needs; the plan said so beforehand. Interrupted, it \
-        goes on with `volutus resume`.")]
+#[command(
+    after_help = "A run that has not ended is given up first. Once finalize was allowed, what is left is \
+        the restore of the run's snapshot, which loses what was written since: it is said what, and the run's \
+        id has to be typed. Refused where a schema change took away what old code needs; the plan said so \
+        beforehand. Interrupted, it goes on with `volutus resume`."
+)]
 pub struct RollbackArgs {
     /// The run.
     pub run: Option<String>,
-    /// Do not ask.
+    /// Do not ask. Not enough for a restore after finalize.
     #[arg(long)]
     pub yes: bool,
+    /// After finalize: the run's id in full, which consents to the loss that is stated.
+    #[arg(long, value_name = "TEXT")]
+    pub confirm: Option<String>,
+}
+
+/// `volutus snapshot`
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+}
+
+/// What can be done with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// List the snapshots on the database hosts.
+    List {
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// Check a snapshot's files, restore them in a scratch server, and compare. Changes nothing.
+    #[command(after_help = "Exit code 4 where a copy could not be verified.")]
+    Verify {
+        /// The snapshot.
+        id: String,
+        /// Only of this service; may be given several times.
+        #[arg(long = "service", value_name = "SERVICE")]
+        services: Vec<String>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
+    /// Put databases back to what a snapshot holds, and start the daemons that fit. Says what is
+    /// lost, and asks.
+    #[command(
+        after_help = "Databases are restored beside those in use first. Then the services' daemons stop, \
+        tables are exchanged, and daemons start from the release that the databases belong to. What was in use \
+        is kept under other names. Interrupted, the same command goes on."
+    )]
+    Restore {
+        /// The snapshot.
+        id: String,
+        /// Only of this service; may be given several times.
+        #[arg(long = "service", value_name = "SERVICE")]
+        services: Vec<String>,
+        /// The run's id in full (or, of a single service, its name), which consents to the loss.
+        #[arg(long, value_name = "TEXT")]
+        confirm: Option<String>,
+        /// Take a restore from this snapshot back: what was in use before is put in place again.
+        #[arg(long)]
+        undo: bool,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
 }
 
 /// `volutus verdict`
@@ -335,13 +505,26 @@ pub struct VerdictArgs {
 }
 
 /// `volutus journal`
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Show the entries of a run, all or those that are asked for.
+    Show(JournalShowArgs),
+    /// See whether the chain of hashes over a run's entries is whole.
+    Verify(JournalVerifyArgs),
+}
+
+/// `volutus journal verify`
 #[derive(Debug, Args)]
-pub struct JournalArgs {
-    /// The run.
+pub struct JournalVerifyArgs {
+    /// The run; the latest where none is named.
     pub run: Option<String>,
-    /// Verify the chain of hashes instead of showing the entries.
-    #[arg(long)]
-    pub verify: bool,
+}
+
+/// `volutus journal show`
+#[derive(Debug, Args)]
+pub struct JournalShowArgs {
+    /// The run; the latest where none is named.
+    pub run: Option<String>,
     /// Only entries of steps on this host.
     #[arg(long)]
     pub host: Option<String>,

@@ -1,0 +1,75 @@
+//! What is said to `volutus advisories`, `exposure` and `patch`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// `volutus advisories`
+#[derive(Debug, Args)]
+pub struct AdvisoriesArgs {
+    /// Bring in or list.
+    #[command(subcommand)]
+    pub command: AdvisoriesCommand,
+}
+
+/// What can be done with advisories.
+#[derive(Debug, Subcommand)]
+pub enum AdvisoriesCommand {
+    /// Read OSSA files, CVE 5 records, OSV records or collections, and keep them beside the
+    /// built-in ones. What is read again replaces what was there.
+    Sync {
+        /// A directory (read with all below it), a file, or an http(s) address of one document.
+        #[arg(long, value_name = "DIR|FILE|URL")]
+        from: String,
+    },
+    /// List what is known, the latest first.
+    List {
+        /// Only of this product or package.
+        #[arg(long)]
+        product: Option<String>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
+}
+
+/// `volutus exposure`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 0: nothing that runs is vulnerable, and everything was seen and judged. 4: \
+        something is vulnerable. 6: nothing is known to be, but something was not seen or could not be \
+        judged."
+)]
+pub struct ExposureArgs {
+    /// The operator's statements [default: `statements.toml` beside the cloud description, where
+    /// there is one]
+    #[arg(long, value_name = "FILE", env = "VOLUTUS_STATEMENTS")]
+    pub statements: Option<PathBuf>,
+    /// An observation (`volutus observe --output json`) instead of looking now.
+    #[arg(long, value_name = "FILE")]
+    pub observation: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}
+
+/// `volutus patch`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Changes nothing. Exit code 4 where something exposed has no fixed release in its series."
+)]
+pub struct PatchArgs {
+    /// Any name of the vulnerability: CVE-2026-42999, OSSA-2026-012, PYSEC-2026-2678.
+    pub vulnerability: String,
+    /// The operator's statements; see `volutus exposure`.
+    #[arg(long, value_name = "FILE", env = "VOLUTUS_STATEMENTS")]
+    pub statements: Option<PathBuf>,
+    /// An observation (`volutus observe --output json`) instead of looking now.
+    #[arg(long, value_name = "FILE")]
+    pub observation: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Format,
+}

@@ -1,0 +1,202 @@
+//! Plans of reboots: made, judged and shown.
+
+use std::path::Path;
+
+use volutus_catalog::DaemonRole;
+use volutus_drivers::CloudDriver;
+use volutus_fleet::described::{self, Shape};
+use volutus_fleet::{render_markdown, render_text};
+use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
+use volutus_model::{Finding, HostName, Observation, Plan};
+use volutus_planner::RebootInput;
+use volutus_store::Approval;
+
+use crate::args::{Cli, FleetSubject, PlanArgs, PlanFormat, SelectedHosts};
+use crate::commands::plan::{plan_error_code, store_error};
+use crate::commands::print_json;
+use crate::commands::run::refuse_findings;
+use crate::context::{Context, read_reboot_policy};
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// Looks at hosts and instances.
+pub async fn observe(context: &Context) -> Result<Fleet> {
+    let driver = context.driver()?;
+    let seen = observe_with(context, &driver).await;
+    driver.close().await;
+    seen
+}
+
+/// The same with a driver that is there already.
+pub async fn observe_with(context: &Context, driver: &CloudDriver) -> Result<Fleet> {
+    driver.observe_fleet().await.map_err(|error| {
+        let message = format!("could not see hosts and instances of cloud {}", context.inventory.name);
+        CliError::new(Kind::Cloud, "fleet-unseen", message).because(&error).hint(error.hint())
+    })
+}
+
+/// What stands in the way of a plan on the fleet as it is now.
+pub fn judge(plan: &RebootPlan, fleet: &Fleet) -> Vec<Finding> {
+    let mut findings = volutus_plancheck::check_reboot(plan, fleet, &plan.content.policy);
+    findings.extend(fleet.unseen.iter().cloned());
+    findings
+}
+
+/// Plans a reboot of the cloud as it is now, and keeps the plan.
+pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
+    let driver = context.driver()?;
+    let seen =
+        async { Ok::<_, CliError>((observe_with(context, &driver).await?, context.observe(&driver).await?)) };
+    let seen = seen.await;
+    driver.close().await;
+    let (fleet, observation) = seen?;
+    let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
+    if args.control {
+        plan.content.control = control_hosts(context);
+        plan = RebootPlan::new(plan.content);
+    }
+    // What keeps its steps from being made is told now, and not when the window has opened.
+    steps(context, &plan, observation)?;
+    context.store()?.put_reboot_plan(&plan).map_err(store_error)?;
+    print(&plan, args.output)?;
+    let id = show::short(plan.id.as_str());
+    anstream::eprintln!("\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}");
+    Ok(())
+}
+
+/// The steps of a reboot plan, as the cloud is.
+fn steps(context: &Context, plan: &RebootPlan, observation: Observation) -> Result<Plan> {
+    let input = RebootInput {
+        inventory: (*context.inventory).clone(),
+        observation,
+        reboot: plan.clone(),
+        policy: context.policy.clone(),
+        now: Context::now(),
+    };
+    let made = volutus_planner::plan_reboot(&input, &context.catalog);
+    made.map(|(plan, _)| plan).map_err(|error| {
+        let message = format!("could not make the steps of reboot plan {}", show::short(plan.id.as_str()));
+        CliError::refused(plan_error_code(&error), message).because(&error)
+    })
+}
+
+/// The hosts that carry daemons and no instances, in the order of the description.
+fn control_hosts(context: &Context) -> Vec<HostName> {
+    let known = context.catalog.daemons();
+    let is_compute = |host: &HostName| {
+        context.inventory.daemons().any(|(id, _, declared)| {
+            id.host == *host
+                && known.get(&declared.kind).is_some_and(|(_, facts)| facts.role == DaemonRole::Compute)
+        })
+    };
+    let carries = |host: &HostName| context.inventory.daemons().any(|(id, _, _)| id.host == *host);
+    let hosts = context.inventory.hosts.iter().map(|host| host.name.clone());
+    hosts.filter(|host| carries(host) && !is_compute(host)).collect()
+}
+
+/// Looks at the cloud and makes the steps of an approved reboot plan.
+pub async fn prepare(
+    context: &Context,
+    driver: &CloudDriver,
+    plan: &RebootPlan,
+    approval: &Approval,
+) -> Result<(Plan, Observation)> {
+    let fleet = observe_with(context, driver).await?;
+    refuse_findings(&judge(plan, &fleet), &approval.consents).map_err(|error| {
+        error.hint(
+            "The fleet is judged as it is now: make a new plan with volutus plan --reboot. Serious findings can be \
+             consented to: volutus approve PLAN --accept CODE",
+        )
+    })?;
+    let observation = context.observe(driver).await?;
+    let made = steps(context, plan, observation.clone())?;
+    Ok((made, observation))
+}
+
+/// Whether a fleet is meant that is not looked at now.
+pub fn is_elsewhere(subject: &FleetSubject) -> bool {
+    subject.fleet.is_some() || subject.described.is_some()
+}
+
+/// Plans for a fleet that is described or was seen before. Such a plan is shown, and not kept.
+pub fn plan_elsewhere(cli: &Cli, args: &PlanArgs) -> Result<()> {
+    let policy = read_reboot_policy(cli.policy.as_deref())?;
+    let (fleet, name) = elsewhere(&args.subject)?;
+    let plan = make(&fleet, &policy, &args.selected, &name)?;
+    print(&plan, args.output)?;
+    anstream::eprintln!("\nThe plan is not kept: it is not of a cloud as it is now.");
+    Ok(())
+}
+
+/// A fleet that is not looked at now, and what it is called.
+pub fn elsewhere(subject: &FleetSubject) -> Result<(Fleet, HostName)> {
+    let name = |text: &str| {
+        HostName::new(text)
+            .map_err(|error| CliError::new(Kind::Internal, "name", "a name is not one").because(&error))
+    };
+    if let Some(file) = &subject.fleet {
+        return Ok((read(file)?, name("seen-before")?));
+    }
+    let hosts = subject.described.unwrap_or_default();
+    let fill = f64::from(subject.fill) / 100.0;
+    let shape = Shape { hosts, zones: 3, fill, empty_per_zone: (hosts / 150).max(1), odd: true, seed: 1 };
+    Ok((described::fleet(&shape), name("described")?))
+}
+
+fn read(file: &Path) -> Result<Fleet> {
+    let refused = |error: &dyn std::error::Error| {
+        CliError::refused("no-fleet", format!("could not read the fleet {}", file.display()))
+            .because(error)
+            .hint("`volutus observe --fleet --output json` writes one.")
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| refused(&error))?;
+    let fleet: Fleet = serde_json::from_str(&text).map_err(|error| refused(&error))?;
+    fleet.check().map_err(|error| refused(&error))?;
+    Ok(fleet)
+}
+
+fn make(fleet: &Fleet, policy: &RebootPolicy, hosts: &SelectedHosts, cloud: &HostName) -> Result<RebootPlan> {
+    let selection = Selection {
+        hosts: hosts.hosts.clone(),
+        zone: hosts.zone.clone(),
+        aggregate: hosts.aggregate.clone(),
+    };
+    let plan = volutus_fleet::plan(fleet, policy, &selection, cloud, Context::now()).map_err(|error| {
+        use volutus_fleet::Error;
+        let (code, hint) = match &error {
+            Error::Description(_) => ("fleet-malformed", "Look at `volutus observe --fleet`."),
+            Error::Policy(_) => ("malformed-policy", "docs/reference/reboot-policy.md lists every key."),
+            Error::NothingSelected { .. } => ("no-such-hosts", "`volutus hosts` lists them."),
+            Error::NothingToDo { .. } => ("nothing-to-reboot", "`volutus hosts` shows the state of each."),
+        };
+        CliError::refused(code, format!("could not plan a reboot of {cloud}")).because(&error).hint(hint)
+    })?;
+    // A plan that its own check refuses is a mistake of Volutus, and nobody is to see it as a plan.
+    let findings = volutus_plancheck::check_reboot(&plan, fleet, policy);
+    match findings.first() {
+        None => Ok(plan),
+        Some(first) => {
+            let message =
+                format!("the plan that was made breaks {} rules: {}", findings.len(), first.explanation);
+            Err(CliError::new(Kind::Internal, "plan-refused", message)
+                .hint("Please report it with the fleet."))
+        }
+    }
+}
+
+/// Prints a plan of a reboot.
+pub fn print(plan: &RebootPlan, format: PlanFormat) -> Result<()> {
+    match format {
+        PlanFormat::Json => print_json(plan),
+        PlanFormat::Md => {
+            anstream::print!("{}", render_markdown(plan));
+            Ok(())
+        }
+        PlanFormat::Table => {
+            anstream::print!("{}", show::fleet::render_plan(plan, &render_text(plan)));
+            Ok(())
+        }
+        PlanFormat::Dot => Err(CliError::refused("no-such-form", "a plan of a reboot has no Graphviz form")
+            .hint("--output table, md or json")),
+    }
+}

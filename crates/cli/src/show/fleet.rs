@@ -1,0 +1,119 @@
+//! A fleet and the plan of its reboot.
+
+use std::collections::BTreeMap;
+
+use volutus_fleet::{bytes, disk, duration};
+use volutus_model::fleet::{Availability, Fleet, RebootPlan};
+
+use super::{findings, short, table};
+
+/// Hosts of a plan, and hosts that are left, that are shown; of more there is a count.
+const ROWS_SHOWN_MAX: usize = 40;
+
+/// The hosts of a fleet with what placement gives and holds.
+pub fn render(fleet: &Fleet) -> String {
+    let mut used: BTreeMap<&str, (usize, BTreeMap<&str, u64>)> = BTreeMap::new();
+    for instance in &fleet.instances {
+        let entry = used.entry(instance.host.as_str()).or_default();
+        entry.0 += 1;
+        for (class, amount) in &instance.resources {
+            *entry.1.entry(class).or_default() += amount;
+        }
+    }
+    let mut hosts =
+        table(&["host", "zone", "scheduling", "instances", "memory", "processors", "disk", "aggregates"]);
+    for host in &fleet.hosts {
+        let empty = (0, BTreeMap::new());
+        let (count, amounts) = used.get(host.name.as_str()).unwrap_or(&empty);
+        let of = |class: &str| {
+            let usable = host.inventories.get(class).map_or(0, |record| record.usable());
+            let held = host.held.get(class).copied().unwrap_or(0);
+            (amounts.get(class).copied().unwrap_or(0) + held, usable)
+        };
+        let (memory, memory_of) = of("MEMORY_MB");
+        let (processors, processors_of) = of("VCPU");
+        let (dedicated, dedicated_of) = of("PCPU");
+        let (disk, disk_of) = of("DISK_GB");
+        let dedicated = if dedicated_of > 0 {
+            format!(", {dedicated} of {dedicated_of} dedicated")
+        } else {
+            String::new()
+        };
+        hosts.add_row([
+            host.name.to_string(),
+            host.zone.clone().unwrap_or_default(),
+            match &host.availability {
+                Availability::Enabled => "enabled".to_owned(),
+                Availability::Disabled { reason } => format!("disabled: {reason}"),
+                Availability::Down => "down".to_owned(),
+            },
+            count.to_string(),
+            format!("{} of {}", bytes(memory), bytes(memory_of)),
+            format!("{processors} of {processors_of}{dedicated}"),
+            format!("{disk} of {disk_of} GiB"),
+            host.aggregates.iter().cloned().collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    let mut text =
+        format!("{hosts}\n\n{} instances, {} server groups\n", fleet.instances.len(), fleet.groups.len());
+    if !fleet.unseen.is_empty() {
+        text += &format!("\n{}", findings::render(&fleet.unseen));
+    }
+    text
+}
+
+/// A plan, its figures first.
+pub fn render_plan(plan: &RebootPlan, figures: &str) -> String {
+    let content = &plan.content;
+    let mut text = format!(
+        "plan {} of a reboot of {} ({} meant), made at {}\n\n{figures}\n",
+        short(plan.id.as_str()),
+        content.cloud,
+        content.selection,
+        content.created_at
+    );
+    let mut classes = table(&["instances", "which", "memory", "disks that travel", "what is done"]);
+    for class in &content.classes {
+        classes.add_row([
+            class.instances.to_string(),
+            class.name.clone(),
+            bytes(class.memory_mb),
+            disk(class.local_disk_bytes),
+            class.outcome.clone(),
+        ]);
+    }
+    text += &format!("{classes}\n\n");
+    let mut hosts = table(&["wave", "host", "disabled", "empty", "back", "moves", "after"]);
+    for drain in content.drains.iter().take(ROWS_SHOWN_MAX) {
+        let after: Vec<&str> = drain.after.iter().map(|host| host.as_str()).collect();
+        hosts.add_row([
+            drain.wave.to_string(),
+            drain.host.to_string(),
+            duration(drain.disable_ms),
+            duration(drain.empty_ms),
+            duration(drain.back_ms),
+            drain.moves.to_string(),
+            after.join(" "),
+        ]);
+    }
+    text += &format!("{hosts}\n");
+    text += &rest(content.drains.len(), "hosts");
+    if !content.left.is_empty() {
+        let mut left = table(&["left as it is", "code", "because", "to do"]);
+        for one in content.left.iter().take(ROWS_SHOWN_MAX) {
+            left.add_row([one.host.to_string(), one.code.clone(), one.cause.clone(), one.action.clone()]);
+        }
+        text += &format!("\n{left}\n{}", rest(content.left.len(), "hosts"));
+    }
+    if !content.findings.is_empty() {
+        text += &format!("\n{}", findings::render(&content.findings));
+    }
+    text
+}
+
+fn rest(all: usize, what: &str) -> String {
+    match all.saturating_sub(ROWS_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!("... and {more} more {what}; `--output md` or `json` has all\n"),
+    }
+}

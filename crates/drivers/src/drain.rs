@@ -1,0 +1,417 @@
+//! Empties a compute host: moves its instances to where the plan wants them, each at most once,
+//! and sees that nothing is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use volutus_model::fleet::plan::How;
+use volutus_model::name::HostName;
+use volutus_model::outcome::{Evidence, Outcome};
+use volutus_model::plan::InstanceMove;
+use volutus_openstack::Error;
+use volutus_openstack::compute::{Server, ServerFilter};
+
+use crate::attempt::{Attempt, Attempted, permanent, state};
+use crate::compute::api_outcome;
+use crate::lanes::Lane;
+
+/// Between two looks at an instance that moves.
+const LOOK: Duration = Duration::from_millis(700);
+/// How often a move is asked for: a destination that was busy for a moment may take the instance
+/// the second time; one that refuses twice refuses.
+const ASKED_MAX: u32 = 2;
+/// nova writes a move down some moments after it was asked for; an instance that shows nothing of
+/// it for so long is not being moved.
+const BEGIN_TIME: Duration = Duration::from_secs(45);
+
+/// What became of one instance.
+enum Moved {
+    /// It is where it was to be, or gone by its owner's doing.
+    Away { detail: String, was: bool },
+    /// It is still on the host.
+    Stays { why: String, evidence: Vec<Evidence> },
+}
+
+/// Moves instances, some at once. What was moved already is left alone.
+pub(crate) async fn move_instances(
+    attempt: &Attempt<'_>,
+    host: &HostName,
+    moves: &[InstanceMove],
+    parallel_max: u32,
+    all_max: u32,
+) -> Attempted {
+    let width = usize::try_from(parallel_max.max(1)).unwrap_or(usize::MAX);
+    let begun = Instant::now();
+    let board = Board { attempt, total: moves.len(), all_max, told: Mutex::default() };
+    let travels: Vec<_> = moves.iter().map(|wanted| travel(&board, host, wanted)).collect();
+    let results: Vec<(&InstanceMove, Result<Moved, Error>)> =
+        futures::stream::iter(travels).buffer_unordered(width).collect().await;
+    let (mut details, mut unmoved, mut evidence, mut done) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
+    for (wanted, result) in results {
+        match result {
+            Ok(Moved::Away { detail, was }) => {
+                done += usize::from(!was);
+                details.push(detail);
+            }
+            Ok(Moved::Stays { why, evidence: seen }) => {
+                unmoved.push(format!("{} to {}: {why}", wanted.instance, wanted.to));
+                evidence.extend(seen);
+            }
+            // An API that does not answer says nothing of the instance; the others have ended.
+            Err(error) => return Err(api_outcome(&format!("moving instances off {host}"), &error)),
+        }
+    }
+    if !unmoved.is_empty() {
+        let count = unmoved.len();
+        evidence.insert(0, state(format!("instances still on {host}"), unmoved.join("\n")));
+        return Err(permanent(
+            format!(
+                "{count} of {} instances could not be moved off {host}, the first {}",
+                moves.len(),
+                unmoved[0]
+            ),
+            "they run on, untouched; the others have been moved. See the reasons below: mend the destination \
+             and resume, or abort (the host is given back) and plan anew with other destinations",
+            evidence,
+        ));
+    }
+    details.sort();
+    let took = begun.elapsed().as_secs_f64();
+    let detail =
+        format!("{done} of {} instances moved off {host} in {took:.0} s: {}", moves.len(), some(&details));
+    Ok(if done > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
+}
+
+/// A journal is read by people: of a large host the first are told.
+fn some(details: &[String]) -> String {
+    const TOLD_MAX: usize = 20;
+    let told = details.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if details.len() > TOLD_MAX { format!("{told}; and {} more", details.len() - TOLD_MAX) } else { told }
+}
+
+/// What is told of several moves at once: how many are through, and what those under way do.
+struct Board<'a> {
+    attempt: &'a Attempt<'a>,
+    total: usize,
+    /// Moves at once in the whole cloud; 0 for no limit.
+    all_max: u32,
+    told: Mutex<(usize, BTreeMap<String, String>)>,
+}
+
+impl Board<'_> {
+    /// What a move does now; nothing once it is through.
+    fn tell(&self, instance: &str, doing: Option<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match doing {
+            Some(doing) => drop(told.1.insert(instance.to_owned(), doing)),
+            None => {
+                told.0 += 1;
+                told.1.remove(instance);
+            }
+        }
+        let under_way: Vec<String> =
+            told.1.iter().map(|(instance, doing)| format!("{instance} {doing}")).collect();
+        let through = told.0;
+        drop(told);
+        self.attempt.say(format!("{through} of {} are through; {}", self.total, under_way.join("; ")));
+    }
+}
+
+/// The move of one instance, beside which the instance is named.
+fn travel<'a>(
+    board: &'a Board<'_>,
+    from: &'a HostName,
+    wanted: &'a InstanceMove,
+) -> BoxFuture<'a, (&'a InstanceMove, Result<Moved, Error>)> {
+    async move {
+        let moved = move_one(board, from, wanted).await;
+        board.tell(&wanted.instance, None);
+        (wanted, moved)
+    }
+    .boxed()
+}
+
+/// One instance under way.
+struct Travel<'a> {
+    attempt: &'a Attempt<'a>,
+    board: &'a Board<'a>,
+    from: &'a HostName,
+    wanted: &'a InstanceMove,
+    /// Its place among the moves of the cloud, once it has one.
+    lane: Option<Lane<'a>>,
+    /// When it was asked for, and how often.
+    asked: Option<Instant>,
+    times: u32,
+    /// Whether anything was seen of the move that was asked for last.
+    seen_moving: bool,
+    forced: bool,
+    aborted: bool,
+    begun: Instant,
+}
+
+async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> Result<Moved, Error> {
+    let attempt = board.attempt;
+    let mut travel = Travel {
+        attempt,
+        board,
+        from,
+        wanted,
+        lane: None,
+        asked: None,
+        times: 0,
+        seen_moving: false,
+        forced: false,
+        aborted: false,
+        begun: Instant::now(),
+    };
+    loop {
+        let server = match attempt.cloud.operator.compute().server(&wanted.instance).await {
+            Ok(server) => server,
+            // One answer that does not come is no verdict; the time limit is.
+            Err(error) if attempt.is_over() => return Err(error),
+            Err(error) => {
+                board.tell(&wanted.instance, Some(format!("is not seen: {error}")));
+                attempt.pause(LOOK).await;
+                continue;
+            }
+        };
+        if let Some(moved) = travel.look(server).await? {
+            return Ok(moved);
+        }
+        if attempt.is_over() {
+            return Ok(travel.stays("the time of the step is up while it moves").await);
+        }
+        attempt.pause(LOOK).await;
+    }
+}
+
+impl Travel<'_> {
+    /// Takes the next step for an instance as it was seen.
+    async fn look(&mut self, server: Option<Server>) -> Result<Option<Moved>, Error> {
+        let wanted = self.wanted;
+        let id = &wanted.instance;
+        let was = self.times == 0;
+        let Some(server) = server else {
+            return Ok(Some(Moved::Away { detail: format!("{id} was deleted by its owner"), was: true }));
+        };
+        let on = server.host.clone().unwrap_or_default();
+        if server.status == "ERROR" {
+            let fault = server.fault.map(|fault| fault.message).unwrap_or_default();
+            return Ok(Some(self.stays(format!("it is in state ERROR on {on}: {fault}")).await));
+        }
+        if server.status == "UNKNOWN" {
+            // nova tells neither host nor state of an instance whose cell is down.
+            self.board.tell(id, Some("is not seen: its cell does not answer".to_owned()));
+            return Ok(None);
+        }
+        if server.status == "VERIFY_RESIZE" && wanted.how == How::Cold && on == wanted.to.as_str() {
+            unless_over(self.attempt.cloud.operator.migration().confirm(id).await)?;
+            return Ok(None);
+        }
+        if server.task_state.is_none() && on != self.from.as_str() && server.status != "VERIFY_RESIZE" {
+            let detail = if on.is_empty() {
+                format!("{id} is on no host any more ({})", server.status)
+            } else if on == wanted.to.as_str() {
+                format!("{id} is on {on} after {:.1} s", self.begun.elapsed().as_secs_f64())
+            } else {
+                format!("{id} is on {on}, where somebody else moved it")
+            };
+            return Ok(Some(Moved::Away { detail, was }));
+        }
+        if server.task_state.is_some() {
+            self.seen_moving = true;
+            let lanes = &self.attempt.cloud.lanes;
+            self.lane.get_or_insert_with(|| lanes.join(&wanted.to));
+            self.watch(&server).await?;
+            return Ok(None);
+        }
+        self.ask_or_give_up(&server).await
+    }
+
+    /// The instance is at rest on its host: it is asked to move, or has come back from trying.
+    async fn ask_or_give_up(&mut self, server: &Server) -> Result<Option<Moved>, Error> {
+        let (id, to) = (&self.wanted.instance, self.wanted.to.as_str());
+        if let Some(asked) = self.asked {
+            if !self.seen_moving && asked.elapsed() < BEGIN_TIME && self.failure().await?.is_none() {
+                return Ok(None);
+            }
+            if self.aborted {
+                let why = format!(
+                    "it did not converge within {} s and was broken off; it runs on where it is",
+                    self.wanted.timeout_s
+                );
+                return Ok(Some(self.stays(why).await));
+            }
+            if self.times >= ASKED_MAX {
+                let why = self.failure().await?.unwrap_or_else(|| "nova gives no reason".to_owned());
+                return Ok(Some(self.stays(format!("the move failed {} times: {why}", self.times)).await));
+            }
+        }
+        if self.lane.is_none() {
+            let lanes = &self.attempt.cloud.lanes;
+            self.lane = lanes.take(&self.wanted.to, self.wanted.onto_max, self.board.all_max);
+            if self.lane.is_none() {
+                self.board.tell(id, Some(format!("waits for a place among the moves to {to}")));
+                return Ok(None);
+            }
+        }
+        let calls = self.attempt.cloud.operator.migration();
+        let asked = match self.wanted.how {
+            How::Live => calls.live(id, to).await,
+            How::Cold => calls.cold(id, to).await,
+        };
+        (self.asked, self.times, self.seen_moving) = (Some(Instant::now()), self.times + 1, false);
+        match asked {
+            Ok(()) => {
+                self.board.tell(id, Some(format!("moves to {to}")));
+                Ok(None)
+            }
+            // Something else is being done with it: it is looked at again.
+            Err(Error::Status { status: 409, .. }) if self.times < ASKED_MAX => Ok(None),
+            Err(error @ Error::Status { .. }) => {
+                let why = format!("nova refuses it ({}): {error}", server.status);
+                Ok(Some(self.stays(why).await))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The instance moves: it is told how far it is, and completed or broken off when it takes
+    /// too long.
+    async fn watch(&mut self, server: &Server) -> Result<(), Error> {
+        let (id, to) = (&self.wanted.instance, &self.wanted.to);
+        // Of a move that an earlier process asked for, the time counts from here.
+        let asked = self.asked.unwrap_or(self.begun);
+        let calls = self.attempt.cloud.operator.migration();
+        let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
+        let remaining =
+            migration.as_ref().and_then(|m| Some((m.memory_remaining_bytes?, m.memory_total_bytes?)));
+        let far = match remaining {
+            Some((left, total)) => format!("{} of {} MiB left", left >> 20, total >> 20),
+            None => server.task_state.clone().unwrap_or_default(),
+        };
+        self.board.tell(id, Some(format!("moves to {to}: {far}")));
+        let Some(migration) = migration.filter(|migration| migration.status == "running") else {
+            return Ok(());
+        };
+        let took = asked.elapsed().as_secs();
+        if took >= u64::from(self.wanted.timeout_s) && !self.aborted {
+            self.board.tell(id, Some("does not converge and is broken off".to_owned()));
+            self.aborted = unless_over(calls.abort(id, migration.id).await)?;
+            return Ok(());
+        }
+        let force = self.wanted.force_after_s.is_some_and(|after| took >= u64::from(after));
+        if force && !self.forced {
+            self.board.tell(id, Some("does not converge; nova is told to complete it".to_owned()));
+            self.forced = unless_over(calls.force_complete(id, migration.id).await)?;
+        }
+        Ok(())
+    }
+
+    /// Why the move that was asked for last failed, where nova has written that down.
+    async fn failure(&self) -> Result<Option<String>, Error> {
+        let calls = self.attempt.cloud.operator.migration();
+        let name = match self.wanted.how {
+            How::Live => "live-migration",
+            How::Cold => "migrate",
+        };
+        let actions = calls.actions(&self.wanted.instance).await?;
+        let Some(last) = actions.into_iter().find(|action| action.action == name) else {
+            return Ok(None);
+        };
+        if last.message.is_none() {
+            return Ok(None);
+        }
+        calls.failure(&self.wanted.instance, &last.request_id).await
+    }
+
+    async fn stays(&self, why: impl Into<String>) -> Moved {
+        let why = why.into();
+        let compute = volutus_model::name::DaemonKind::new("nova-compute").ok();
+        let mut evidence = vec![state(format!("instance {}", self.wanted.instance), &why)];
+        let unit = |host: &HostName| {
+            let inventory = &self.attempt.cloud.inventory;
+            let found =
+                inventory.daemons().find(|(id, _, _)| id.host == *host && Some(&id.kind) == compute.as_ref());
+            found.map(|(_, _, declared)| declared.unit.clone())
+        };
+        for host in [self.from, &self.wanted.to] {
+            if let Some(unit) = unit(host) {
+                evidence.push(crate::release::log(self.attempt, host, &unit).await);
+            }
+        }
+        Moved::Stays { why, evidence }
+    }
+}
+
+/// Whether a call came in time. A move that ended between the look and the call is looked at again.
+fn unless_over(result: Result<(), Error>) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::Status { status: 400 | 404 | 409, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sees that nothing is on a host but what may stay: by nova's list, and by placement's.
+pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &[String]) -> Attempted {
+    let doing = format!("looking at what is left on {host}");
+    let operator = &attempt.cloud.operator;
+    // Placement knows hypervisors by their ids; their names may be other ones than nova's hosts have.
+    let hypervisors = operator.compute().hypervisors().await.map_err(|error| api_outcome(&doing, &error))?;
+    let Some(hypervisor) = hypervisors.into_iter().find(|one| one.service.host == host.as_str()) else {
+        return Err(permanent(
+            format!("nova knows no hypervisor on {host}, so nobody can say that it is empty"),
+            "see `openstack hypervisor list`; the host's name in the cloud description must be its service's",
+            vec![],
+        ));
+    };
+    loop {
+        let filter = ServerFilter { host: Some(host.to_string()), ..ServerFilter::default() };
+        let seen = async {
+            let servers = operator.compute().servers_of_all(&filter).await?;
+            let mut consumers = BTreeSet::new();
+            for provider in operator.placement().providers_in_tree(&hypervisor.id).await? {
+                consumers.extend(operator.placement().allocations(&provider.uuid).await?.into_keys());
+            }
+            Ok::<_, Error>((servers, consumers))
+        };
+        let (servers, consumers) = match seen.await {
+            Ok(seen) => seen,
+            Err(error) if attempt.is_over() => return Err(api_outcome(&doing, &error)),
+            Err(error) => {
+                attempt.say(error.to_string());
+                attempt.pause(LOOK).await;
+                continue;
+            }
+        };
+        let left: Vec<String> = servers
+            .iter()
+            // nova's filter takes part of a name for the name.
+            .filter(|server| server.host.as_deref() == Some(host.as_str()) && !stays.contains(&server.id))
+            .map(|server| format!("instance {} ({}, {})", server.id, server.name, server.status))
+            .collect();
+        let held: Vec<String> = consumers.into_iter().filter(|consumer| !stays.contains(consumer)).collect();
+        if left.is_empty() && held.is_empty() {
+            let staying = if stays.is_empty() { String::new() } else { format!(", {} stay", stays.len()) };
+            return Ok(Outcome::unchanged(format!("nothing is left on {host}{staying}")));
+        }
+        let listed =
+            if left.is_empty() { format!("allocations of {}", held.join(", ")) } else { left.join(", ") };
+        if attempt.is_over() {
+            return Err(permanent(
+                format!("{host} is not empty: {}", listed.chars().take(300).collect::<String>()),
+                "what came meanwhile is not in the plan, and is not touched. Abort (the host is given back) and \
+                 plan anew; an allocation without an instance goes with `nova-manage placement heal_allocations` \
+                 or `audit`",
+                vec![state(format!("left on {host}"), listed)],
+            ));
+        }
+        attempt
+            .say(format!("waiting until {host} is empty: {}", listed.chars().take(120).collect::<String>()));
+        attempt.pause(LOOK).await;
+    }
+}

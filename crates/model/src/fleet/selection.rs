@@ -1,0 +1,95 @@
+//! Which hosts of a fleet are meant.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::glob_matches;
+use super::{Fleet, FleetHost, Part};
+
+/// The hosts that a plan is to reboot; all of them where nothing is named. What is named together
+/// must hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Selection {
+    /// Hosts by name or pattern (`*`, `?`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<String>,
+    /// Hosts of a zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Hosts of an aggregate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<String>,
+}
+
+impl Selection {
+    /// Whether it means all hosts.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it means a host.
+    #[must_use]
+    pub fn matches(&self, host: &FleetHost) -> bool {
+        self.hosts.as_deref().is_none_or(|pattern| glob_matches(pattern, host.name.as_str()))
+            && self.zone.as_ref().is_none_or(|zone| host.zone.as_ref() == Some(zone))
+            && self.aggregate.as_ref().is_none_or(|aggregate| host.aggregates.contains(aggregate))
+    }
+
+    /// The fleet with every other host exempt: it is not rebooted, and may be moved to, because
+    /// otherwise one host alone could never be emptied.
+    #[must_use]
+    pub fn applied_to(&self, fleet: &Fleet) -> Fleet {
+        let mut fleet = fleet.clone();
+        for host in fleet.hosts.iter_mut().filter(|host| !self.matches(host)) {
+            if host.part == Part::Reboot {
+                host.part = Part::Exempt;
+            }
+        }
+        fleet
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("hosts", &self.hosts), ("zone", &self.zone), ("aggregate", &self.aggregate)];
+        let words: Vec<String> =
+            parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value).as_ref()?))).collect();
+        f.write_str(if words.is_empty() { "all hosts" } else { "" })?;
+        f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_meant_may_still_be_moved_to() {
+        let host = |name: &str, zone: &str, part| FleetHost {
+            part,
+            zone: Some(zone.to_owned()),
+            ..FleetHost::named(name.parse().unwrap())
+        };
+        let fleet = Fleet {
+            hosts: vec![
+                host("c1", "a", Part::Reboot),
+                host("c2", "b", Part::Reboot),
+                host("c3", "b", Part::Untouched),
+            ],
+            ..Fleet::default()
+        };
+        let parts = |selection: &Selection| -> Vec<Part> {
+            selection.applied_to(&fleet).hosts.iter().map(|host| host.part).collect()
+        };
+        assert_eq!(parts(&Selection::default()), [Part::Reboot, Part::Reboot, Part::Untouched]);
+        let zone = Selection { zone: Some("a".to_owned()), ..Selection::default() };
+        assert_eq!(parts(&zone), [Part::Reboot, Part::Exempt, Part::Untouched]);
+        let neither = Selection { hosts: Some("c2".to_owned()), ..zone };
+        assert_eq!(parts(&neither), [Part::Exempt, Part::Exempt, Part::Untouched]);
+        assert_eq!(neither.to_string(), "hosts c2, zone a");
+        assert_eq!(Selection::default().to_string(), "all hosts");
+    }
+}

@@ -1,0 +1,109 @@
+//! A host restarts only when nothing is missed there: its compute is disabled and empty, its
+//! replicas are drained, and all of it proves itself before it is given back. Instances move onto
+//! hosts that are not in work.
+
+use volutus_catalog::DaemonRole;
+use volutus_model::Finding;
+use volutus_model::name::HostName;
+use volutus_model::plan::{Action, Step};
+
+use crate::context::Context;
+use crate::{PLAN_AGAIN, blocking};
+
+pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let restarts = &context.restarts;
+    for (at, action) in context.graph.actions() {
+        if let Action::RebootHost { host, .. } = action {
+            check_host(context, context.graph.steps[at.step].1, at.action, host, findings);
+        }
+    }
+    for (host, steps) in &context.in_work {
+        for step in steps {
+            check_enabled(context.graph.steps[*step].1, host, findings);
+        }
+    }
+    for (host, steps) in restarts.iter().filter(|(_, steps)| steps.len() > 1) {
+        findings.push(blocking(
+            "restarted-twice",
+            host,
+            format!("{} steps restart it", steps.len()),
+            PLAN_AGAIN,
+        ));
+    }
+    for (at, action) in context.graph.actions() {
+        let Action::MoveInstances { host, moves, .. } = action else {
+            continue;
+        };
+        let step = context.graph.steps[at.step].1;
+        for moved in moves {
+            let works = restarts.get(&moved.to).into_iter().chain(context.in_work.get(&moved.to)).flatten();
+            let in_work = works.into_iter().any(|other| {
+                !context.graph.step_before(*other, at.step) && !context.graph.step_before(at.step, *other)
+            });
+            if moved.to == *host || in_work {
+                findings.push(blocking(
+                    "moved-onto-a-host-in-work",
+                    &step.id,
+                    format!("instance {} moves to {}, which may restart meanwhile", moved.instance, moved.to),
+                    PLAN_AGAIN,
+                ));
+            }
+        }
+    }
+}
+
+fn check_host(
+    context: &Context<'_>,
+    step: &Step,
+    restart: usize,
+    host: &HostName,
+    findings: &mut Vec<Finding>,
+) {
+    let (before, after) = (&step.actions[..restart], &step.actions[restart + 1..]);
+    let here = || context.members.iter().filter(|(id, _)| id.host == *host);
+    if here().any(|(_, member)| member.facts.role == DaemonRole::Compute) {
+        let disabled =
+            before.iter().position(|a| matches!(a, Action::DisableCompute { host: on } if on == host));
+        let empty =
+            before.iter().rposition(|a| matches!(a, Action::ProveEmpty { host: on, .. } if on == host));
+        // Judged empty before it is disabled, something may still come.
+        if disabled.is_none() || empty < disabled {
+            findings.push(blocking(
+                "restart-of-a-host-in-use",
+                &step.id,
+                format!("{host} restarts without having been disabled, and after that proved empty"),
+                PLAN_AGAIN,
+            ));
+        }
+    }
+    for (id, _) in here() {
+        let proof =
+            after.iter().position(|a| matches!(a, Action::ProveDaemon { daemon, .. } if daemon == id));
+        let given_back = after
+            .iter()
+            .position(|a| matches!(a, Action::EnableCompute { .. } | Action::UndrainBackend { .. }));
+        if proof.is_none() || given_back.is_some_and(|given_back| proof > Some(given_back)) {
+            findings.push(blocking(
+                "restart-unproved",
+                &step.id,
+                format!("{id} does not prove itself after the restart of {host} and before it is given back"),
+                PLAN_AGAIN,
+            ));
+        }
+    }
+}
+
+/// A host that is disabled is enabled again at the end, and when the run is given up in between.
+fn check_enabled(step: &Step, host: &HostName, findings: &mut Vec<Finding>) {
+    let disabled = |a: &Action| matches!(a, Action::DisableCompute { host: on } if on == host);
+    let enables = |a: &Action| matches!(a, Action::EnableCompute { host: on } if on == host);
+    let after = step.actions.iter().skip_while(|a| !disabled(a));
+    if !after.into_iter().any(enables) || !step.give_back.iter().any(enables) {
+        findings.push(blocking(
+            "not-enabled",
+            &step.id,
+            format!("{host} is not enabled again after it was disabled, or not when the run is aborted"),
+            PLAN_AGAIN,
+        ));
+    }
+}

@@ -1,0 +1,381 @@
+//! The plan that carries out a reboot of the fleet: which hosts are emptied onto which was worked
+//! out before (`volutus-fleet`); here it becomes steps that the engine runs, and the hosts of the
+//! control plane are put behind them, one after another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use volutus_catalog::{Catalog, DaemonRole};
+use volutus_model::fleet::plan::{HostDrain, RebootPlan, StayReason};
+use volutus_model::fleet::policy::{Act, Rung};
+use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
+use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
+use volutus_model::{Inventory, Observation, Policy, StepId};
+
+use crate::draft::{Draft, NewStage, no_impact, step};
+use crate::report::PlanReport;
+use crate::rules::roll_api::{self, Replicas};
+use crate::rules::{baseline, canary, daemon, soak};
+use crate::state::{Member, State, Unseen, present, read_members, series_of};
+use crate::{Error, PlanningInput, finish_without_horizon};
+
+/// Everything that the plan of a reboot is made of.
+#[derive(Debug, Clone)]
+pub struct RebootInput {
+    /// What is declared.
+    pub inventory: Inventory,
+    /// What was seen.
+    pub observation: Observation,
+    /// Which compute hosts are emptied onto which, and when.
+    pub reboot: RebootPlan,
+    /// The limits of the run.
+    pub policy: Policy,
+    /// When the plan is made; it becomes part of the plan.
+    pub now: Timestamp,
+}
+
+/// Seconds beside what a step is expected to take; a busy machine is no broken one.
+const SLACK_S: u32 = 300;
+/// A restart that takes so many times what is expected has gone wrong.
+const RESTART_FACTOR: u32 = 3;
+/// The least time that is given to a move, in seconds: checks and ports take some of it.
+const MOVE_MIN_S: u32 = 120;
+/// The least time that is given to a restart, in seconds.
+const RESTART_MIN_S: u32 = 300;
+
+/// Makes the plan.
+///
+/// # Errors
+/// Where what runs was not seen or is of several series, a host is not declared, or it holds what
+/// the cloud cannot be without while it restarts.
+pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
+    let members = read_members(&input.inventory, &input.observation, catalog, Unseen::Refused)?;
+    let (series, versions) = running(&members, catalog)?;
+    let planning = PlanningInput {
+        inventory: input.inventory.clone(),
+        observation: input.observation.clone(),
+        target: series,
+        versions: None,
+        policy: input.policy.clone(),
+        now: input.now,
+        parent: None,
+    };
+    let services = present(catalog, &members);
+    let state = State { from: series, way: vec![series], versions, members, services };
+    let kind = PlanKind::Reboot { of: input.reboot.id.clone() };
+    let mut draft = Draft::new(&planning, catalog, &state, kind);
+    baseline::plan_baseline(&mut draft)?;
+    let emptied = plan_computes(&mut draft, input)?;
+    plan_control(&mut draft, input, emptied.as_ref())?;
+    soak::plan_soak(&mut draft)?;
+    finish_without_horizon(draft, &planning, &state)
+}
+
+/// The series that everything runs, and the versions of it.
+fn running(
+    members: &BTreeMap<&DaemonKind, Vec<Member<'_>>>,
+    catalog: &Catalog,
+) -> Result<(Series, BTreeMap<ServiceName, PackageVersion>), Error> {
+    let mut versions: BTreeMap<ServiceName, PackageVersion> = BTreeMap::new();
+    let mut seen: BTreeMap<Series, (volutus_model::DaemonId, usize)> = BTreeMap::new();
+    for member in members.values().flatten() {
+        let (series, runs) = series_of(member, catalog)?;
+        seen.entry(series).or_insert_with(|| (member.id.clone(), 0)).1 += 1;
+        versions.insert(member.service.name.clone(), runs.clone());
+    }
+    let to = *seen.keys().next_back().expect("members that were read are not empty");
+    if seen.len() == 1 {
+        return Ok((to, versions));
+    }
+    // A restart starts what the links say: in the middle of an upgrade nobody wants that.
+    let seen = seen.into_iter().map(|(series, (id, count))| (series, id, count)).collect();
+    Err(Error::MixedSeries { to, seen })
+}
+
+fn id_of(host: &HostName) -> String {
+    format!("reboot/{host}")
+}
+
+/// One step for every host that is emptied; a stage for every phase. The id of the last stage.
+fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
+    let content = &input.reboot.content;
+    let stopped = content.stays.iter().filter(|stay| stay.why == StayReason::Stopped).count();
+    if stopped > 0 {
+        return Err(Error::InstancesStopped { instances: stopped });
+    }
+    let phases: BTreeSet<u32> = content.drains.iter().map(|drain| drain.phase).collect();
+    let mut last = draft.edge("baseline", "ordinary work is watched first");
+    let mut stage = None;
+    for phase in &phases {
+        let drains: Vec<&HostDrain> = content.drains.iter().filter(|drain| drain.phase == *phase).collect();
+        let mut steps = Vec::new();
+        for drain in &drains {
+            let mut new = compute_step(draft, input, drain)?;
+            for before in awaited(input, drain, &drains) {
+                new.requires.push(StepId::new(id_of(before))?);
+            }
+            steps.push(new);
+        }
+        stage = draft.add(NewStage {
+            id: if phases.len() == 1 {
+                "reboot-computes".to_owned()
+            } else {
+                format!("reboot-computes-{phase}")
+            },
+            phase: Phase::Waves,
+            title: format!("empty, restart and give back {} compute hosts", steps.len()),
+            parallel_max: at_once(&drains),
+            after: last.take().into_iter().collect(),
+            steps,
+        })?;
+        last = stage.clone().map(|id| (id, "the hosts of one phase are back before the next".to_owned()));
+        let soak_s = content.policy.hosts.canary_soak_s;
+        if *phase == 0 && phases.len() > 1 && !content.policy.hosts.canaries.is_empty() && soak_s > 0 {
+            stage = draft.add(NewStage {
+                id: "watch-canaries".to_owned(),
+                phase: Phase::Canary,
+                title: "watch the hosts that were restarted first".to_owned(),
+                parallel_max: 1,
+                after: last.take().into_iter().collect(),
+                steps: vec![step(
+                    "canaries/watch".to_owned(),
+                    format!("watch for {soak_s} s"),
+                    vec![Action::Watch { seconds: soak_s }],
+                    no_impact("nothing is touched"),
+                    soak_s,
+                    soak_s.saturating_add(baseline::WATCH_SLACK_S),
+                )?],
+            })?;
+            last = stage.clone().map(|id| (id, "what went first is watched before others follow".to_owned()));
+        }
+    }
+    Ok(stage)
+}
+
+/// The hosts of the same phase that have to be back before this one is touched: those that the plan
+/// names, and those that the plan has back by then, so that capacity is never asked for sooner. Of
+/// these it is enough to name the latest, since they in turn waited for the others.
+fn awaited<'a>(
+    input: &'a RebootInput,
+    drain: &'a HostDrain,
+    drains: &[&'a HostDrain],
+) -> BTreeSet<&'a HostName> {
+    let back = || drains.iter().filter(|other| other.back_ms <= drain.disable_ms && other.host != drain.host);
+    let latest_begin = back().map(|other| other.disable_ms).max().unwrap_or(0);
+    let latest = back().filter(|other| other.back_ms > latest_begin).map(|other| &other.host);
+    let onto = input.reboot.content.moves.iter().filter(|moved| moved.to == drain.host && moved.moves_again);
+    let here = |host: &&HostName| drains.iter().any(|other| other.host == **host && other.host != drain.host);
+    latest.chain(drain.after.iter().filter(here)).chain(onto.map(|moved| &moved.from).filter(here)).collect()
+}
+
+/// The most hosts that are out of service at any moment of the plan.
+fn at_once(drains: &[&HostDrain]) -> u32 {
+    let out = |at: u64| drains.iter().filter(|drain| drain.disable_ms <= at && at < drain.back_ms).count();
+    let most = drains.iter().map(|drain| out(drain.disable_ms)).max().unwrap_or(1);
+    u32::try_from(most).unwrap_or(u32::MAX).max(1)
+}
+
+fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -> Result<Step, Error> {
+    let content = &input.reboot.content;
+    let policy = &content.policy;
+    let host = &drain.host;
+    declared(input, host)?;
+    let moves: Vec<InstanceMove> = content
+        .moves
+        .iter()
+        .filter(|moved| moved.from == *host)
+        .map(|moved| {
+            let timeout_s = u32::try_from(moved.timeout_s).unwrap_or(u32::MAX).max(MOVE_MIN_S);
+            InstanceMove {
+                instance: moved.instance.clone(),
+                to: moved.to.clone(),
+                how: moved.how,
+                onto_max: moved.per_destination,
+                timeout_s,
+                force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
+            }
+        })
+        .collect();
+    let stays: Vec<String> =
+        content.stays.iter().filter(|stay| stay.host == *host).map(|stay| stay.instance.clone()).collect();
+    let runs_on = content.stays.iter().any(|stay| stay.host == *host && stay.why == StayReason::RunsOn);
+    let per_source = drain.per_source.max(1);
+    let moving_s = (moves.iter().map(|moved| moved.timeout_s).fold(0, u32::saturating_add) / per_source)
+        .max(moves.iter().map(|moved| moved.timeout_s).max().unwrap_or(0));
+    let enable = Action::EnableCompute { host: host.clone() };
+    let mut actions = vec![Action::DisableCompute { host: host.clone() }];
+    if !moves.is_empty() {
+        let all_max = policy.moves_at_once().unwrap_or(0);
+        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source, all_max });
+    }
+    if !runs_on {
+        actions.push(Action::ProveEmpty { host: host.clone(), stays });
+    }
+    let (around, undrains) = on_host(draft, host, &policy.act);
+    actions.extend(around);
+    actions.push(enable.clone());
+    actions.push(Action::BootCanary { host: host.clone() });
+    let expected_ms = drain.back_ms.saturating_sub(drain.disable_ms);
+    // What the plan expects of this very host once it is empty, overrides included.
+    let own_s =
+        u32::try_from(drain.back_ms.saturating_sub(drain.empty_ms).div_ceil(1_000)).unwrap_or(u32::MAX);
+    let mut new = step(
+        id_of(host),
+        format!("empty {host}, restart it, and give it back"),
+        actions,
+        Impact {
+            level: ImpactLevel::Minor,
+            service: ServiceName::new("nova").ok(),
+            why: if drain.moves > 0 {
+                format!("{} instances are moved off {host}", drain.moves)
+            } else {
+                format!("nothing runs on {host}")
+            },
+        },
+        u32::try_from(expected_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
+        moving_s
+            .max(canary::SETTLE_TIMEOUT_S)
+            .max(restart_s(&policy.act))
+            .max(own_s.saturating_mul(RESTART_FACTOR))
+            .saturating_add(SLACK_S),
+    )?;
+    new.give_back = undrains;
+    new.give_back.push(enable);
+    Ok(new)
+}
+
+fn restart_s(act: &Act) -> u32 {
+    act.reboot_s
+        .saturating_mul(RESTART_FACTOR)
+        .max(RESTART_MIN_S)
+        .max(act.work_s.saturating_mul(RESTART_FACTOR))
+}
+
+fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
+    if input.inventory.hosts.iter().any(|declared| declared.name == *host) {
+        return Ok(());
+    }
+    let names = input.inventory.hosts.iter().map(|declared| &declared.name);
+    Err(Error::UndeclaredHost {
+        host: host.clone(),
+        nearest: crate::error::nearest(host.as_str(), names).cloned(),
+    })
+}
+
+/// What is done on a host that carries nothing any more: replicas of APIs are drained, commands
+/// run, the host restarts, every daemon on it proves itself, and the replicas are given back.
+fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, Vec<Action>) {
+    let state = draft.state;
+    let here: Vec<&Member<'_>> =
+        state.members.values().flatten().filter(|member| member.host.name == *host).collect();
+    let (mut drains, mut undrains) = (Vec::new(), Vec::new());
+    for member in here.iter().filter(|member| member.facts.role == DaemonRole::Api) {
+        let kind: &DaemonKind = &member.facts.kind;
+        let replicas = Replicas::of(state.members.get(kind).map_or(&[], Vec::as_slice));
+        let (drain, undrain) = roll_api::around(draft, member, &replicas);
+        drains.extend(drain);
+        undrains.extend(undrain);
+    }
+    undrains.reverse();
+    let mut actions = drains;
+    let command = |what: &str, argv: &[String]| Action::RunCommand {
+        host: host.clone(),
+        what: what.to_owned(),
+        argv: argv.to_vec(),
+        unchanged_exit: i32::from(act.nothing_to_do_exit),
+    };
+    for (what, argv) in
+        [("before", &act.before), ("packages", &packages(&act.packages)), ("firmware", &act.firmware)]
+    {
+        if !argv.is_empty() {
+            actions.push(command(what, argv));
+        }
+    }
+    if act.reboot {
+        let kernel = (!act.kernel.is_empty()).then(|| act.kernel.clone());
+        actions.push(Action::RebootHost { host: host.clone(), kernel });
+    }
+    for member in here {
+        actions.push(daemon::prove(draft, member));
+    }
+    if !act.after.is_empty() {
+        actions.push(command("after", &act.after));
+    }
+    actions.extend(undrains.clone());
+    (actions, undrains)
+}
+
+/// Upgrades packages by whichever tool the host has; `*` means all of them.
+fn packages(names: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let all = names.iter().any(|name| name == "*");
+    let script = if all {
+        "if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -y \
+         -o Dpkg::Options::=--force-confold dist-upgrade; else dnf -y upgrade; fi"
+    } else {
+        "if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -y \
+         -o Dpkg::Options::=--force-confold install --only-upgrade \"$@\"; else dnf -y upgrade \"$@\"; fi"
+    };
+    let mut argv: Vec<String> = ["/bin/sh", "-ec", script, "sh"].map(str::to_owned).to_vec();
+    if !all {
+        argv.extend(names.iter().cloned());
+    }
+    argv
+}
+
+/// The hosts of the control plane, one after another.
+fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&StageId>) -> Result<(), Error> {
+    let mut steps: Vec<Step> = Vec::new();
+    let act = &input.reboot.content.policy.act;
+    for host in &input.reboot.content.control {
+        declared(input, host)?;
+        let vital = vital(&input.inventory, host);
+        if let Some(what) = vital {
+            return Err(Error::VitalHost { host: host.clone(), what });
+        }
+        let (actions, undrains) = on_host(draft, host, act);
+        let timeout_s =
+            restart_s(act).max(input.policy.drain_timeout_s).max(input.policy.prove_timeout_s) + SLACK_S;
+        let mut new = step(
+            id_of(host),
+            format!("drain {host}, restart it, and give it back"),
+            actions,
+            Impact {
+                level: ImpactLevel::Minor,
+                service: None,
+                why: format!("the replicas on {host} are out; the others serve"),
+            },
+            act.reboot_s.saturating_add(act.prove_s).saturating_add(act.work_s),
+            timeout_s,
+        )?;
+        new.give_back = undrains;
+        new.requires = steps.last().map(|last| last.id.clone()).into_iter().collect();
+        steps.push(new);
+    }
+    let after = match emptied {
+        Some(stage) => vec![(stage.clone(), "moving instances needs the whole control plane".to_owned())],
+        None => draft.edge("baseline", "ordinary work is watched first").into_iter().collect(),
+    };
+    draft.add(NewStage {
+        id: "reboot-control".to_owned(),
+        phase: Phase::Roll,
+        title: format!("drain, restart and give back {} hosts of the control plane", steps.len()),
+        parallel_max: 1,
+        after,
+        steps,
+    })?;
+    Ok(())
+}
+
+/// What only this host has, and the cloud cannot be without.
+fn vital(inventory: &Inventory, host: &HostName) -> Option<&'static str> {
+    let only = |hosts: Vec<&HostName>| hosts.contains(&host) && hosts.iter().all(|other| *other == host);
+    let balancers = inventory.load_balancers.iter().map(|balancer| &balancer.host).collect();
+    let databases = inventory.databases.iter().map(|database| &database.host).collect();
+    if only(balancers) {
+        return Some("load balancer");
+    }
+    only(databases).then_some("database")
+}

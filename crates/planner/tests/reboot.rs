@@ -1,0 +1,196 @@
+//! Reboots of a fleet: what is worked out for the fleet becomes steps, and plancheck sees what is
+//! wrong with those.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use support::{catalog, input};
+use volutus_fleet::plan;
+use volutus_model::fleet::limits::Amount;
+use volutus_model::fleet::{Fleet, FleetHost, Instance, RebootPolicy};
+use volutus_model::plan::{Action, PlanKind};
+use volutus_model::{Finding, HostName, Plan};
+use volutus_plancheck::check_plan;
+use volutus_planner::{Error, RebootInput, plan_reboot};
+
+/// What is said here, and nothing besides.
+fn described<T: serde::de::DeserializeOwned>(what: serde_json::Value) -> T {
+    serde_json::from_value(what).unwrap()
+}
+
+fn host(name: &str) -> FleetHost {
+    let record = |total| serde_json::json!({"total": total, "allocation_ratio": 1.0});
+    described(serde_json::json!({
+        "name": name, "zone": "az1", "inventories": {"VCPU": record(8), "MEMORY_MB": record(16_384)},
+    }))
+}
+
+fn instance(id: &str, on: &str) -> Instance {
+    described(serde_json::json!({"id": id, "host": on, "resources": {"VCPU": 2, "MEMORY_MB": 4_096}}))
+}
+
+/// Four computes, the last of them empty; three controllers.
+fn reboot(at_once: u32) -> RebootInput {
+    let cloud = input(3, 4, "2025.2", "2026.1");
+    let fleet = Fleet {
+        hosts: (1..=4).map(|number| host(&format!("cmp{number}"))).collect(),
+        instances: (1..=3)
+            .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
+            .collect(),
+        groups: Vec::new(),
+        unseen: Vec::new(),
+    };
+    let mut policy = RebootPolicy::default();
+    policy.hosts.at_once = Amount::Count(at_once);
+    policy.hosts.canaries.clear();
+    let name: HostName = cloud.inventory.name.clone();
+    let mut reboot =
+        plan(&fleet, &policy, &volutus_model::fleet::Selection::default(), &name, cloud.now).unwrap();
+    reboot.content.control = ["ctl1", "ctl2", "ctl3"].map(|name| name.parse().unwrap()).to_vec();
+    let reboot = volutus_model::fleet::RebootPlan::new(reboot.content);
+    RebootInput {
+        inventory: cloud.inventory,
+        observation: cloud.observation,
+        reboot,
+        policy: cloud.policy,
+        now: cloud.now,
+    }
+}
+
+fn judge(input: &RebootInput, made: &Plan) -> Vec<Finding> {
+    check_plan(made, &input.inventory, &input.observation, &catalog(), &input.policy)
+}
+
+#[test]
+fn every_host_is_emptied_restarted_proved_and_given_back() {
+    let input = reboot(1);
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id });
+    assert_eq!(made.from, made.to);
+    let restarted: Vec<String> = made
+        .steps()
+        .flat_map(|(_, step)| &step.actions)
+        .filter_map(|action| match action {
+            Action::RebootHost { host, .. } => Some(host.to_string()),
+            _ => None,
+        })
+        .collect();
+    let mut sorted = restarted.clone();
+    sorted.sort();
+    assert_eq!(sorted, ["cmp1", "cmp2", "cmp3", "cmp4", "ctl1", "ctl2", "ctl3"]);
+    // The empty one goes first: it takes what the others carry.
+    assert_eq!(restarted[0], "cmp4");
+    let moved: usize = made
+        .steps()
+        .flat_map(|(_, step)| &step.actions)
+        .map(|action| match action {
+            Action::MoveInstances { moves, .. } => moves.len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(moved, 9, "every instance moves once");
+    let first = made.steps().find(|(_, step)| step.id.as_str() == "reboot/cmp4").unwrap().1;
+    let actions: Vec<String> = first.actions.iter().map(Action::summary).collect();
+    insta::assert_snapshot!(actions.join("\n"), @r"
+    disable nova-compute on cmp4, settle
+    prove cmp4 empty
+    reboot cmp4
+    prove nova-compute@cmp4 serves 32.2.1
+    enable nova-compute on cmp4
+    boot a canary instance on cmp4
+    ");
+    let control = made.steps().find(|(_, step)| step.id.as_str() == "reboot/ctl2").unwrap().1;
+    let actions: Vec<String> = control.actions.iter().map(Action::summary).collect();
+    insta::assert_snapshot!(actions.join("\n"), @r"
+    drain cinder/ctl2
+    drain glance/ctl2
+    drain keystone/ctl2
+    drain neutron/ctl2
+    drain nova/ctl2
+    drain nova-metadata/ctl2
+    drain placement/ctl2
+    reboot ctl2
+    prove cinder-api@ctl2 serves 27.0.0
+    prove cinder-scheduler@ctl2 serves 27.0.0
+    prove cinder-volume@ctl2 serves 27.0.0
+    prove glance-api@ctl2 serves 31.1.0
+    prove keystone-api@ctl2 serves 28.1.0
+    prove neutron-api@ctl2 serves 27.0.4
+    prove neutron-periodic-workers@ctl2 serves 27.0.4
+    prove neutron-rpc-server@ctl2 serves 27.0.4
+    prove nova-api@ctl2 serves 32.2.1
+    prove nova-conductor@ctl2 serves 32.2.1
+    prove nova-metadata@ctl2 serves 32.2.1
+    prove nova-scheduler@ctl2 serves 32.2.1
+    prove placement-api@ctl2 serves 14.0.0
+    undrain placement/ctl2
+    undrain nova-metadata/ctl2
+    undrain nova/ctl2
+    undrain neutron/ctl2
+    undrain keystone/ctl2
+    undrain glance/ctl2
+    undrain cinder/ctl2
+    ");
+}
+
+#[test]
+fn what_is_wrong_with_a_reboot_is_found() {
+    let input = reboot(2);
+    let spoilt = |spoil: &dyn Fn(&mut Plan)| -> Vec<String> {
+        let (mut made, _) = plan_reboot(&input, &catalog()).unwrap();
+        assert_eq!(judge(&input, &made), []);
+        spoil(&mut made);
+        made.id = made.compute_id();
+        judge(&input, &made).into_iter().map(|finding| finding.code).collect()
+    };
+    let without = |what: fn(&Action) -> bool| {
+        move |plan: &mut Plan| {
+            for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+                step.actions.retain(|action| !what(action));
+            }
+        }
+    };
+    let has = |codes: Vec<String>, code: &str| assert!(codes.iter().any(|c| c == code), "{code}: {codes:?}");
+    has(spoilt(&without(|a| matches!(a, Action::DisableCompute { .. }))), "restart-of-a-host-in-use");
+    has(spoilt(&without(|a| matches!(a, Action::ProveEmpty { .. }))), "restart-of-a-host-in-use");
+    has(spoilt(&without(|a| matches!(a, Action::EnableCompute { .. }))), "not-enabled");
+    has(spoilt(&without(|a| matches!(a, Action::ProveDaemon { .. }))), "restart-unproved");
+    has(spoilt(&without(|a| matches!(a, Action::DrainBackend { .. }))), "not-drained");
+    has(spoilt(&without(|a| matches!(a, Action::UndrainBackend { .. }))), "not-undrained");
+    let together = |plan: &mut Plan| {
+        for stage in &mut plan.stages {
+            stage.parallel_max = 9;
+            stage.steps.iter_mut().for_each(|step| step.requires.clear());
+        }
+    };
+    let codes = spoilt(&together);
+    has(codes.clone(), "moved-onto-a-host-in-work");
+    has(codes, "budget-exceeded");
+    let twice = |plan: &mut Plan| {
+        let stage = plan.stages.iter_mut().find(|stage| stage.id.as_str() == "reboot-control").unwrap();
+        let mut again = stage.steps[0].clone();
+        again.id = "reboot/again".parse().unwrap();
+        again.requires = vec![stage.steps.last().unwrap().id.clone()];
+        stage.steps.push(again);
+    };
+    has(spoilt(&twice), "restarted-twice");
+}
+
+#[test]
+fn what_the_cloud_cannot_be_without_is_not_restarted() {
+    let mut input = reboot(1);
+    input.reboot.content.control = vec![input.inventory.databases[0].host.clone()];
+    assert!(matches!(plan_reboot(&input, &catalog()), Err(Error::VitalHost { .. })));
+    input.reboot.content.control = vec!["ctl9".parse().unwrap()];
+    let error = plan_reboot(&input, &catalog()).unwrap_err().to_string();
+    assert!(error.contains("declares no host `ctl9`"), "{error}");
+}
+
+#[test]
+fn a_cloud_in_the_middle_of_an_upgrade_is_not_restarted() {
+    let mut input = reboot(1);
+    support::set_running(&mut input.observation, "nova-api@ctl1", "2026.1");
+    assert!(matches!(plan_reboot(&input, &catalog()), Err(Error::MixedSeries { .. })));
+}

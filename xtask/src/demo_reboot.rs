@@ -1,0 +1,103 @@
+//! `cargo xtask demo --reboot`: every compute and every controller of a real lab is emptied,
+//! restarted and given back under load, and no instance is lost or moved twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use volutus_e2e::guests::Guests;
+
+use crate::demo::verdict_of;
+use crate::lab::{Lab, Programs};
+use crate::process::{exit_code, must, output};
+
+/// What the lab restarts in: containers are up in seconds, and the machine may be busy.
+const POLICY: &str = "\
+baseline_s = 20
+soak_s = 10
+
+[reboot.act]
+reboot_s = 60
+prove_s = 30
+
+[reboot.hosts]
+at_once = 1
+settle_s = 1
+
+[reboot.moves]
+per_source = 2
+overhead_s = 15
+";
+
+/// Reboots a lab as an operator would; the verdict, and what became of the instances.
+pub fn reboot(programs: &Programs, lab: &Lab) -> anyhow::Result<(Value, String)> {
+    let cloud = lab.cloud();
+    let policy = lab.folder().join("reboot.toml");
+    std::fs::write(&policy, POLICY)?;
+    let volutus = || {
+        let mut command = programs.volutus(&cloud);
+        command.arg("--policy").arg(&policy);
+        command
+    };
+    let boots = boots(programs, &cloud)?;
+    let guests = Guests::of(&cloud)?;
+    let before = guests.places()?;
+    must(volutus().args(["hosts"]))?;
+    must(volutus().args(["policy", "explain"]))?;
+    let plan = output(volutus().args(["plan", "--reboot", "--control", "--output", "json"]))?;
+    let plan: Value = serde_json::from_str(&plan).context("`volutus plan --reboot` printed no JSON")?;
+    let id = plan["id"].as_str().context("the plan has no id")?;
+    must(volutus().args(["plan", "show", id]))?;
+    must(volutus().args(["approve", id]))?;
+    let begun = Instant::now();
+    let code = exit_code(volutus().args(["run", id]))?;
+    let took = begun.elapsed().as_secs();
+    let verdict = verdict_of(programs, &cloud)?;
+    ensure!(code == 0, "`volutus run` ended with exit code {code}");
+    let after = guests.places()?;
+    let moves = guests.moves(&before)?;
+    let told = judge(&before, &after, &moves)?;
+    let restarted = restarted(&boots, &self::boots(programs, &cloud)?)?;
+    Ok((verdict, format!("{restarted} hosts restarted in {took} s, {told}")))
+}
+
+/// Every instance is there and runs, and none was moved more than once.
+fn judge(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    moves: &BTreeMap<String, usize>,
+) -> anyhow::Result<String> {
+    let gone: BTreeSet<&String> = before.keys().filter(|id| !after.contains_key(*id)).collect();
+    ensure!(gone.is_empty(), "instances are gone or do not run: {gone:?}");
+    let most = moves.values().max().copied().unwrap_or(0);
+    ensure!(most <= 1, "instances were moved more than once: {moves:?}");
+    let moved = moves.values().filter(|count| **count > 0).count();
+    Ok(format!("{} instances alive, {moved} moved, each at most once", before.len()))
+}
+
+/// The boot of every host.
+fn boots(programs: &Programs, cloud: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let seen = output(programs.volutus(cloud).args(["observe", "--output", "json"]))?;
+    let seen: Value = serde_json::from_str(&seen)?;
+    let hosts = seen["hosts"].as_object().context("no hosts")?;
+    hosts
+        .iter()
+        .map(|(host, fact)| {
+            let boot = fact["observed"]["value"]["boot_id"].as_str();
+            Ok((host.clone(), boot.with_context(|| format!("{host} was not seen"))?.to_owned()))
+        })
+        .collect()
+}
+
+/// How many hosts are in another boot; the one that holds database and load balancer is not.
+fn restarted(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> anyhow::Result<usize> {
+    let same: Vec<&String> =
+        before.iter().filter(|(host, boot)| after.get(*host) == Some(boot)).map(|(host, _)| host).collect();
+    ensure!(
+        same.iter().all(|host| host.starts_with("infra")),
+        "hosts that were to be restarted were not: {same:?}"
+    );
+    Ok(before.len() - same.len())
+}
