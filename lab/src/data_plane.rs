@@ -159,7 +159,7 @@ fn parse_guests(table: &str) -> Vec<Guest> {
 }
 
 /// Refuses labs without a data plane.
-fn require_real(record: &Record) -> Result<()> {
+pub(crate) fn require_real(record: &Record) -> Result<()> {
     if crate::render_virt::real(record) {
         return Ok(());
     }
@@ -261,13 +261,13 @@ struct Migrated {
 fn migrate(state: &StateDir, record: &Record, guest: Guest, to: &str) -> Result<Migration> {
     let infra = Machine { state, record, host: record.infra() };
     let outside = outside(state, record)?;
-    let inner = Row::start(infra, &format!("ip netns exec {}", guest.canary), &guest.inner)?;
-    let outer = Row::start(outside, "", &guest.outer)?;
+    let inner = Row::pings(infra, &guest.uuid, &format!("ip netns exec {}", guest.canary), &guest.inner)?;
+    let outer = Row::pings(outside, &guest.uuid, "", &guest.outer)?;
     std::thread::sleep(Duration::from_secs(2));
     let migrated = request(outside, &guest.uuid, to);
     // What the move has upset in the network shows within moments.
     std::thread::sleep(Duration::from_secs(3));
-    let (inside, outside) = (inner.stop()?, outer.stop()?);
+    let (inside, outside) = (inner.stop_pings()?, outer.stop_pings()?);
     let Migrated { seconds, status, host } = migrated?;
     Ok(Migration { guest, to: to.to_owned(), seconds, status, host, inside, outside })
 }
@@ -293,32 +293,44 @@ fn request(controller: Machine<'_>, server: &str, to: &str) -> Result<Migrated> 
         .map_err(|error| Error::Damaged { path: path.into(), seen: format!("{error}: {answer}") })
 }
 
-/// A row of pings that goes on until it is stopped.
-struct Row<'a> {
+/// A command that goes on, and whose output is kept, until it is stopped.
+pub(crate) struct Row<'a> {
     machine: Machine<'a>,
     file: String,
 }
 
 impl<'a> Row<'a> {
-    fn start(machine: Machine<'a>, prefix: &str, address: &str) -> Result<Self> {
-        let file = format!("/run/volutus-lab-pings-{address}");
+    /// Starts a command under a name of its own on the machine.
+    pub(crate) fn start(machine: Machine<'a>, name: &str, command: &str) -> Result<Self> {
+        let file = format!("/run/volutus-lab-{name}");
+        // A shell's background jobs ignore SIGINT, which is what ends these.
         let script = format!(
-            "setsid {prefix} ping -n -D -i {INTERVAL_S} {address} >{file} 2>&1 </dev/null &\n\
-             echo $! >{file}.pid"
+            "setsid env --default-signal=INT {command} >{file} 2>&1 </dev/null &\necho $! >{file}.pid"
         );
-        machine.script("starting pings", &script, Duration::from_secs(10))?;
+        machine.script("starting a measurement", &script, Duration::from_secs(10))?;
         Ok(Self { machine, file })
     }
 
-    fn stop(self) -> Result<Pings> {
+    /// Starts pings.
+    pub(crate) fn pings(machine: Machine<'a>, name: &str, prefix: &str, address: &str) -> Result<Self> {
+        let command = format!("{prefix} ping -n -D -i {INTERVAL_S} {address}");
+        Self::start(machine, &format!("pings-{name}"), &command)
+    }
+
+    /// Stops it and returns its output.
+    pub(crate) fn stop(self) -> Result<String> {
         let script = format!(
-            "pid=$(cat {0}.pid)\nkill -INT $pid\n\
+            "pid=$(cat {0}.pid)\nkill -INT $pid 2>/dev/null || true\n\
              for try in 1 2 3 4 5 6 7 8 9 10; do kill -0 $pid 2>/dev/null || break; sleep 0.2; done\n\
              cat {0}\nrm -f {0} {0}.pid",
             self.file
         );
-        let text = self.machine.script("reading pings", &script, Duration::from_secs(20))?;
-        Ok(parse_pings(&text))
+        self.machine.script("reading a measurement", &script, Duration::from_secs(20))
+    }
+
+    /// Stops pings and tells what they have seen.
+    pub(crate) fn stop_pings(self) -> Result<Pings> {
+        Ok(parse_pings(&self.stop()?))
     }
 }
 

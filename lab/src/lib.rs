@@ -36,6 +36,7 @@ mod setup;
 mod status;
 mod topology;
 mod up;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub use release::{RELEASES, Release};
 pub use setup::is_root;
 pub use status::{DaemonStatus, HostStatus, LabStatus};
 pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Options, Role, Virt};
+pub use watch::{Held, Watched, table as guests_table};
 
 use machine::Machine;
 
@@ -209,6 +211,14 @@ impl Lab {
     /// Refuses labs without a real data plane. What guests do not answer is in the result.
     pub fn check_data_plane(&self, migrations: u32) -> Result<DataPlane> {
         data_plane::check(&self.state, &self.record, migrations)
+    }
+
+    /// Watches every guest until `until` returns.
+    ///
+    /// # Errors
+    /// Refuses labs without a real data plane. What guests do not answer is in the result.
+    pub fn watch_guests(&self, until: impl FnOnce()) -> Result<Vec<Watched>> {
+        watch::watch(&self.state, &self.record, until)
     }
 
     fn machine(&self, host: &str) -> Result<Machine<'_>> {

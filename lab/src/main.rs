@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use volutus_lab::{
-    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, Virt, for_stderr, is_root,
+    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, Virt, for_stderr, guests_table,
+    is_root,
 };
 
 /// A real OpenStack in miniature on this machine: real hosts with systemd and sshd, real
@@ -80,6 +81,16 @@ enum Verb {
         /// The longest gap between two answers that is well, in milliseconds.
         #[arg(long, default_value_t = 1000, value_name = "MS")]
         longest_gap: u32,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Pings every guest from inside its network and from outside, and keeps a connection to each
+    /// open, until standard input ends. Ends with 1 if any guest restarted.
+    #[command(after_help = "Example: sleep 60 | volutus-lab watch-guests")]
+    WatchGuests {
+        #[command(flatten)]
+        lab: LabName,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         output: Format,
@@ -333,6 +344,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             }
             return Ok(if seen.is_well(longest_gap) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Verb::WatchGuests { lab, output } => return watch_guests(&lab.name, output),
         Verb::Env { lab } => data(&Lab::open(&lab.name)?.environment()),
         Verb::Build { series, virt } => Lab::build(&series, virt.into(), for_stderr().as_ref())?,
     }
@@ -375,6 +387,19 @@ fn exec(name: &str, host: &str, command: &[String]) -> Result<ExitCode> {
     })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
+}
+
+fn watch_guests(name: &str, output: Format) -> Result<ExitCode> {
+    let seen = Lab::open(name)?.watch_guests(|| {
+        // Whatever ends standard input, an error too, ends the watch.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+    })?;
+    match output {
+        Format::Table => data(&guests_table(&seen)),
+        Format::Json => data(&serde_json::json!(seen).to_string()),
+    }
+    let well = seen.iter().all(volutus_lab::Watched::same_boot);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Starts this program again as root. Returns only when that cannot be done.

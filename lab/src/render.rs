@@ -125,7 +125,7 @@ fn virt_driver(host: &Host) -> &'static str {
 
 /// Memory of a host for guests. libvirt sees all of the machine's, on every host; all but this is
 /// declared as reserved.
-const GUESTS_MIB: u64 = 1024;
+const GUESTS_MIB: u64 = 2048;
 
 /// What nova-compute is told about memory and guests.
 fn memory(host: &Host) -> Result<String> {
@@ -138,7 +138,7 @@ fn memory(host: &Host) -> Result<String> {
         .ok_or_else(|| Error::Damaged { path: path.to_owned(), seen: "it has no line MemTotal".into() })?;
     Ok(format!(
         "reserved_host_memory_mb = {}\ninitial_ram_allocation_ratio = 1.0\n\
-         initial_cpu_allocation_ratio = 16.0\nresume_guests_state_on_host_boot = true\n\
+         initial_cpu_allocation_ratio = 16.0\ninitial_disk_allocation_ratio = 4.0\nresume_guests_state_on_host_boot = true\n\
          update_resources_interval = 15",
         (total / 1024).saturating_sub(GUESTS_MIB)
     ))

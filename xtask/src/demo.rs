@@ -50,6 +50,9 @@ pub struct Options {
     /// Instead of an upgrade: empty, restart and give back every compute and controller.
     #[arg(long, conflicts_with_all = ["fault", "rollback"])]
     pub reboot: bool,
+    /// With --reboot: instances have guests under QEMU on a network of OVN, which are watched.
+    #[arg(long, requires = "reboot")]
+    pub real_guests: bool,
     /// Leave the lab running.
     #[arg(long)]
     pub keep: bool,
@@ -68,11 +71,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         // With one empty host every instance moves at most once.
         more.extend(["--spare".to_owned(), "1".to_owned()]);
     }
+    if options.real_guests {
+        more.extend(["--virt".to_owned(), "qemu".to_owned()]);
+    }
     let lab = programs.up(&options.name, &options.hop, &more)?;
     let up_s = up.elapsed().as_secs();
     let mut rebooted = None;
     let result = if options.reboot {
-        demo_reboot::reboot(&programs, &lab).map(|(verdict, told)| {
+        demo_reboot::reboot(&programs, &lab, options.real_guests).map(|(verdict, told)| {
             rebooted = Some(told);
             vec![verdict]
         })

@@ -10,7 +10,7 @@ use serde_json::Value;
 use volutus_e2e::guests::Guests;
 
 use crate::demo::verdict_of;
-use crate::lab::{Lab, Programs};
+use crate::lab::{GuestWatch, Lab, Programs};
 use crate::process::{exit_code, must, output};
 
 /// What the lab restarts in: containers are up in seconds, and the machine may be busy.
@@ -32,7 +32,7 @@ overhead_s = 15
 ";
 
 /// Reboots a lab as an operator would; the verdict, and what became of the instances.
-pub fn reboot(programs: &Programs, lab: &Lab) -> anyhow::Result<(Value, String)> {
+pub fn reboot(programs: &Programs, lab: &Lab, real_guests: bool) -> anyhow::Result<(Value, String)> {
     let cloud = lab.cloud();
     let policy = lab.folder().join("reboot.toml");
     std::fs::write(&policy, POLICY)?;
@@ -51,14 +51,20 @@ pub fn reboot(programs: &Programs, lab: &Lab) -> anyhow::Result<(Value, String)>
     let id = plan["id"].as_str().context("the plan has no id")?;
     must(volutus().args(["plan", "show", id]))?;
     must(volutus().args(["approve", id]))?;
+    let watch = real_guests.then(|| lab.watch_guests()).transpose()?;
     let begun = Instant::now();
-    let code = exit_code(volutus().args(["run", id]))?;
+    let code = exit_code(volutus().args(["run", id]));
     let took = begun.elapsed().as_secs();
+    let watched = watch.map(GuestWatch::end).transpose()?;
+    let code = code?;
     let verdict = verdict_of(programs, &cloud)?;
     ensure!(code == 0, "`volutus run` ended with exit code {code}");
     let after = guests.places()?;
     let moves = guests.moves(&before)?;
-    let told = judge(&before, &after, &moves)?;
+    let mut told = judge(&before, &after, &moves)?;
+    if let Some(watched) = watched {
+        told = format!("{told}, {}", judge_guests(&watched, before.len())?);
+    }
     let restarted = restarted(&boots, &self::boots(programs, &cloud)?)?;
     Ok((verdict, format!("{restarted} hosts restarted in {took} s, {told}")))
 }
@@ -75,6 +81,30 @@ fn judge(
     ensure!(most <= 1, "instances were moved more than once: {moves:?}");
     let moved = moves.values().filter(|count| **count > 0).count();
     Ok(format!("{} instances alive, {moved} moved, each at most once", before.len()))
+}
+
+/// Every guest answered and never restarted; the longest gap of any, from each side.
+fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<String> {
+    ensure!(watched.len() == instances, "{} guests of {instances} were watched", watched.len());
+    let mut worst = [("inside", 0, ""), ("outside", 0, ""), ("held", 0, "")];
+    for seen in watched {
+        let name = seen["guest"]["name"].as_str().context("a guest without a name")?;
+        ensure!(seen["held"]["broken"].is_null(), "the guest {name} restarted: {}", seen["held"]["broken"]);
+        for (side, longest, whose) in &mut worst {
+            let answers = if *side == "held" { "answers" } else { "answered" };
+            ensure!(seen[*side][answers].as_u64() > Some(0), "the guest {name} never answered ({side})");
+            let gap = seen[*side]["longest_gap_ms"].as_u64().context("no gap was measured")?;
+            eprintln!("guest {name}: longest gap {gap} ms ({side}), {} answers", seen[*side][answers]);
+            if gap > *longest {
+                (*longest, *whose) = (gap, name);
+            }
+        }
+    }
+    let [inside, outside, held] =
+        worst.map(|(_, longest, whose)| format!("{:.1} s ({whose})", longest as f64 / 1000.0));
+    Ok(format!(
+        "no guest restarted, longest gap of any guest {inside} inside, {outside} outside, {held} over TCP"
+    ))
 }
 
 /// The boot of every host.

@@ -1,12 +1,13 @@
 //! The lab, driven as an operator would: by its command.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::Value;
 
-use crate::process::{cargo, must, privileged, root};
+use crate::process::{cargo, must, privileged, root, shown};
 
 /// A lab's shape, and the upgrade that is made of it.
 #[derive(Debug, Clone, Args)]
@@ -96,8 +97,31 @@ impl Lab {
         must(privileged(&self.programs.lab).args(["fault", kind, "--name", &self.name]).args(rest))
     }
 
+    /// Begins to watch its guests, which have to be real.
+    pub fn watch_guests(&self) -> anyhow::Result<GuestWatch> {
+        let mut command = privileged(&self.programs.lab);
+        command.args(["watch-guests", "--name", &self.name, "--output", "json"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        eprintln!("$ {} &", shown(&command));
+        Ok(GuestWatch(command.spawn().context("could not start the watch of the guests")?))
+    }
+
     /// Takes it down.
     pub fn down(&self) -> anyhow::Result<()> {
         must(privileged(&self.programs.lab).args(["down", "--name", &self.name]))
+    }
+}
+
+/// A watch of a lab's guests that goes on.
+#[derive(Debug)]
+pub struct GuestWatch(Child);
+
+impl GuestWatch {
+    /// Ends it: what was seen of every guest.
+    pub fn end(mut self) -> anyhow::Result<Vec<Value>> {
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).with_context(|| format!("the watch of the guests printed {text:?}"))
     }
 }

@@ -47,6 +47,9 @@ pub struct Inventory {
     pub releases: Releases,
     /// What the synthetic user uses.
     pub prober: ProberResources,
+    /// Addresses of the data plane that have to stay reachable from where Volutus runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<ReachTarget>,
     /// What differs from the catalog, per service.
     #[serde(default)]
     pub services: BTreeMap<ServiceName, ServiceDeclaration>,
@@ -137,6 +140,31 @@ pub struct ProberResources {
     /// Volume type of its volumes; the cloud's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_type: Option<String>,
+}
+
+/// An address of the data plane, an instance's for example, that has to stay reachable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReachTarget {
+    /// What it is called in verdicts.
+    pub name: HostName,
+    /// The address.
+    pub address: IpAddr,
+    /// How it is reached.
+    pub how: ReachBy,
+    /// With `tcp`: the port that takes connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// The ways of reaching an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReachBy {
+    /// ICMP echoes.
+    Ping,
+    /// TCP connections, which are closed as soon as they are open.
+    Tcp,
 }
 
 /// What this cloud does differently from the catalog, for one service.
@@ -291,6 +319,18 @@ impl Inventory {
                 "format = {} is not known to this Volutus, which reads format = {FORMAT}",
                 self.format
             ));
+        }
+        let mut reached = BTreeSet::new();
+        for target in &self.reach {
+            if !reached.insert(&target.name) {
+                return refuse(format!("[[reach]] `{}` is declared twice", target.name));
+            }
+            if (target.how == ReachBy::Tcp) != target.port.is_some_and(|port| port != 0) {
+                return refuse(format!(
+                    "[[reach]] `{}`: how = \"tcp\" needs a port, and how = \"ping\" has none",
+                    target.name
+                ));
+            }
         }
         let mut roles = BTreeSet::new();
         for role in &self.roles {
@@ -456,6 +496,21 @@ roles = ["api"]
         assert_eq!(inventory.databases[0].snapshot_key_file.as_deref(), Some("/etc/volutus/snapshot.key"));
         let error = Inventory::parse(&database("snapshot.key")).unwrap_err();
         assert!(matches!(&error, Error::Contradiction(text) if text.contains("full path")), "{error}");
+    }
+
+    #[test]
+    fn what_is_reached_by_tcp_has_a_port() {
+        let reach = |rest: &str| {
+            Inventory::parse(&format!(
+                "{CLOUD}\n[[reach]]\nname = \"web\"\naddress = \"198.18.9.9\"\n{rest}\n"
+            ))
+        };
+        assert_eq!(reach("how = \"tcp\"\nport = 443").unwrap().reach[0].how, ReachBy::Tcp);
+        assert!(reach("how = \"ping\"").is_ok());
+        for wrong in ["how = \"tcp\"", "how = \"tcp\"\nport = 0", "how = \"ping\"\nport = 7", "how = \"arp\""]
+        {
+            assert!(reach(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

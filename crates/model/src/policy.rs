@@ -57,6 +57,18 @@ pub struct Policy {
     /// way stays in any case, and the newest verified copy of every service.
     #[serde(skip_serializing_if = "is_usual_number_of_snapshots")]
     pub snapshots_keep: u32,
+    /// The longest time between two answers of an address under `[[reach]]` of the cloud
+    /// description, in milliseconds, with which the cloud still counts as accessible.
+    #[serde(skip_serializing_if = "is_usual_gap")]
+    pub reach_gap_max_ms: u32,
+}
+
+/// Longer than a live migration should cost an instance, shorter than most clients' patience.
+const REACH_GAP_MAX_MS: u32 = 5_000;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_usual_gap(gap_ms: &u32) -> bool {
+    *gap_ms == REACH_GAP_MAX_MS
 }
 
 /// The last upgrade's, and those of two before it, so that a damage that went unnoticed for a month
@@ -127,6 +139,7 @@ impl Default for Policy {
             finalize_after_s: None,
             reboot: ReadElsewhere,
             snapshots_keep: SNAPSHOTS_KEEP,
+            reach_gap_max_ms: REACH_GAP_MAX_MS,
         }
     }
 }
@@ -158,6 +171,7 @@ impl Policy {
             ("prove_timeout_s", policy.prove_timeout_s),
             ("attempts_max", policy.attempts_max),
             ("snapshots_keep", policy.snapshots_keep),
+            ("reach_gap_max_ms", policy.reach_gap_max_ms),
         ] {
             if value == 0 {
                 return Err(format!("{name} = 0 would leave nothing; it must be at least 1"));
@@ -207,7 +221,7 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        for absent in ["on_failure", "finalize_after_s", "snapshots_keep"] {
+        for absent in ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms"] {
             assert!(!text.contains(absent), "{text}");
         }
         assert!(

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, StepId};
 
+/// In the place of a service: samples of what is reached past all APIs.
+pub const DATA_PLANE: &str = "data-plane";
+
 /// One request of the synthetic user, or one thing it waited for (an instance to become ACTIVE).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -38,6 +41,12 @@ pub enum SampleResult {
 }
 
 impl Sample {
+    /// Whether it was a request to an API, and not an attempt to reach the data plane.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.service.as_str() != DATA_PLANE
+    }
+
     /// Whether the request failed.
     #[must_use]
     pub fn failed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{DaemonId, PackageVersion, PlanId, RunId, Series, ServiceName};
+use crate::name::{DaemonId, PackageVersion, PlanId, RunId, Series, ServiceName, StepId};
 use crate::run::RunStatus;
 
 /// The level that a run reached, in the words of OpenStack's former governance tags
@@ -75,10 +75,27 @@ pub struct Verdict {
     pub requests_total: u64,
     /// Failed requests in all.
     pub requests_failed: u64,
+    /// Per target of the data plane, such as `ping web`: how reachable it was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reach: BTreeMap<String, Reached>,
     /// Per daemon: the version that its process ran at the end; `None` where it was not seen.
     pub versions_observed: BTreeMap<DaemonId, Option<PackageVersion>>,
     /// The statistical test behind zero-impact, in a sentence.
     pub test: String,
+}
+
+/// How reachable something of the data plane was while the run worked, seen from Volutus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Attempts.
+    pub sent: u64,
+    /// Of them without an answer.
+    pub lost: u64,
+    /// The longest time between two answers, in milliseconds; without any loss it is about the
+    /// time between two attempts.
+    pub longest_gap_ms: f64,
+    /// The steps that ran in that time.
+    pub gap_steps: Vec<StepId>,
 }
 
 /// What the synthetic user saw of one service.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use volutus_model::name::{ServiceName, StepId};
-use volutus_model::probe::{Sample, SampleResult};
+use volutus_model::probe::{DATA_PLANE, Sample, SampleResult};
 use volutus_openstack::{Answer, Client, Request, ServiceType};
 
 /// Requests in flight at the most. At the nominal rate it is what a cloud leaves unanswered
@@ -149,22 +149,40 @@ impl Recorder {
     }
 
     async fn record_at(&self, subject: Subject, ended: Instant, status: Option<u16>, fault: Option<String>) {
-        let ago = Instant::now().duration_since(subject.due);
+        let Subject { service, operation, due } = subject;
+        self.put(service_name(service), operation, (due, ended), status, fault).await;
+    }
+
+    /// Records an attempt to reach something of the data plane that ended now.
+    pub(crate) async fn record_reach(&self, operation: &str, due: Instant, fault: Option<String>) {
+        let service = ServiceName::new(DATA_PLANE).expect("a plain word");
+        self.put(service, operation, (due, Instant::now()), None, fault).await;
+    }
+
+    async fn put(
+        &self,
+        service: ServiceName,
+        operation: &str,
+        (due, ended): (Instant, Instant),
+        status: Option<u16>,
+        fault: Option<String>,
+    ) {
+        let ago = Instant::now().duration_since(due);
         let due_us = Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
         let sample = Sample {
             due_us,
-            latency_ms: ended.duration_since(subject.due).as_secs_f64() * 1000.0,
-            service: service_name(subject.service),
-            operation: subject.operation.to_owned(),
+            latency_ms: ended.duration_since(due).as_secs_f64() * 1000.0,
+            service,
+            operation: operation.to_owned(),
             status,
             result: match fault {
                 None => SampleResult::Ok,
                 Some(why) => SampleResult::Failed { why },
             },
-            steps: self.steps_at(subject.due).await,
+            steps: self.steps_at(due).await,
         };
         if self.samples.send(sample).await.is_err() {
-            tracing::debug!(operation = subject.operation, "nobody reads samples any more");
+            tracing::debug!(operation, "nobody reads samples any more");
         }
     }
 }

@@ -12,6 +12,8 @@ mod chains;
 mod exchange;
 mod operation;
 mod prober;
+mod reach;
+mod reached;
 mod schedule;
 mod sweep;
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
-use volutus_model::inventory::ProberResources;
+use volutus_model::inventory::{ProberResources, ReachTarget};
 use volutus_model::name::{RunId, StepId};
 use volutus_model::probe::Sample;
 use volutus_openstack::{Client, CloudConfig, ServiceType};
 
 use crate::chains::{Context, LIVES_MAX, Resources, Stage};
 use crate::exchange::Recorder;
+use crate::reach::Reach;
 use crate::schedule::{self, Chore, Timetable};
 use crate::sweep::sweep;
 
@@ -33,6 +34,18 @@ pub enum Error {
         /// The rate asked for.
         rate_per_s: f64,
     },
+    /// No socket for a target of the data plane.
+    #[error(
+        "`{target}` cannot be reached for: pings need CAP_NET_RAW, or this user's group in \
+         net.ipv4.ping_group_range"
+    )]
+    Reach {
+        /// The target's name.
+        target: String,
+        /// What was seen.
+        #[source]
+        source: std::io::Error,
+    },
     /// The cloud could not be asked, or lacks something.
     #[error("the synthetic user cannot start: {attempted}")]
     Cloud {
@@ -53,6 +66,8 @@ pub struct ProberConfig {
     pub prober: CloudConfig,
     /// What it uses.
     pub resources: ProberResources,
+    /// What else it reaches for, past the APIs.
+    pub reach: Vec<ReachTarget>,
     /// The run; part of the names of what it makes.
     pub run: RunId,
     /// Requests per second in all, at rest; see [`ProberConfig::new`].
@@ -73,6 +88,7 @@ impl ProberConfig {
             operator,
             prober,
             resources,
+            reach: Vec::new(),
             run,
             rate_per_s: schedule::DEFAULT_RATE_PER_S,
             request_timeout: Duration::from_secs(60),
@@ -117,6 +133,10 @@ impl Prober {
         if !(config.rate_per_s > 0.0 && config.rate_per_s <= 100.0) {
             return Err(Error::Rate { rate_per_s: config.rate_per_s });
         }
+        let open = |target: &ReachTarget| {
+            Reach::open(target).map_err(|source| Error::Reach { target: target.name.to_string(), source })
+        };
+        let reach = config.reach.iter().map(open).collect::<Result<Vec<Reach>, Error>>()?;
         let cloud = |attempted| move |source| Error::Cloud { attempted, source };
         let user = Client::new(config.prober, config.request_timeout)
             .map_err(cloud("read the synthetic user's cloud entry"))?;
@@ -167,6 +187,9 @@ impl Prober {
             if !absent.contains(&service_of(table.chore)) {
                 tokio::spawn(keep(Arc::clone(&context), table, start, working.clone()));
             }
+        }
+        for reach in reach {
+            tokio::spawn(reach.keep(Arc::clone(&context), working.clone()));
         }
         Ok((ProberHandle { context, stage, ended, notes, volumes }, receiver))
     }

@@ -6,7 +6,8 @@
 //! - *upgrade*: the run got to its end, every daemon was seen on its target, and nothing that
 //!   was there before is lost;
 //! - *accessible*: reads of the service were never without success for longer than
-//!   [`ACCESSIBLE_GAP_MAX`];
+//!   [`ACCESSIBLE_GAP_MAX`], and nothing of the data plane that was reached for was silent for
+//!   longer than the policy allows;
 //! - *rolling*: the service answered while old and new daemons of it ran side by side;
 //! - *zero-downtime*: no request failed, and requests were made without a break;
 //! - *zero-impact*: latencies are not significantly above those of the run's own baseline.
@@ -22,6 +23,7 @@ use volutus_model::run::{RunState, RunStatus};
 use volutus_model::verdict::{Level, ServiceRequests, Verdict};
 
 use crate::operation::OperationKind;
+use crate::reached;
 use crate::statistics::{exceedance_p_value, percentile};
 use crate::windows::{Window, Windows, stretches, switches, windows};
 
@@ -124,7 +126,13 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         reasons.push("no service was probed, and the plan has none".to_owned());
     }
     let lowest = requests.values().map(|seen| seen.level).min().unwrap_or(Level::None);
-    let level = lowest.min(base.whole);
+    let stretches: Vec<(i64, i64)> =
+        input.runs().flat_map(|(plan, state)| stretches(plan, state, &windows)).collect();
+    let (reach, mut silent) =
+        reached::judge(input.samples.iter(), &stretches, input.plan.policy.reach_gap_max_ms);
+    let reachable = if silent.is_empty() { Level::ZeroImpact } else { Level::Upgrade };
+    reasons.append(&mut silent);
+    let level = lowest.min(base.whole).min(reachable);
     let (changed_at, ended_at) = windows.changes.unzip();
     let duration_s = windows.changes.map_or(0.0, |(start, end)| end.duration_since(start).as_secs_f64());
     let begun = input.runs().filter_map(|(_, state)| state.started_at).min();
@@ -144,6 +152,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         requests_total: requests.values().map(|seen| seen.total).sum(),
         requests_failed: requests.values().map(|seen| seen.failed).sum(),
         requests,
+        reach,
         versions_observed: input
             .daemons
             .iter()
@@ -155,7 +164,8 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
 
 /// The plan's services and those that were probed.
 fn judged_services(input: &VerdictInput<'_>) -> BTreeSet<ServiceName> {
-    let probed = input.samples.iter().map(|sample| &sample.service);
+    let requests = input.samples.iter().filter(|sample| sample.is_request());
+    let probed = requests.map(|sample| &sample.service);
     input.plan.versions.keys().chain(probed).cloned().collect()
 }
 

@@ -116,7 +116,8 @@ impl Runtime {
     ) -> Result<(), Error> {
         let mut batch = Vec::new();
         while probes.samples.recv_many(&mut batch, probes::BATCH_MAX).await > 0 {
-            reporter.samples(&batch);
+            let requests: Vec<_> = batch.iter().filter(|sample| sample.is_request()).cloned().collect();
+            reporter.samples(&requests);
             let samples = std::mem::take(&mut batch);
             let run = run.clone();
             session::blocking(&self.store, move |store| store.append_samples(&run, &samples)).await?;

@@ -235,7 +235,8 @@ impl Session<'_> {
         }
         if let Some(mut pressure) = self.pressure.take() {
             let run = self.run.clone();
-            let earlier = blocking(&self.runtime.store, move |store| store.samples(&run)).await?;
+            let mut earlier = blocking(&self.runtime.store, move |store| store.samples(&run)).await?;
+            earlier.retain(Sample::is_request);
             // What an earlier process held has ended with it; only its baseline is of use.
             pressure.learn(&earlier);
             self.pressure = Some(pressure);
@@ -395,9 +396,11 @@ impl Session<'_> {
     }
 
     async fn take_samples(&mut self, samples: Vec<Sample>) -> Result<(), Error> {
-        self.reporter.samples(&samples);
-        let breach = self.watch.count(&samples);
-        if let Some(change) = self.pressure.as_mut().and_then(|pressure| pressure.take(&samples)) {
+        // What is reached past the APIs is judged by its gaps, in the verdict.
+        let requests: Vec<Sample> = samples.iter().filter(|sample| sample.is_request()).cloned().collect();
+        self.reporter.samples(&requests);
+        let breach = self.watch.count(&requests);
+        if let Some(change) = self.pressure.as_mut().and_then(|pressure| pressure.take(&requests)) {
             self.runtime.driver.hold_batches(change);
         }
         self.samples.extend(samples);

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use volutus_model::name::RunId;
-use volutus_model::probe::Sample;
+use volutus_model::probe::{DATA_PLANE, Sample};
 
 use crate::error::Error;
 use crate::{Store, records};
@@ -71,9 +71,12 @@ impl Store {
         self.read("count samples", |transaction| {
             Ok(transaction
                 .prepare_cached(
-                    "SELECT coalesce(sum(failed), 0), count(*) FROM sample WHERE run = ?1 AND due_us >= ?2",
+                    "SELECT coalesce(sum(failed), 0), count(*) FROM sample WHERE run = ?1 AND due_us >= ?2 \
+                     AND json_extract(body, '$.service') <> ?3",
                 )?
-                .query_row(params![run.as_str(), since_us], |row| Ok((row.get(0)?, row.get(1)?)))?)
+                .query_row(params![run.as_str(), since_us, DATA_PLANE], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?)
         })
     }
 }

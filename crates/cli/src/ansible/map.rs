@@ -161,6 +161,7 @@ pub(super) fn describe(groups: &Groups, cloud_name: &str) -> Result<Imported, Er
             network: "probe-net".to_owned(),
             volume_type: None,
         },
+        reach: Vec::new(),
         services: BTreeMap::new(),
         load_balancers: balancers,
         databases,

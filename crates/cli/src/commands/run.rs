@@ -213,12 +213,13 @@ pub async fn start_prober(context: &Context, run: &RunId) -> Result<(ProberHandl
                 .because(&error)
         })
     };
-    let config = ProberConfig::new(
+    let mut config = ProberConfig::new(
         load(&context.inventory.credentials.operator)?,
         load(&context.inventory.credentials.prober)?,
         context.inventory.prober.clone(),
         run.clone(),
     );
+    config.reach.clone_from(&context.inventory.reach);
     Prober::start(config).await.map_err(|error| {
         CliError::new(Kind::Cloud, "prober", "the synthetic user could not start work").because(&error).hint(
             "[prober] of the cloud description names what it uses; docs/operating/upgrade.md tells how to \

@@ -21,9 +21,10 @@ pub fn render(verdict: &Verdict) -> String {
             format!("{:.1} s", seen.max_gap_ms / 1000.0),
         ]);
     }
+    let reach = if verdict.reach.is_empty() { String::new() } else { format!("{}\n\n", reach(verdict)) };
     let seen = verdict.versions_observed.values().flatten().count();
     let mut text = format!(
-        "run {} ({}), {} -> {} in {}\n\n{requests}\n\n{} of {} requests failed; {} of {} daemons were observed running\n",
+        "run {} ({}), {} -> {} in {}\n\n{requests}\n\n{reach}{} of {} requests failed; {} of {} daemons were observed running\n",
         short(verdict.run.as_str()),
         verdict.status,
         verdict.from,
@@ -49,4 +50,20 @@ pub fn render(verdict: &Verdict) -> String {
     }
     text += &format!("verdict: {level}\n");
     text
+}
+
+/// How reachable the data plane was.
+fn reach(verdict: &Verdict) -> impl std::fmt::Display {
+    let mut reach = table(&["data plane", "sent", "lost", "longest gap", "during"]);
+    for (target, seen) in &verdict.reach {
+        let during: Vec<&str> = seen.gap_steps.iter().map(|step| step.as_str()).collect();
+        reach.add_row([
+            target.clone(),
+            seen.sent.to_string(),
+            seen.lost.to_string(),
+            format!("{:.1} s", seen.longest_gap_ms / 1000.0),
+            during.join(", "),
+        ]);
+    }
+    reach
 }
