@@ -3,6 +3,7 @@
 
 mod advisories;
 mod contract;
+mod news;
 mod notice;
 mod schedule;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 
@@ -133,6 +135,8 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Show what is due in the coming months, whether it fits its window, and what was missed.
     Calendar(CalendarArgs),
+    /// Tell what is new between two releases, from the release notes in their sources.
+    News(NewsArgs),
     /// Tell the people concerned of a run: preview, announce, list, send, publish.
     #[command(subcommand)]
     Notice(NoticeCommand),
