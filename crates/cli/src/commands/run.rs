@@ -19,6 +19,7 @@ use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
 use crate::commands::fleet;
+use crate::commands::notice::{Notices, Telling};
 use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
@@ -121,6 +122,8 @@ async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &A
 
 /// Begins a run of a plan that is approved and that nothing stands in the way of.
 async fn begin(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<()> {
+    // Who is to be told is known before anything is done; later it holds nothing up.
+    Notices::load(context, store)?;
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
@@ -252,6 +255,8 @@ pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan,
     let controlled = tokio::spawn(control(handle, steps_received));
     let mut probes = Probes { probe: Arc::new(Steps(steps)), samples };
     let way_back = WayBack { context, driver: driver.clone() };
+    let telling = Telling::begin(context, store);
+    telling.tell_start(store, run, plan, &load(store, &store.run(run).map_err(store_error)?)?.1);
     let (mut current, mut plan, mut after) = (run.clone(), plan.clone(), after);
     let result = loop {
         let mut reporter = progress::reporter(&plan, context.no_progress);
@@ -282,6 +287,9 @@ pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan,
     kept.map_err(|e| internal("the last probe samples could not be kept")(&e))?;
     let concluded = conclude(context, store, &current, &driver, status).await;
     driver.close().await;
+    let (_, state, _) = load(store, &store.run(&current).map_err(store_error)?)?;
+    telling.tell_end(store, &current, &plan, &state);
+    telling.finish().await;
     concluded
 }
 
