@@ -100,7 +100,7 @@ fn replica<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Option<(Member<'a
         );
         return None;
     };
-    let spare = port.checked_add(PORT_STEP).unwrap_or(port - PORT_STEP);
+    let spare = port.checked_add(PORT_STEP).unwrap_or_else(|| port - PORT_STEP);
     let host = daemon::host_part(member.host.address);
     let shadow = Shadow {
         daemon: member.id.clone(),
