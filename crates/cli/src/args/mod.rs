@@ -3,6 +3,8 @@
 
 mod advisories;
 mod contract;
+mod news;
+mod notice;
 mod schedule;
 
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use news::{NewsArgs, NewsAudience, NewsForm};
+pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 
 /// Rolling upgrades of OpenStack that their users do not notice.
@@ -53,6 +57,11 @@ pub struct Cli {
     /// Limits of a run (TOML); see docs/operating/policy.md.
     #[arg(long, global = true, value_name = "FILE", env = "VOLUTUS_POLICY")]
     pub policy: Option<PathBuf>,
+
+    /// Who is told of runs (TOML) [default: `notices.toml` beside the cloud description, where there
+    /// is one]; see docs/operating/notices.md.
+    #[arg(long, global = true, value_name = "FILE", env = "VOLUTUS_NOTICES")]
+    pub notices: Option<PathBuf>,
 
     /// Tell more, on stderr (-v: what is asked of whom; -vv: everything).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -126,6 +135,11 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Show what is due in the coming months, whether it fits its window, and what was missed.
     Calendar(CalendarArgs),
+    /// Tell what is new between two releases, from the release notes in their sources.
+    News(NewsArgs),
+    /// Tell the people concerned of a run: preview, announce, list, send, publish.
+    #[command(subcommand)]
+    Notice(NoticeCommand),
 }
 
 /// How to print data.

@@ -10,6 +10,8 @@ pub mod fleet;
 pub mod hosts;
 pub mod init;
 pub mod journal;
+pub mod news;
+pub mod notice;
 pub mod observe;
 pub mod plan;
 pub mod policy;
