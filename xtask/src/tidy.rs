@@ -27,7 +27,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-openstack", &[]),
     ("volutus-contract", &["volutus-openstack"]),
     ("volutus-prober", &["volutus-model", "volutus-openstack"]),
-    ("volutus-drivers", &["volutus-model", "volutus-catalog", "volutus-engine", "volutus-openstack"]),
+    (
+        "volutus-drivers",
+        &["volutus-model", "volutus-catalog", "volutus-contract", "volutus-engine", "volutus-openstack"],
+    ),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
         "volutus-sim",

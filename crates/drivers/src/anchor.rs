@@ -63,10 +63,34 @@ pub(crate) async fn release(attempt: &Attempt<'_>, anchor: &Anchor) -> Attempted
     }
 }
 
+/// Takes away the records of another host that is no daemon's, such as a shadow's.
+pub(crate) async fn release_of(attempt: &Attempt<'_>, records: &Anchor, host: &str) -> Result<(), Outcome> {
+    let (finished, report) = run_for(attempt, records, "release", host).await?;
+    match report {
+        Report::Done { .. } | Report::Unchanged { .. } => Ok(()),
+        Report::Refused { why } | Report::Failed { why } => Err(failed(
+            records,
+            &finished,
+            format!("the records of {} on {host} could not be removed: {why}", records.service),
+            "they belong to no daemon and hold nothing back. Mend what the reason says, then resume",
+        )),
+    }
+}
+
 async fn run(attempt: &Attempt<'_>, anchor: &Anchor, what: &str) -> Result<(Finished, Report), Outcome> {
+    run_for(attempt, anchor, what, ANCHOR_HOST).await
+}
+
+async fn run_for(
+    attempt: &Attempt<'_>,
+    anchor: &Anchor,
+    what: &str,
+    host: &str,
+) -> Result<(Finished, Report), Outcome> {
     // Two of these at once would race for the same records, so the slot names the service alone.
     let slot = format!("anchor of {}", safe(anchor.service.as_str()));
-    let finished = perform(attempt, &anchor.host, &slot, &Program::Python(program(anchor, what))).await?;
+    let finished =
+        perform(attempt, &anchor.host, &slot, &Program::Python(program(anchor, what, host))).await?;
     let report = serde_json::from_str(last_line(&finished.output)).map_err(|error| {
         failed(
             anchor,
@@ -79,10 +103,10 @@ async fn run(attempt: &Attempt<'_>, anchor: &Anchor, what: &str) -> Result<(Fini
 }
 
 /// A program for the system's Python that becomes one of the release's Python.
-fn program(anchor: &Anchor, what: &str) -> String {
+fn program(anchor: &Anchor, what: &str, host: &str) -> String {
     let request = json!({
         "do": what, "object": anchor.object, "config_files": anchor.config_files,
-        "binaries": anchor.binaries, "host": ANCHOR_HOST, "version": anchor.version, "reason": REASON,
+        "binaries": anchor.binaries, "host": host, "version": anchor.version, "reason": REASON,
     });
     let inner = Value::String(standalone(&request, &[PROGRAM])).to_string();
     let python = Value::String(anchor.python.clone()).to_string();
@@ -111,7 +135,7 @@ mod tests {
             version: 70,
         };
         let output = std::process::Command::new("/usr/bin/python3")
-            .args(["-c", &program(&anchor, "keep")])
+            .args(["-c", &program(&anchor, "keep", ANCHOR_HOST)])
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

@@ -18,7 +18,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, snapshot, work,
+    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, shadow,
+    snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -36,6 +37,8 @@ pub struct CloudDriver {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) hosts: Arc<Hosts>,
     pub(crate) operator: Client,
+    /// The synthetic user: an ordinary member.
+    pub(crate) prober: Client,
     pub(crate) http: reqwest::Client,
     left: Mutex<Left>,
     /// The instances that move, of all attempts.
@@ -65,6 +68,8 @@ impl CloudDriver {
         let path = credentials.clouds_yaml.as_ref().map(|name| base_dir.join(name));
         let config = CloudConfig::load(path.as_deref(), &credentials.operator).map_err(Error::Credentials)?;
         let operator = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
+        let config = CloudConfig::load(path.as_deref(), &credentials.prober).map_err(Error::Credentials)?;
+        let prober = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
         let http = reqwest::Client::builder()
             .timeout(HEALTH_TIMEOUT)
             .pool_max_idle_per_host(0)
@@ -78,6 +83,7 @@ impl CloudDriver {
             catalog,
             hosts,
             operator,
+            prober,
             http,
             left: Mutex::default(),
             lanes: Lanes::default(),
@@ -216,6 +222,11 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
+            Action::ShadowApi { shadow, gate, review, waivers } => {
+                let terms = shadow::Terms { breaking: *gate, review: *review, waivers };
+                shadow::prove(attempt, shadow, &terms).await
+            }
+            Action::StopShadow { shadow } => shadow::stop(attempt, shadow).await,
             Action::MoveInstances { host, moves, parallel_max, all_max } => {
                 drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
             }
@@ -277,6 +288,8 @@ fn leaves_result(action: &Action) -> bool {
             | Action::SwitchDaemon { .. }
             | Action::KeepAnchor(_)
             | Action::ReleaseAnchor(_)
+            | Action::ShadowApi { .. }
+            | Action::StopShadow { .. }
             | Action::RefreshDaemon { how: Refresh::Restart, .. }
     )
 }

@@ -27,6 +27,7 @@ mod reboot;
 mod refresh;
 mod release;
 mod schema;
+mod shadow;
 mod snapshot;
 mod snapshots;
 mod ssh;

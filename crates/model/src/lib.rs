@@ -6,6 +6,7 @@
 //! how it turned out ([`verdict`]). All maps are ordered, so that the same value always
 //! serialises to the same bytes.
 
+pub mod contract;
 pub mod event;
 pub mod finding;
 pub mod fleet;
@@ -20,6 +21,7 @@ pub mod run;
 pub mod verdict;
 pub mod way_back;
 
+pub use contract::{ContractPolicy, ContractSeen, Gate};
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
 pub use inventory::{DaemonDeclaration, HostDeclaration, Inventory};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::ContractSeen;
+
 /// How an attempt turned out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -10,6 +12,9 @@ pub enum Outcome {
     Done {
         /// What was seen, in one line.
         detail: String,
+        /// What was seen in detail, where that matters later.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        evidence: Vec<Evidence>,
     },
     /// It was so already; nothing was changed.
     FoundNoChangesNeeded {
@@ -28,7 +33,7 @@ pub enum Outcome {
 impl Outcome {
     /// Done, with what was seen.
     pub fn done(detail: impl Into<String>) -> Self {
-        Self::Done { detail: detail.into() }
+        Self::Done { detail: detail.into(), evidence: Vec::new() }
     }
 
     /// Nothing to do, with what was seen.
@@ -99,6 +104,8 @@ pub enum Evidence {
         /// The beginning of the body, or the error.
         body: String,
     },
+    /// How the answers of old and new code compare.
+    Contract(ContractSeen),
     /// A state that was read.
     State {
         /// What was read.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::{Gate, Waiver};
 use crate::fleet::plan::How;
 use crate::name::{
     BackendName, DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId,
@@ -135,6 +136,9 @@ pub enum Phase {
     Expand,
     /// Anchors are set (before the roll), or released (at the end of a rollback).
     Anchor,
+    /// One daemon of each API's new code beside the old ones, out of the load balancer: what it
+    /// answers is compared.
+    Shadow,
     /// Control plane daemons are replaced.
     Roll,
     /// The first compute, proved by an instance of its own.
@@ -319,6 +323,26 @@ pub enum Action {
     KeepAnchor(Anchor),
     /// Take such records away again: the service then goes by its daemons alone.
     ReleaseAnchor(Anchor),
+    /// Run one daemon of an API's new code beside the old one on the same host, on a port that
+    /// nobody is sent to; ask both the same, compare the answers, and take it away again.
+    ShadowApi {
+        /// Both.
+        #[serde(flatten)]
+        shadow: Shadow,
+        /// What a broken contract does.
+        gate: Gate,
+        /// What differences do that the guideline does not settle.
+        review: Gate,
+        /// Differences that do not count.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waivers: Vec<Waiver>,
+    },
+    /// Take away what such a daemon may have left.
+    StopShadow {
+        /// The daemon.
+        #[serde(flatten)]
+        shadow: Shadow,
+    },
     /// Move instances off a compute host, each to where it is to go.
     MoveInstances {
         /// The host that they leave.
@@ -399,6 +423,27 @@ pub struct InstanceMove {
     /// it is broken off when its time is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_after_s: Option<u32>,
+}
+
+/// An API daemon of the new code beside an old one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The old replica.
+    pub daemon: DaemonId,
+    /// Its service.
+    pub service: ServiceName,
+    /// Its unit.
+    pub unit: String,
+    /// The release directory of the old code.
+    pub from: String,
+    /// The release directory of the new code.
+    pub to: String,
+    /// Where the old replica itself answers: `http://ADDRESS:PORT`.
+    pub old: String,
+    /// Where the new code is to answer, on the same host.
+    pub new: String,
+    /// A path that shows that it serves, asked with the operator's token.
+    pub health: String,
 }
 
 /// Service records at an old version, which belong to no daemon. Nova refuses to start a daemon
@@ -619,6 +664,7 @@ impl Action {
             | Self::SwitchDaemon { daemon, .. }
             | Self::ProveDaemon { daemon, .. }
             | Self::RefreshDaemon { daemon, .. } => Some(&daemon.host),
+            Self::ShadowApi { shadow, .. } | Self::StopShadow { shadow } => Some(&shadow.daemon.host),
         }
     }
 
@@ -647,6 +693,10 @@ impl Action {
                 format!("keep an anchor of {} at record version {}", anchor.service, anchor.version)
             }
             Self::ReleaseAnchor(anchor) => format!("release the anchor of {}", anchor.service),
+            Self::ShadowApi { shadow, .. } => {
+                format!("compare the answers of {}'s old and new code", shadow.service)
+            }
+            Self::StopShadow { shadow } => format!("stop the shadow of {}", shadow.daemon),
             Self::MoveInstances { host, moves, .. } => format!("move {} instances off {host}", moves.len()),
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),

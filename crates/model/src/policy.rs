@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::ContractPolicy;
 use crate::plan::Phase;
 
 /// The limits of a run. Defaults suit a cloud of a few controllers.
@@ -57,6 +58,9 @@ pub struct Policy {
     /// way stays in any case, and the newest verified copy of every service.
     #[serde(skip_serializing_if = "is_usual_number_of_snapshots")]
     pub snapshots_keep: u32,
+    /// How it is proved that new code answers as old code does.
+    #[serde(skip_serializing_if = "is_usual_contract")]
+    pub contract: ContractPolicy,
     /// The longest time between two answers of an address under `[[reach]]` of the cloud
     /// description, in milliseconds, with which the cloud still counts as accessible.
     #[serde(skip_serializing_if = "is_usual_gap")]
@@ -103,6 +107,10 @@ fn is_usual_hold(percent: &u32) -> bool {
     *percent == MIGRATIONS_HOLD_PCT
 }
 
+fn is_usual_contract(contract: &ContractPolicy) -> bool {
+    *contract == ContractPolicy::default()
+}
+
 fn is_default(on_failure: &OnFailure) -> bool {
     *on_failure == OnFailure::default()
 }
@@ -139,6 +147,7 @@ impl Default for Policy {
             finalize_after_s: None,
             reboot: ReadElsewhere,
             snapshots_keep: SNAPSHOTS_KEEP,
+            contract: ContractPolicy::default(),
             reach_gap_max_ms: REACH_GAP_MAX_MS,
         }
     }
@@ -182,6 +191,9 @@ impl Policy {
                         back"
                 .to_owned());
         }
+        if let Some(waiver) = policy.contract.waivers.iter().find(|w| w.reason.trim().is_empty()) {
+            return Err(format!("the waiver of {} has no reason", waiver.difference));
+        }
         if policy.finalize_after_s == Some(0) {
             return Err("finalize_after_s = 0 would take the way back without a look; leave it out, or \
                         give the time for which the cloud is to be watched"
@@ -211,6 +223,8 @@ mod tests {
             "snapshots_keep = 0",
             "[on_failure_in]\nfinalize = \"roll-back\"",
             "on_failure = \"pray\"",
+            "[contract]\ngate = \"perhaps\"",
+            "[[contract.waiver]]\ndifference = \"a\"\nreason = \" \"\nexpires = \"2027-01-31\"",
         ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
@@ -221,7 +235,7 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        for absent in ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms"] {
+        for absent in ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms", "contract"] {
             assert!(!text.contains(absent), "{text}");
         }
         assert!(

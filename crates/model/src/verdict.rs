@@ -80,6 +80,9 @@ pub struct Verdict {
     pub reach: BTreeMap<String, Reached>,
     /// Per daemon: the version that its process ran at the end; `None` where it was not seen.
     pub versions_observed: BTreeMap<DaemonId, Option<PackageVersion>>,
+    /// Whether new code was seen to answer as old code does, before users met it.
+    #[serde(default)]
+    pub api_contract: ApiContract,
     /// The statistical test behind zero-impact, in a sentence.
     pub test: String,
 }
@@ -96,6 +99,44 @@ pub struct Reached {
     pub longest_gap_ms: f64,
     /// The steps that ran in that time.
     pub gap_steps: Vec<StepId>,
+}
+
+/// What was seen of the API contracts of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiContract {
+    /// Whether they held.
+    pub result: ContractResult,
+    /// Operations of which at least one request was compared.
+    pub operations_compared: u64,
+    /// Requests that old and new code answered both.
+    pub requests_compared: u64,
+    /// Differences, by class.
+    pub differences: BTreeMap<String, u64>,
+    /// Services of the run whose answers were not compared.
+    pub not_measured: Vec<ServiceName>,
+}
+
+/// Whether API contracts held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContractResult {
+    /// Every service's answers were compared, and no difference broke what clients rely on.
+    Held,
+    /// A difference did.
+    Broken,
+    /// The answers of some service were not compared, and those of the others held.
+    #[default]
+    NotMeasured,
+}
+
+impl fmt::Display for ContractResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Held => "held",
+            Self::Broken => "broken",
+            Self::NotMeasured => "not measured",
+        })
+    }
 }
 
 /// What the synthetic user saw of one service.

@@ -62,7 +62,8 @@ impl ServiceType {
 
     /// The name in the header `OpenStack-API-Version`; `None` for services without
     /// microversions.
-    pub(crate) fn microversion_name(self) -> Option<&'static str> {
+    #[must_use]
+    pub fn microversion_name(self) -> Option<&'static str> {
         match self {
             Self::Compute => Some("compute"),
             Self::Volume => Some("volume"),

@@ -93,8 +93,10 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
         let late = rules::roll::late(&draft);
         rules::roll::by_dependency(&draft).into_iter().partition(|service| late.contains(&service.name))
     };
+    rules::shadow::plan_shadows(&mut draft, &early)?;
     replace(&mut draft, &early)?;
     rules::expand::plan_expand(&mut draft, true)?;
+    rules::shadow::plan_shadows(&mut draft, &late)?;
     replace(&mut draft, &late)?;
     rules::soak::plan_soak(&mut draft)?;
     rules::finalize::plan_finalize(&mut draft)?;

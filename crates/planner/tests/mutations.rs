@@ -248,3 +248,40 @@ fn finalize() {
     expect("roll-held", |plan| stage(plan, "roll-glance-api").held = true);
     expect("finalize-too-early", |plan| stage(plan, "contract-keystone").after.clear());
 }
+
+#[test]
+fn shadow() {
+    let mut input = input(3, 3, "2025.2", "2026.1");
+    input.policy.contract.gate = volutus_model::Gate::Block;
+    let (good, _) = plan(&input, &catalog()).unwrap();
+    let findings = check_plan(&good, &input.inventory, &input.observation, &catalog(), &input.policy);
+    assert!(findings.is_empty(), "{findings:#?}");
+    let shadows = good.steps().flat_map(|(_, step)| &step.actions);
+    assert_eq!(shadows.filter(|action| matches!(action, Action::ShadowApi { .. })).count(), 6);
+    let expect = |code: &str, spoil: &dyn Fn(&mut Plan)| {
+        let findings = spoilt(&input, spoil);
+        let found = findings.iter().any(|f| f.code == code && f.severity == Severity::Blocking);
+        assert!(found, "`{code}` is not among {findings:#?}");
+    };
+    expect("shadow-not-stopped", &|plan| step(plan, "shadow/nova").give_back.clear());
+    expect("shadow-late", &|plan| {
+        for stage in &mut plan.stages {
+            stage.after.retain(|after| after.as_str() != "shadow-neutron");
+        }
+    });
+    expect("contract-unproved", &|plan| {
+        plan.stages.retain(|stage| stage.id.as_str() != "shadow-glance");
+        for stage in &mut plan.stages {
+            stage.after.retain(|after| after.as_str() != "shadow-glance");
+        }
+    });
+    // A port that serves users, and the wrong release.
+    for (from, to) in [(":28774", ":8774"), ("2026.1", "2025.2")] {
+        expect("shadow-wrong", &|plan| {
+            if let Action::ShadowApi { shadow, .. } = &mut step(plan, "shadow/nova").actions[0] {
+                shadow.new = shadow.new.replace(from, to);
+                shadow.to = shadow.to.replace(from, to);
+            }
+        });
+    }
+}

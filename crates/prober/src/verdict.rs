@@ -16,11 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use volutus_model::contract::ContractSeen;
 use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName};
+use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
 use volutus_model::run::{RunState, RunStatus};
-use volutus_model::verdict::{Level, ServiceRequests, Verdict};
+use volutus_model::verdict::{ApiContract, ContractResult, Level, ServiceRequests, Verdict};
 
 use crate::operation::OperationKind;
 use crate::reached;
@@ -158,8 +160,45 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
             .iter()
             .map(|(daemon, seen)| (daemon.clone(), seen.version.clone()))
             .collect(),
+        api_contract: api_contract(&input),
         test: TEST.to_owned(),
     }
+}
+
+/// What the last comparison of each service saw.
+fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
+    let mut attempts: Vec<_> = input.runs().flat_map(|(_, state)| state.attempts.values()).collect();
+    attempts.sort_by_key(|attempt| attempt.finished_at);
+    let mut last: BTreeMap<&ServiceName, &ContractSeen> = BTreeMap::new();
+    for attempt in attempts {
+        let evidence = match &attempt.outcome {
+            Some(Outcome::Done { evidence, .. }) => evidence,
+            Some(Outcome::Failed(failure)) => &failure.evidence,
+            _ => continue,
+        };
+        last.extend(evidence.iter().filter_map(|piece| match piece {
+            Evidence::Contract(seen) => Some((&seen.service, seen)),
+            _ => None,
+        }));
+    }
+    let mut contract = ApiContract::default();
+    for seen in last.values() {
+        contract.operations_compared += seen.operations_compared;
+        contract.requests_compared += seen.requests_compared;
+        for (class, count) in &seen.differences {
+            *contract.differences.entry(class.clone()).or_default() += count;
+        }
+    }
+    let services = input.plan.versions.keys();
+    contract.not_measured = services.filter(|service| !last.contains_key(service)).cloned().collect();
+    contract.result = if last.values().any(|seen| seen.is_broken()) {
+        ContractResult::Broken
+    } else if contract.not_measured.is_empty() {
+        ContractResult::Held
+    } else {
+        ContractResult::NotMeasured
+    };
+    contract
 }
 
 /// The plan's services and those that were probed.

@@ -434,3 +434,42 @@ fn a_rollback_is_judged_together_with_what_it_took_back() {
     let input = VerdictInput { samples: &samples, ..input };
     assert_eq!(assess(input).level, Level::Rolling);
 }
+
+/// What a run saw of a contract, in an attempt at any step of the plan.
+fn with_contract(service: &str, broken: bool, failed: bool) -> Verdict {
+    let plan = plan();
+    let mut state = state(&plan);
+    let seen = ContractSeen {
+        service: name(service),
+        operations_compared: 70,
+        requests_compared: 400,
+        differences: [("breaking".to_owned(), u64::from(broken)), ("additive".to_owned(), 5)].into(),
+    };
+    let evidence = vec![Evidence::Contract(seen)];
+    let outcome = if failed {
+        Outcome::Failed(volutus_model::Failure {
+            class: volutus_model::FailureClass::Permanent,
+            message: "broken".to_owned(),
+            hint: String::new(),
+            evidence,
+        })
+    } else {
+        Outcome::Done { detail: String::new(), evidence }
+    };
+    let last = state.attempts.values_mut().last().unwrap();
+    last.outcome = Some(outcome);
+    judge(&plan, &state, &quiet(), &daemons(), &[])
+}
+
+#[test]
+fn the_contract_is_held_broken_or_not_measured() {
+    let result = |verdict: Verdict| verdict.api_contract.result;
+    assert_eq!(result(judge_samples(&quiet())), ContractResult::NotMeasured);
+    let held = with_contract("nova", false, false);
+    assert_eq!((held.api_contract.operations_compared, held.api_contract.requests_compared), (70, 400));
+    assert_eq!(held.api_contract.differences["additive"], 5);
+    assert_eq!(result(held), ContractResult::Held);
+    assert_eq!(result(with_contract("nova", true, true)), ContractResult::Broken);
+    assert_eq!(result(with_contract("nova", true, false)), ContractResult::Broken, "the gate only warns");
+    assert_eq!(result(with_contract("glance", false, false)), ContractResult::NotMeasured, "nova was not");
+}

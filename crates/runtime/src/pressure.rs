@@ -31,7 +31,11 @@ impl Pressure {
     /// Nothing where the plan has no work that gives way, or the policy does not want it to.
     pub fn new(plan: &Plan) -> Option<Self> {
         let gives_way = |action: &Action| {
-            matches!(action, Action::MigrateSchema { phase: SchemaPhase::OnlineDataMigrations, .. })
+            matches!(
+                action,
+                Action::MigrateSchema { phase: SchemaPhase::OnlineDataMigrations, .. }
+                    | Action::ShadowApi { .. }
+            )
         };
         let wanted = plan.policy.migrations_hold_pct > 0
             && plan.steps().any(|(_, step)| step.actions.iter().any(gives_way));

@@ -74,7 +74,7 @@ fn unknown(why: &str) -> Next {
 }
 
 fn done() -> Next {
-    Next::End(Outcome::Done { detail: String::new() })
+    Next::End(Outcome::done(""))
 }
 
 fn unchanged() -> Next {
@@ -90,7 +90,9 @@ fn host_of(op: Op, simulation: &Simulation<'_>) -> Option<usize> {
         | Op::Migrate { host, .. }
         | Op::KeepAnchor { host, .. }
         | Op::ReleaseAnchor { host, .. } => Some(host),
-        Op::Switch { daemon, .. }
+        Op::Shadow { daemon }
+        | Op::StopShadow { daemon }
+        | Op::Switch { daemon, .. }
         | Op::Prove { daemon, .. }
         | Op::Reload { daemon }
         | Op::Restart { daemon } => Some(simulation.world.topology.daemons[daemon].host),
@@ -154,6 +156,20 @@ impl Simulation<'_> {
             Op::Check { .. } => {
                 let nominal = self.attempts[slot].nominal_ms;
                 self.after(slot, nominal)
+            }
+            Op::Shadow { daemon } => {
+                let nominal = self.attempts[slot].nominal_ms;
+                // Whatever came of the comparison, it is taken away again.
+                let next = self.after(slot, nominal);
+                self.world.shadows[daemon] = matches!(next, Next::Wait(_));
+                next
+            }
+            Op::StopShadow { daemon } => {
+                if std::mem::take(&mut self.world.shadows[daemon]) {
+                    done()
+                } else {
+                    unchanged()
+                }
             }
             Op::Stage { .. }
             | Op::Snapshot { .. }
@@ -296,7 +312,7 @@ impl Simulation<'_> {
             }
             Op::Stage { host, code } => {
                 self.world.hosts[host].staged[code as usize] = true;
-                self.end_work(work, Outcome::Done { detail: String::new() });
+                self.end_work(work, Outcome::done(""));
             }
             Op::Migrate { service, phase, bit, .. } => {
                 let id = self.world.works[work].attempt.clone();
@@ -310,12 +326,12 @@ impl Simulation<'_> {
                 }
                 schema.work = None;
                 self.world.touched = true;
-                self.end_work(work, Outcome::Done { detail: String::new() });
+                self.end_work(work, Outcome::done(""));
             }
             Op::KeepAnchor { service, .. } => {
                 let outcome = if self.world.may_keep_anchor(service) {
                     self.world.anchors[service] = true;
-                    Outcome::Done { detail: String::new() }
+                    Outcome::done("")
                 } else {
                     let Next::End(outcome) = permanent("every record is newer already") else { return };
                     outcome
@@ -325,9 +341,9 @@ impl Simulation<'_> {
             Op::ReleaseAnchor { service, .. } => {
                 self.monitor.releases(&self.world, self.now, service);
                 self.world.anchors[service] = false;
-                self.end_work(work, Outcome::Done { detail: String::new() });
+                self.end_work(work, Outcome::done(""));
             }
-            _ => self.end_work(work, Outcome::Done { detail: String::new() }),
+            _ => self.end_work(work, Outcome::done("")),
         }
     }
 
@@ -390,7 +406,7 @@ impl Simulation<'_> {
             }
             _ => {
                 self.world.daemons[daemon].work = None;
-                self.end_work(work, Outcome::Done { detail: String::new() });
+                self.end_work(work, Outcome::done(""));
             }
         }
     }
@@ -622,6 +638,7 @@ impl Simulation<'_> {
         let world = &self.world;
         match attempt.op {
             Op::Watch { .. } | Op::Check { .. } | Op::Snapshot { .. } | Op::Reload { .. } => true,
+            Op::Shadow { daemon } | Op::StopShadow { daemon } => !world.shadows[daemon],
             Op::Canary { .. } => world.canary_proved,
             Op::Stage { host, code } => world.hosts[host].staged[code as usize],
             Op::KeepAnchor { service, .. } => world.anchors[service],

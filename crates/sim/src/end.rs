@@ -83,6 +83,12 @@ impl Simulation<'_> {
                 self.check_held(&name, held);
             }
         }
+        for (daemon, facts) in topology.daemons.iter().enumerate() {
+            if self.world.shadows[daemon] {
+                let held = |op: Op| matches!(op, Op::Shadow { daemon: of } if of == daemon);
+                self.check_held(&format!("the shadow of {}", facts.name), held);
+            }
+        }
         for &compute in &topology.computes {
             if self.world.daemons[compute].disabled == Some(By::Volutus) {
                 let name = topology.hosts[topology.daemons[compute].host].clone();

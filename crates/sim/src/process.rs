@@ -270,7 +270,7 @@ impl Simulation<'_> {
             id = AttemptId::new(format!("{id}-anew")).unwrap_or(id);
         }
         if self.is(Mutant::GiveBackForgotten) && list == ActionList::GiveBack {
-            let outcome = Outcome::Done { detail: String::new() };
+            let outcome = Outcome::done("");
             self.monitor.achieved(&id);
             self.processes[process].open.push(id.clone());
             self.processes[process].inbox.push_back(Message::Ended(id, outcome));
@@ -334,7 +334,7 @@ impl Simulation<'_> {
     fn mutate(&self, outcome: Outcome) -> Outcome {
         match (self.config.mutant, &outcome) {
             (Some(Mutant::UnknownIsDone), Outcome::Unknown { .. })
-            | (Some(Mutant::FailedIsDone), Outcome::Failed(_)) => Outcome::Done { detail: String::new() },
+            | (Some(Mutant::FailedIsDone), Outcome::Failed(_)) => Outcome::done(""),
             (Some(Mutant::UnchangedIsFailed), Outcome::FoundNoChangesNeeded { .. }) => {
                 Outcome::Failed(volutus_model::Failure {
                     class: FailureClass::Permanent,

@@ -90,6 +90,12 @@ pub(crate) enum Op {
     Check {
         host: usize,
     },
+    Shadow {
+        daemon: usize,
+    },
+    StopShadow {
+        daemon: usize,
+    },
     Snapshot {
         host: usize,
     },
@@ -346,6 +352,8 @@ impl Compiler<'_> {
                 Op::Stage { host: topology.host(host)?, code }
             }
             Action::CheckUpgrade { host, .. } => Op::Check { host: topology.host(host)? },
+            Action::ShadowApi { shadow, .. } => Op::Shadow { daemon: topology.daemon(&shadow.daemon)? },
+            Action::StopShadow { shadow } => Op::StopShadow { daemon: topology.daemon(&shadow.daemon)? },
             Action::SnapshotDatabase { host, .. } => Op::Snapshot { host: topology.host(host)? },
             Action::MigrateSchema { service, host, phase, .. } => {
                 let service = topology.service(service)?;
@@ -405,6 +413,8 @@ fn nominal_ms(op: Op) -> u64 {
         Op::Watch { ms } => ms,
         Op::Stage { .. } | Op::Check { .. } | Op::Snapshot { .. } | Op::Migrate { .. } => 5_000,
         Op::KeepAnchor { .. } | Op::ReleaseAnchor { .. } => 5_000,
+        Op::Shadow { .. } => 20_000,
+        Op::StopShadow { .. } => 1_000,
         Op::Drain { .. } => 600,
         Op::Undrain { .. } => 500,
         Op::Disable { .. } => 1_500,
@@ -423,6 +433,7 @@ fn share_out(actions: &mut [TimedOp], expected_ms: u64) {
             Op::Prove { .. }
                 | Op::Stage { .. }
                 | Op::Check { .. }
+                | Op::Shadow { .. }
                 | Op::Snapshot { .. }
                 | Op::Migrate { .. }
                 | Op::KeepAnchor { .. }

@@ -127,6 +127,8 @@ pub(crate) struct World {
     pub works: Vec<Work>,
     pub work_of: HashMap<AttemptId, usize>,
     pub canaries: HashMap<AttemptId, usize>,
+    /// Per daemon: whether a shadow of it runs, which users are not sent to.
+    pub shadows: Vec<bool>,
     /// An instance was booted on a compute with new code.
     pub canary_proved: bool,
     /// What serves has changed since it was looked at last.
@@ -155,6 +157,7 @@ impl World {
             daemons.push(Daemon::running(code, up));
         }
         let mut world = Self {
+            shadows: vec![false; daemons.len()],
             daemons,
             hosts: vec![Host { staged: [true, false], ..Host::default() }; topology.hosts.len()],
             seats: topology.backends.iter().map(|backend| vec![None; backend.servers.len()]).collect(),

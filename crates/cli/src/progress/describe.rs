@@ -46,7 +46,7 @@ impl Describer {
                 format!("looking for what became of {}", self.title(attempt))
             }
             Event::AttemptFinished { attempt, outcome } => match outcome {
-                Outcome::Done { detail } => format!("{}: done: {detail}", self.title(attempt)),
+                Outcome::Done { detail, .. } => format!("{}: done: {detail}", self.title(attempt)),
                 Outcome::FoundNoChangesNeeded { detail } => {
                     format!("{}: nothing to do: {detail}", self.title(attempt))
                 }

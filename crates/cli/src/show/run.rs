@@ -111,12 +111,21 @@ fn last_failures(state: &RunState) -> Vec<&Failure> {
 pub fn evidence(failure: &Failure) -> String {
     let mut text = format!("\n{}\n", failure.message.red());
     for piece in &failure.evidence {
+        let contract;
         let (title, body) = match piece {
             Evidence::Command { host, command, exit_code, output } => {
                 let code = exit_code.map_or("no exit code".to_owned(), |c| format!("exit {c}"));
                 (format!("{host}$ {command}  ({code})"), output)
             }
             Evidence::Log { host, unit, lines } => (format!("log of {unit} on {host}"), lines),
+            Evidence::Contract(seen) => {
+                let text = format!(
+                    "{} requests to {} operations; differences by class: {:?}",
+                    seen.requests_compared, seen.operations_compared, seen.differences
+                );
+                contract = text;
+                (format!("answers of {}'s old and new code", seen.service), &contract)
+            }
             Evidence::Http { request, status, body } => {
                 let status = status.map_or("no answer".to_owned(), |s| format!("HTTP {s}"));
                 (format!("{request}  ({status})"), body)

@@ -35,6 +35,16 @@ pub fn render(verdict: &Verdict) -> String {
         seen,
         verdict.versions_observed.len(),
     );
+    let contract = &verdict.api_contract;
+    let differences: Vec<String> =
+        contract.differences.iter().map(|(class, count)| format!("{count} {class}")).collect();
+    text += &format!(
+        "API contract: {}; {} requests to {} operations compared, differences: {}\n",
+        contract.result,
+        contract.requests_compared,
+        contract.operations_compared,
+        if differences.is_empty() { "none".to_owned() } else { differences.join(", ") },
+    );
     text += &format!("latency test: {}\n", verdict.test);
     for reason in &verdict.reasons {
         text += &format!("not higher because: {reason}\n");

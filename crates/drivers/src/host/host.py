@@ -337,4 +337,3 @@ def work_forget(run_id, attempts):
     return None
 
 
-serve()

@@ -93,6 +93,7 @@ fn check_staged(context: &Context<'_>, staged: &BTreeMap<&HostName, Vec<At>>, fi
     for (at, action) in context.graph.actions() {
         match action {
             Action::SwitchDaemon { daemon, .. } => needs.insert((&daemon.host, at)),
+            Action::ShadowApi { shadow, .. } => needs.insert((&shadow.daemon.host, at)),
             Action::CheckUpgrade { host, .. } | Action::MigrateSchema { host, .. } => {
                 needs.insert((host, at))
             }

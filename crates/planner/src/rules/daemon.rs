@@ -87,7 +87,7 @@ pub(crate) fn action_timeout_s(draft: &Draft<'_>, member: &Member<'_>) -> u32 {
     stop.max(policy.drain_timeout_s.saturating_add(START_SLACK_S)).max(policy.prove_timeout_s)
 }
 
-fn host_part(address: IpAddr) -> String {
+pub(crate) fn host_part(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),

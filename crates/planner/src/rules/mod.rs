@@ -11,6 +11,7 @@ pub(crate) mod links;
 pub(crate) mod roll;
 pub(crate) mod roll_api;
 pub(crate) mod roll_workers;
+pub(crate) mod shadow;
 pub(crate) mod soak;
 pub(crate) mod stage_release;
 pub(crate) mod upgrade_check;

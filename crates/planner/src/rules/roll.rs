@@ -7,7 +7,7 @@ use volutus_catalog::{Daemon, DaemonRole, Service};
 use volutus_model::name::{ServiceName, StageId};
 use volutus_model::plan::Phase;
 
-use super::{anchor, expand, links, roll_api, roll_workers, upgrade_check};
+use super::{anchor, expand, links, roll_api, roll_workers, shadow, upgrade_check};
 use crate::Error;
 use crate::draft::{Draft, NewStage};
 
@@ -110,6 +110,7 @@ pub(crate) fn edges(draft: &Draft<'_>, service: &Service, daemon: &Daemon) -> Ve
     // the rest inherit them.
     let waits_for_own = daemon.after.iter().any(|kind| draft.stage(&format!("roll-{kind}")).is_some());
     if !waits_for_own {
+        edges.extend(shadow::edges(draft));
         for name in &service.after {
             let Some(other) = draft.catalog.services.get(name) else {
                 continue;

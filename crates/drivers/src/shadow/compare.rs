@@ -1,0 +1,238 @@
+//! The same reading requests to old and new code, and what differs between their answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use serde_json::json;
+use volutus_contract::answers::{AnswerDifference, Asked, Body, Comparator, Compared, Noise, Recorded};
+use volutus_contract::canonical;
+use volutus_contract::diff::Audience;
+use volutus_contract::requests::{Objects, Prepared};
+use volutus_contract::rules::Class;
+
+/// Requests of one service that are compared at the most. The six services of a small cloud have
+/// some 2,000 together.
+const PAIRS_MAX: usize = 3_000;
+
+/// Operations that are not asked, because their answers can be as large as an image.
+const UNASKED: &[(&str, &str)] = &[("glance", "/file")];
+
+/// Which code is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Old,
+    New,
+}
+
+/// Whoever asks the two daemons.
+pub(super) trait Asks: Sync {
+    /// One request to one of them.
+    ///
+    /// # Errors
+    /// Why no whole answer came, or why none is asked for any more.
+    fn ask<'a>(&'a self, side: Side, asked: &'a Asked) -> BoxFuture<'a, Result<Recorded, String>>;
+}
+
+/// A difference, with the request and both answers.
+#[derive(Debug, Clone)]
+pub(super) struct Example {
+    /// Names the difference in waivers: the same for every object, user and microversion.
+    pub id: String,
+    pub asked: Asked,
+    pub difference: AnswerDifference,
+    pub old: Recorded,
+    pub new: Recorded,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub operations: BTreeSet<String>,
+    pub pairs: u64,
+    /// Differences by class.
+    pub differences: BTreeMap<Class, u64>,
+    /// One of each difference, by its id.
+    pub examples: BTreeMap<String, Example>,
+    /// Differences that were waived.
+    pub waived: u64,
+}
+
+impl Seen {
+    /// How many differences of a class stand.
+    pub fn count(&self, class: Class) -> u64 {
+        self.differences.get(&class).copied().unwrap_or(0)
+    }
+
+    fn take(
+        &mut self,
+        asked: &Asked,
+        answers: (Recorded, Recorded),
+        compared: Compared,
+        waived: &BTreeSet<&str>,
+    ) {
+        self.operations.insert(asked.operation.clone());
+        self.pairs += 1;
+        for difference in compared.differences {
+            let id = id_of(asked, &difference);
+            if waived.contains(id.as_str()) {
+                self.waived += 1;
+                continue;
+            }
+            *self.differences.entry(difference.class).or_default() += 1;
+            self.examples.entry(id.clone()).or_insert_with(|| Example {
+                id,
+                asked: asked.clone(),
+                difference,
+                old: answers.0.clone(),
+                new: answers.1.clone(),
+            });
+        }
+    }
+}
+
+fn id_of(asked: &Asked, difference: &AnswerDifference) -> String {
+    let what = json!([asked.service, asked.operation, difference.rule, difference.location]);
+    canonical::hash(&what)[..12].to_owned()
+}
+
+/// Asks everything. Where an answer of the new code differs, both are asked once more: what the old
+/// code then says otherwise than before is noise, and only what stays different is a difference.
+///
+/// # Errors
+/// Why it could not be gone on with.
+pub(super) async fn compare(
+    asks: &dyn Asks,
+    comparator: &Comparator,
+    mut requests: Vec<Prepared>,
+    users: &[Audience],
+    waived: &BTreeSet<&str>,
+) -> Result<Seen, String> {
+    // What lists objects comes before what needs them.
+    requests.sort_by_key(|request| request.holes.len());
+    let mut objects: BTreeMap<Audience, Objects> = BTreeMap::new();
+    let (mut seen, mut noise) = (Seen::default(), Noise::default());
+    for request in requests.iter().filter(|request| !is_unasked(request)) {
+        for audience in users {
+            for path in objects.entry(*audience).or_default().fill(request) {
+                if seen.pairs as usize >= PAIRS_MAX {
+                    return Ok(seen);
+                }
+                let asked = Asked {
+                    service: request.service.clone(),
+                    operation: request.operation.clone(),
+                    path: path.clone(),
+                    microversion: request.microversion,
+                    audience: *audience,
+                };
+                let (mut old, mut new) =
+                    (asks.ask(Side::Old, &asked).await?, asks.ask(Side::New, &asked).await?);
+                let mut compared = comparator.compare(&asked, &old, &new, &noise);
+                if !compared.differences.is_empty() {
+                    let again = asks.ask(Side::Old, &asked).await?;
+                    noise.learn(comparator, &asked, &old, &again);
+                    (old, new) = (again, asks.ask(Side::New, &asked).await?);
+                    compared = comparator.compare(&asked, &old, &new, &noise);
+                }
+                if let (200, Body::Json(body)) = (old.status, &old.body) {
+                    objects.entry(*audience).or_default().observe(&request.service, &path, body);
+                }
+                seen.take(&asked, (old, new), compared, waived);
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn is_unasked(request: &Prepared) -> bool {
+    UNASKED.iter().any(|(service, end)| request.service == *service && request.path.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde_json::Value;
+    use volutus_contract::requests::{Hole, Pin};
+
+    use super::*;
+
+    /// A service of two servers, whose `updated` is another one in every answer.
+    struct Pretended {
+        answers: AtomicU32,
+        /// How the new code spoils the answer to a path.
+        spoil: fn(&str, &mut Recorded),
+    }
+
+    impl Asks for Pretended {
+        fn ask<'a>(&'a self, side: Side, asked: &'a Asked) -> BoxFuture<'a, Result<Recorded, String>> {
+            let number = self.answers.fetch_add(1, Ordering::Relaxed);
+            let server = |id: &str| json!({"id": id, "name": "x", "status": "ACTIVE", "updated": number});
+            let body = match asked.path.as_str() {
+                "/servers" => json!({"servers": [server("a"), server("b")]}),
+                other => json!({"server": server(other.trim_start_matches("/servers/"))}),
+            };
+            let mut answer = Recorded { status: 200, headers: BTreeMap::new(), body: Body::Json(body) };
+            if side == Side::New {
+                (self.spoil)(&asked.path, &mut answer);
+            }
+            Box::pin(async move { Ok(answer) })
+        }
+    }
+
+    async fn seen(waived: &[&str], spoil: fn(&str, &mut Recorded)) -> Seen {
+        let request = |path: &str, holes| Prepared {
+            service: "nova".to_owned(),
+            operation: format!("GET {path}"),
+            path: path.to_owned(),
+            microversion: None,
+            pins: [Pin::Current].into(),
+            holes,
+        };
+        let hole = |name: &str| Hole {
+            name: name.to_owned(),
+            written: "{id}".to_owned(),
+            listed_by: "/servers".to_owned(),
+        };
+        let requests =
+            vec![request("/servers/{id}", vec![hole("server_id")]), request("/servers", Vec::new())];
+        let asks = Pretended { answers: AtomicU32::new(0), spoil };
+        let comparator = Comparator::new(Vec::new()).unwrap();
+        let waived = waived.iter().copied().collect();
+        compare(&asks, &comparator, requests, &[Audience::Admin, Audience::Member], &waived).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_varies_by_itself_is_no_difference() {
+        let seen = seen(&[], |_, _| {}).await;
+        assert_eq!((seen.pairs, seen.operations.len(), seen.differences.len()), (6, 2, 0));
+    }
+
+    #[tokio::test]
+    async fn what_the_new_code_spoils_is_found_with_both_answers() {
+        let seen = seen(&[], |path, answer| {
+            if path == "/servers/b" {
+                answer.status = 500;
+            }
+        })
+        .await;
+        assert_eq!(seen.count(Class::Breaking), 2, "as admin and as member");
+        let example = seen.examples.values().next().unwrap();
+        assert_eq!((example.old.status, example.new.status), (200, 500));
+        assert_eq!((seen.examples.len(), example.difference.rule.as_str()), (1, "server-error"));
+    }
+
+    #[tokio::test]
+    async fn a_waived_difference_does_not_count_and_another_one_does() {
+        fn spoil(_: &str, answer: &mut Recorded) {
+            let Body::Json(body) = &mut answer.body else { return };
+            if let Some(server) = body.get_mut("server").and_then(Value::as_object_mut) {
+                server.remove("status");
+            }
+        }
+        let found = seen(&[], spoil).await;
+        let id = found.examples.keys().next().unwrap().clone();
+        let other = seen(&[&id], spoil).await;
+        assert_eq!((found.waived, found.count(Class::Breaking)), (0, 4));
+        assert_eq!((other.waived, other.count(Class::Breaking)), (4, 0));
+    }
+}

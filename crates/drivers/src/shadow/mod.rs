@@ -1,0 +1,295 @@
+//! One API daemon of the new code beside the old one, out of the load balancer: asked the same as
+//! the old one, compared, and taken away again.
+
+mod compare;
+mod replicas;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::json;
+use volutus_contract::Document;
+use volutus_contract::answers::{Body, Comparator, Recorded};
+use volutus_contract::extract::{self, Collected};
+use volutus_contract::requests::reading;
+use volutus_contract::rules::Class;
+use volutus_model::contract::{ContractSeen, Gate, Waiver};
+use volutus_model::name::DaemonId;
+use volutus_model::outcome::{Evidence, Outcome};
+use volutus_model::plan::{Anchor, Shadow};
+use volutus_openstack::ServiceType;
+
+use self::compare::{Example, Seen, compare};
+use self::replicas::Replicas;
+use crate::anchor;
+use crate::attempt::{Attempt, Attempted, permanent, state, transient};
+use crate::channel::{ASK, Channel, Trouble};
+use crate::work::safe;
+
+/// What the daemon is called where it writes a service record.
+const RECORD_HOST: &str = "volutus-shadow";
+/// The daemon ends by itself so long after the attempt's time, should nobody be left to stop it.
+const OUTLIVES: Duration = Duration::from_secs(120);
+/// Between two looks whether it answers.
+const LOOK: Duration = Duration::from_millis(500);
+/// Good answers in a row before anything is compared: the first requests of a process load what it
+/// needs.
+const WARM_ANSWERS: u32 = 8;
+/// Differences whose answers go into evidence.
+const EXAMPLES_MAX: usize = 3;
+
+#[derive(Deserialize)]
+struct Running {
+    active: bool,
+    log: String,
+}
+
+/// What the policy says.
+pub(crate) struct Terms<'a> {
+    /// Of breaking differences, and of answers that cannot be compared.
+    pub breaking: Gate,
+    /// Of differences that the guideline does not settle.
+    pub review: Gate,
+    /// Differences that do not count until their end.
+    pub waivers: &'a [Waiver],
+}
+
+/// Compares the answers of old and new code.
+pub(crate) async fn prove(attempt: &Attempt<'_>, shadow: &Shadow, terms: &Terms<'_>) -> Attempted {
+    let seen = measure(attempt, shadow, terms).await;
+    // Whatever came of it, nothing stays.
+    let stopped = take_away(attempt, shadow).await;
+    let seen = seen?;
+    stopped?;
+    match seen {
+        Ok(seen) => Ok(judged(shadow, terms, &seen)),
+        Err(why) if terms.breaking == Gate::Block => Err(permanent(
+            format!("the answers of {}'s new code were not compared: {why}", shadow.service),
+            format!(
+                "mend the cause and resume; or set `{} = \"warn\"` in [contract.services] of the policy, and \
+                 plan again: users then meet it unproved",
+                shadow.service
+            ),
+            vec![],
+        )),
+        Err(why) => Ok(Outcome::done(format!("not compared: {why}"))),
+    }
+}
+
+/// Takes away what a shadow may have left.
+pub(crate) async fn stop(attempt: &Attempt<'_>, shadow: &Shadow) -> Attempted {
+    Ok(if take_away(attempt, shadow).await? {
+        Outcome::done(format!("the shadow of {} is stopped", shadow.daemon))
+    } else {
+        Outcome::unchanged(format!("there is no shadow of {}", shadow.daemon))
+    })
+}
+
+async fn take_away(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<bool, Outcome> {
+    let stopped: Result<bool, Trouble> = async {
+        let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
+        channel.ask("shadow_stop", json!({"kind": name_of(&shadow.daemon)}), ASK).await
+    }
+    .await;
+    let stopped = stopped.map_err(|trouble| trouble.outcome(true))?;
+    if let Some(record) = record_of(attempt, shadow)? {
+        anchor::release_of(attempt, &record, RECORD_HOST).await?;
+    }
+    Ok(stopped)
+}
+
+/// The service record that the daemon writes at its start, where its service has such.
+fn record_of(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Option<Anchor>, Outcome> {
+    let service = attempt.cloud.service(&shadow.service)?;
+    Ok(service.anchor.as_ref().map(|facts| Anchor {
+        service: shadow.service.clone(),
+        host: shadow.daemon.host.clone(),
+        python: format!("{}/bin/python3", shadow.to),
+        config_files: attempt.cloud.config_files(service),
+        object: facts.object.clone(),
+        binaries: facts.binaries.clone(),
+        version: 0,
+    }))
+}
+
+fn name_of(daemon: &DaemonId) -> String {
+    safe(daemon.kind.as_str())
+}
+
+/// The inner error says why nothing can be compared here.
+async fn measure(
+    attempt: &Attempt<'_>,
+    shadow: &Shadow,
+    terms: &Terms<'_>,
+) -> Result<Result<Seen, String>, Outcome> {
+    let Some(kind) = ServiceType::of_project(shadow.service.as_str()) else {
+        return Ok(Err(format!("the contract of {} cannot be read", shadow.service)));
+    };
+    attempt.say(format!("reading the contract of {}'s old code", shadow.service));
+    let document = match contract_of(attempt, shadow).await {
+        Ok(document) => document,
+        Err(why) => return Ok(Err(why)),
+    };
+    let requests = reading(&document, &BTreeMap::new());
+    if let Err(trouble) = start(attempt, shadow).await {
+        return match trouble {
+            Trouble::Refused { why, .. } => Ok(Err(why)),
+            connection @ Trouble::Connection(_) => Err(connection.outcome(true)),
+        };
+    }
+    serves(attempt, shadow).await?;
+    let unasked = |why: String| {
+        transient(
+            format!("comparing {}'s old and new code broke off: {why}", shadow.service),
+            "see whether both daemons answer, and what their logs say; then resume",
+            vec![],
+        )
+    };
+    let replicas = Replicas::new(attempt, shadow, kind).await.map_err(unasked)?;
+    let comparator = Comparator::new(replicas.origins.clone()).map_err(|error| unasked(error.to_string()))?;
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let waived = terms.waivers.iter().filter(|waiver| waiver.expires >= today);
+    let waived = waived.map(|waiver| waiver.difference.as_str()).collect();
+    attempt.say(format!("{} requests to {}'s old and new code", requests.len(), shadow.service));
+    let seen = compare(&replicas, &comparator, requests, &replicas.audiences(), &waived).await;
+    seen.map(Ok).map_err(unasked)
+}
+
+async fn contract_of(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Document, String> {
+    let (name, host) = (shadow.service.as_str(), &shadow.daemon.host);
+    let program = extract::served_programs().find(|(of, _)| *of == name);
+    let (_, parts) = program.ok_or_else(|| format!("the contract of {name} cannot be read"))?;
+    let python = format!("{}/bin/python3", shadow.from);
+    let answer = attempt.cloud.ask_release(host, &python, &parts, "contract", extract::SERVICE_TIMEOUT).await;
+    let answer = answer.map_err(|error| format!("the contract of {name} on {host}: {error}"))?;
+    let mut collected = Collected::default();
+    collected.take(name, &python, answer).map_err(|error| error.to_string())?;
+    collected.document(host.to_string(), Timestamp::now()).map_err(|error| error.to_string())
+}
+
+async fn start(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<(), Trouble> {
+    attempt.say(format!("starting {}'s new code beside {}", shadow.service, shadow.daemon));
+    let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
+    let question = json!({
+        "kind": name_of(&shadow.daemon), "unit": shadow.unit, "before": shadow.from, "after": shadow.to,
+        "address": shadow.new.trim_start_matches("http://"),
+        "lifetime_s": (attempt.left() + OUTLIVES).as_secs(),
+    });
+    channel.ask("shadow_start", question, ASK).await
+}
+
+/// Waits until the new code answers as it should.
+async fn serves(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<(), Outcome> {
+    let url = format!("{}{}", shadow.new, shadow.health);
+    let mut good = 0;
+    while good < WARM_ANSWERS {
+        let answer = match attempt.cloud.operator.authorize(attempt.cloud.http.get(&url)).await {
+            Ok(request) => request.send().await.map_err(|error| format!("{error:?}")),
+            Err(error) => Err(error.to_string()),
+        };
+        let last = match answer {
+            Ok(answer) if answer.status().is_success() => {
+                good += 1;
+                continue;
+            }
+            Ok(answer) => format!("status {}", answer.status().as_u16()),
+            Err(error) => error,
+        };
+        good = 0;
+        let running = running(attempt, shadow).await.map_err(|trouble| trouble.outcome(true))?;
+        if !running.active || attempt.is_over() {
+            return Err(permanent(
+                format!("{}'s new code does not serve beside the old: GET {url}: {last}", shadow.service),
+                "read its log below; users have not met it. Mend the cause and resume",
+                vec![state("log of the shadow", &running.log)],
+            ));
+        }
+        attempt.say(format!("waiting until {}'s new code answers ({last})", shadow.service));
+        attempt.pause(LOOK).await;
+    }
+    Ok(())
+}
+
+async fn running(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Running, Trouble> {
+    let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
+    channel.ask("shadow_seen", json!({"kind": name_of(&shadow.daemon)}), ASK).await
+}
+
+/// The outcome of what was seen, by the policy.
+fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
+    let differences = seen.differences.iter().map(|(class, count)| (class_name(*class), *count));
+    let contract = ContractSeen {
+        service: shadow.service.clone(),
+        operations_compared: seen.operations.len() as u64,
+        requests_compared: seen.pairs,
+        differences: differences.collect(),
+    };
+    let told = |class: Class| seen.examples.values().filter(move |example| example.difference.class == class);
+    let (breaking, review) = (seen.count(Class::Breaking), seen.count(Class::Review));
+    let mut evidence = vec![Evidence::Contract(contract)];
+    let shown = told(Class::Breaking).chain(told(Class::Review).filter(|_| terms.review != Gate::Off));
+    for example in shown.take(EXAMPLES_MAX) {
+        evidence.extend(pieces(shadow, example));
+    }
+    let counts = format!(
+        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived",
+        seen.pairs,
+        seen.operations.len(),
+        seen.waived
+    );
+    let blocks = |count: u64, gate: Gate| count > 0 && gate == Gate::Block;
+    if blocks(breaking, terms.breaking) || blocks(review, terms.review) && terms.breaking == Gate::Block {
+        let class = if breaking > 0 { Class::Breaking } else { Class::Review };
+        let first = told(class).next().map(sentence).unwrap_or_default();
+        return permanent(
+            format!("{}'s new code does not keep the API contract: {first}. {counts}", shadow.service),
+            "users have not met it. Have the release mended and staged anew, and plan again; or, where a \
+             difference does no harm here, waive its id in [[contract.waiver]] of the policy",
+            evidence,
+        );
+    }
+    let first = told(Class::Breaking).next().map(|example| format!("; first: {}", sentence(example)));
+    Outcome::Done { detail: format!("{counts}{}", first.unwrap_or_default()), evidence }
+}
+
+fn class_name(class: Class) -> String {
+    let text = serde_json::to_value(class).ok();
+    text.as_ref().and_then(serde_json::Value::as_str).unwrap_or("review").to_owned()
+}
+
+/// A difference in one sentence: request, place, both values, rule.
+fn sentence(example: &Example) -> String {
+    let Example { id, asked, difference, .. } = example;
+    let version = asked.microversion.map_or_else(String::new, |version| format!(" at {version}"));
+    format!(
+        "{} of {}{version} as {:?}: {} was {}, is {} ({}: {}; id {id})",
+        asked.operation,
+        asked.service,
+        asked.audience,
+        difference.location,
+        difference.old,
+        difference.new,
+        difference.rule,
+        difference.why
+    )
+}
+
+fn pieces(shadow: &Shadow, example: &Example) -> [Evidence; 3] {
+    let answer = |base: &str, recorded: &Recorded| Evidence::Http {
+        request: format!("GET {base} … {}", example.asked.path),
+        status: Some(recorded.status),
+        body: match &recorded.body {
+            Body::Empty => String::new(),
+            Body::Json(value) => value.to_string().chars().take(1_000).collect(),
+            Body::Text(text) => text.chars().take(1_000).collect(),
+        },
+    };
+    [
+        state("difference", sentence(example)),
+        answer(&format!("(old) {}", shadow.old), &example.old),
+        answer(&format!("(new) {}", shadow.new), &example.new),
+    ]
+}

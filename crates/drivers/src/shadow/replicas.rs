@@ -1,0 +1,137 @@
+//! Requests to two replicas of one API, beside the load balancer.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use volutus_contract::answers::{Asked, Body, Recorded};
+use volutus_contract::diff::Audience;
+use volutus_model::plan::Shadow;
+use volutus_openstack::{Client, ServiceType};
+
+use super::compare::{Asks, Side};
+use crate::attempt::Attempt;
+
+/// Bound of one request: lists of large clouds take seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks whether the cloud is quick enough again.
+const HELD: Duration = Duration::from_secs(1);
+/// Between two requests: what keeps comparing from being a load. One request is under way at a time.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// The two replicas, and those who ask them.
+pub(super) struct Replicas<'a> {
+    attempt: &'a Attempt<'a>,
+    http: reqwest::Client,
+    kind: ServiceType,
+    users: Vec<(Audience, Client, String)>,
+    old: &'a str,
+    new: &'a str,
+    /// Addresses that mean the same to a client.
+    pub origins: Vec<String>,
+}
+
+impl<'a> Replicas<'a> {
+    /// Finds out where the resources of the service are for each user.
+    ///
+    /// # Errors
+    /// Why nobody can ask.
+    pub async fn new(
+        attempt: &'a Attempt<'a>,
+        shadow: &'a Shadow,
+        kind: ServiceType,
+    ) -> Result<Self, String> {
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| format!("no HTTP client: {error}"))?;
+        let mut users = Vec::new();
+        let mut origins = vec![shadow.old.clone(), shadow.new.clone()];
+        let clients = [(Audience::Admin, &attempt.cloud.operator), (Audience::Member, &attempt.cloud.prober)];
+        for (audience, client) in clients {
+            let root = client.endpoint(kind).await.map_err(|error| format!("{audience:?}: {error}"))?;
+            let origin = root.origin().ascii_serialization();
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+            users.push((audience, client.clone(), below_prefix(root.path())));
+        }
+        Ok(Self { attempt, http, kind, users, old: &shadow.old, new: &shadow.new, origins })
+    }
+
+    /// Those who can ask.
+    pub fn audiences(&self) -> Vec<Audience> {
+        self.users.iter().map(|(audience, ..)| *audience).collect()
+    }
+
+    async fn exchange(&self, side: Side, asked: &Asked) -> Result<Recorded, String> {
+        while let Some(why) = self.attempt.cloud.held() {
+            self.attempt.say(format!("comparing waits: {why}"));
+            self.attempt.pause(HELD).await;
+            if self.attempt.is_over() {
+                break;
+            }
+        }
+        if self.attempt.is_over() {
+            return Err("its time is over".to_owned());
+        }
+        tokio::time::sleep(BREATH).await;
+        let user = self.users.iter().find(|(audience, ..)| *audience == asked.audience);
+        let (_, client, root) = user.ok_or_else(|| format!("nobody asks as {:?}", asked.audience))?;
+        let base = if side == Side::Old { self.old } else { self.new };
+        let url = format!("{base}{root}{}", asked.path);
+        let mut request = self.http.get(&url).header("accept", "application/json");
+        if let Some((version, name)) = asked.microversion.zip(self.kind.microversion_name()) {
+            request = request.header("openstack-api-version", format!("{name} {version}"));
+        }
+        let request = client.authorize(request).await.map_err(|error| format!("no token: {error}"))?;
+        let answer = request.send().await.map_err(|error| format!("GET {url}: {error:?}"))?;
+        let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        let headers = headers.collect();
+        let body = answer.bytes().await.map_err(|error| format!("GET {url}: {error:?}"))?;
+        Ok(Recorded { status, headers, body: Body::of(&body) })
+    }
+}
+
+impl Asks for Replicas<'_> {
+    fn ask<'a>(&'a self, side: Side, asked: &'a Asked) -> BoxFuture<'a, Result<Recorded, String>> {
+        Box::pin(self.exchange(side, asked))
+    }
+}
+
+/// The part of a path that a replica itself knows: a load balancer may have one in front,
+/// `/compute/v2.1`.
+fn below_prefix(path: &str) -> String {
+    let path = path.trim_end_matches('/');
+    let is_version = |part: &str| {
+        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.iter().position(|part| is_version(part)) {
+        Some(first) => format!("/{}", parts[first..].join("/")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_knows_no_prefix_of_a_load_balancer() {
+        for (path, own) in [
+            ("/compute/v2.1", "/v2.1"),
+            ("/v3/abc/", "/v3/abc"),
+            ("/placement", ""),
+            ("/", ""),
+            ("/identity/v3", "/v3"),
+        ] {
+            assert_eq!(below_prefix(path), own);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Proof, before users meet new code, that it answers as the old code does: the policy for it and
+//! what came of it.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::name::ServiceName;
+
+/// What a broken API contract does to a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// The run halts before users meet it.
+    Block,
+    /// It is told, and the run goes on.
+    Warn,
+    /// Nothing is compared, or differences of that class are not told.
+    #[default]
+    Off,
+}
+
+/// How API contracts are proved in a run: `[contract]` of the policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContractPolicy {
+    /// What follows where an answer breaks the contract, or where answers could not be compared.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gate: Gate,
+    /// The same for single services, where it differs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<ServiceName, Gate>,
+    /// What follows where the guideline does not settle a difference.
+    #[serde(skip_serializing_if = "ReviewGate::is_default")]
+    pub review: ReviewGate,
+    /// Differences that somebody has reviewed.
+    #[serde(rename = "waiver", skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waiver>,
+}
+
+/// [`Gate`] with another default: what is to be reviewed is told and halts nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReviewGate(pub Gate);
+
+impl Default for ReviewGate {
+    fn default() -> Self {
+        Self(Gate::Warn)
+    }
+}
+
+impl ReviewGate {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_default(gate: &Gate) -> bool {
+    *gate == Gate::default()
+}
+
+/// A reviewed difference, which does not count until its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiver {
+    /// The difference's id, as the run told it.
+    pub difference: String,
+    /// Why it does not count; not empty.
+    pub reason: String,
+    /// The last day on which it is waived.
+    pub expires: Date,
+}
+
+impl ContractPolicy {
+    /// What a broken contract of a service does.
+    #[must_use]
+    pub fn gate_of(&self, service: &ServiceName) -> Gate {
+        self.services.get(service).copied().unwrap_or(self.gate)
+    }
+}
+
+/// What came of comparing the answers of one service's old and new code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractSeen {
+    /// The service.
+    pub service: ServiceName,
+    /// Operations of which at least one request was compared.
+    pub operations_compared: u64,
+    /// Requests that old and new code answered both.
+    pub requests_compared: u64,
+    /// Differences that stand, by class: breaking, review, correction, additive.
+    pub differences: BTreeMap<String, u64>,
+}
+
+impl ContractSeen {
+    /// Whether a difference breaks what clients rely on.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.differences.get("breaking").is_some_and(|count| *count > 0)
+    }
+}
