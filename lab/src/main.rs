@@ -187,6 +187,10 @@ enum FaultVerb {
         /// The release, such as 2026.1.
         series: String,
     },
+    /// Keeps live migrations off a compute from converging.
+    HoldMigrations(Target),
+    /// Makes a compute refuse what comes by live migration.
+    RefuseMigrations(Target),
 }
 
 impl FaultVerb {
@@ -199,6 +203,8 @@ impl FaultVerb {
             Self::Reboot(target) => (target, Fault::Reboot),
             Self::PowerOff(target) => (target, Fault::PowerOff),
             Self::FillDisk(target) => (target, Fault::FillDisk),
+            Self::HoldMigrations(target) => (target, Fault::HoldMigrations),
+            Self::RefuseMigrations(target) => (target, Fault::RefuseMigrations),
             Self::BreakConfig { target, service } => (target, Fault::BreakConfig { service }),
             Self::BadRelease { to, series } => (to.target, Fault::BadRelease { daemon: to.daemon, series }),
         }
