@@ -70,6 +70,11 @@ pub enum Fault {
         /// How much memory is written again and again.
         mib: u32,
     },
+    /// Keeps live migrations off a compute from converging: they go on until they are completed by
+    /// force or broken off, or this is undone. nova-compute is restarted when it is first done.
+    HoldMigrations,
+    /// Makes a compute refuse every instance that comes by live migration. As above.
+    RefuseMigrations,
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -115,6 +120,8 @@ impl Fault {
                 let answer = order(machine, instance, &format!("dirty {mib}"))?;
                 expect_answer(&answer, "dirtying")
             }
+            Self::HoldMigrations => trouble_migrations(machine, HELD),
+            Self::RefuseMigrations => trouble_migrations(machine, REFUSED),
         }
     }
 
@@ -156,6 +163,12 @@ impl Fault {
             Self::DirtyMemory { instance, .. } => {
                 let answer = order(machine, instance, "calm")?;
                 expect_answer(&answer, "calm")
+            }
+            Self::HoldMigrations => {
+                machine.script("letting live migrations go", &format!("rm -f {HELD}"), LIMIT).map(drop)
+            }
+            Self::RefuseMigrations => {
+                machine.script("taking live migrations again", &format!("rm -f {REFUSED}"), LIMIT).map(drop)
             }
         }
     }
@@ -235,6 +248,43 @@ fn expect_answer(answer: &str, wanted: &str) -> Result<()> {
         path: "the guest".into(),
         seen: format!("it answered \"{answer}\" instead of \"{wanted}\""),
     })
+}
+
+/// The daemon that carries instances.
+const COMPUTE: &str = "nova-compute";
+
+/// While this file exists on a host, live migrations off it do not converge.
+const HELD: &str = "/var/lib/volutus-lab-held-migrations";
+/// While this file exists on a host, it takes no instance by live migration.
+const REFUSED: &str = "/var/lib/volutus-lab-refused-migrations";
+
+/// What is appended to the lab's virt driver; it looks for [`HELD`] and [`REFUSED`].
+const TROUBLE: &str = include_str!("../python/troubled_migrations.py");
+
+/// Lays a longer driver over the releases' own, which all labs share, and makes the file that it
+/// looks for.
+fn trouble_migrations(machine: Machine<'_>, file: &str) -> Result<()> {
+    has_daemon(machine, COMPUTE)?;
+    let script = format!(
+        "touch {file}\n\
+         for driver in {STORE}/*/lib/python3*/site-packages/nova/virt/volutus_lab.py; do\n\
+         if ! grep -q {HELD} $driver; then\n\
+         copy=/var/lib/volutus-lab-driver$(echo $driver | tr / -)\n\
+         cat $driver - > $copy <<'END'\n{TROUBLE}\nEND\n\
+         mount --bind $copy $driver\nlaid=yes\nfi\ndone\n\
+         test -z \"$laid\" || systemctl restart {COMPUTE}"
+    );
+    machine.script("troubling live migrations", &script, LIMIT).map(drop)
+}
+
+fn has_daemon(machine: Machine<'_>, daemon: &str) -> Result<()> {
+    if machine.host.role.daemons().iter().any(|known| known.kind == daemon) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("the host {} has no daemon {daemon}", machine.host.name),
+        "`volutus-lab status` shows what runs where",
+    ))
 }
 
 /// Where the bad program lies, without the daemon's name.

@@ -261,6 +261,10 @@ enum FaultVerb {
         #[arg(long, default_value_t = 48)]
         mib: u32,
     },
+    /// Keeps live migrations off a compute from converging.
+    HoldMigrations(Target),
+    /// Makes a compute refuse what comes by live migration.
+    RefuseMigrations(Target),
 }
 
 impl FaultVerb {
@@ -273,6 +277,8 @@ impl FaultVerb {
             Self::Reboot(target) => (target, Fault::Reboot),
             Self::PowerOff(target) => (target, Fault::PowerOff),
             Self::FillDisk(target) => (target, Fault::FillDisk),
+            Self::HoldMigrations(target) => (target, Fault::HoldMigrations),
+            Self::RefuseMigrations(target) => (target, Fault::RefuseMigrations),
             Self::BreakConfig { target, service } => (target, Fault::BreakConfig { service }),
             Self::StayOff(target) => (target, Fault::StayOff),
             Self::OldKernel(target) => (target, Fault::OldKernel),

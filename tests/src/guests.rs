@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 use volutus_model::Inventory;
-use volutus_openstack::compute::ServerFilter;
-use volutus_openstack::{Client, CloudConfig};
+use volutus_model::inventory::ProberResources;
+use volutus_openstack::compute::{Destination, NewServer, ServerFilter};
+use volutus_openstack::{Client, CloudConfig, Method, Request, ServiceType};
 
 /// A request that is not answered for this long has failed.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Hosts of instances, and policies of server groups, as they are written here.
+const MICROVERSION: &str = "2.79";
+/// Seconds that an instance may take to come or go: a busy machine needs a multiple of the usual ten.
+const BOOT_LOOKS: u32 = 180;
 /// What the synthetic user's and the canaries' instances are called; they come and go.
 const PASSING: [&str; 2] = ["volutus-canary-", "volutus-probe-"];
 
@@ -19,6 +25,8 @@ const PASSING: [&str; 2] = ["volutus-canary-", "volutus-probe-"];
 #[derive(Debug)]
 pub struct Guests {
     client: Client,
+    /// What instances are made of.
+    resources: ProberResources,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -31,7 +39,7 @@ impl Guests {
         let clouds = inventory.credentials.clouds_yaml.as_ref().map(|file| folder.join(file));
         let config = CloudConfig::load(clouds.as_deref(), &inventory.credentials.operator)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { client: Client::new(config, ANSWER)?, runtime })
+        Ok(Self { client: Client::new(config, ANSWER)?, resources: inventory.prober, runtime })
     }
 
     /// Instances that run, and on which host each is.
@@ -42,6 +50,88 @@ impl Guests {
                 server.status == "ACTIVE" && !PASSING.iter().any(|name| server.name.starts_with(name))
             });
             Ok(lasting.map(|server| (server.id, server.host.unwrap_or_default())).collect())
+        })
+    }
+
+    /// Boots an instance on a host, as a member of a server group where one is named; its id, once it is
+    /// ACTIVE.
+    pub fn boot_on(&self, host: &str, group: Option<&str>) -> anyhow::Result<String> {
+        let id = self.runtime.block_on(self.create(host, group))?;
+        for _ in 0..BOOT_LOOKS {
+            let server = self.runtime.block_on(self.client.compute().server(&id))?;
+            match server.context("the instance is gone")?.status.as_str() {
+                "ACTIVE" => return Ok(id),
+                "ERROR" => bail!("the instance on {host} is in state ERROR"),
+                _ => std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
+        bail!("the instance on {host} does not become ACTIVE")
+    }
+
+    async fn create(&self, host: &str, group: Option<&str>) -> anyhow::Result<String> {
+        let image = self.client.image().image(&self.resources.image).await?;
+        let flavor = self.client.compute().flavor(&self.resources.flavor).await?;
+        let server = NewServer {
+            name: format!("drained-{host}"),
+            image: image.id,
+            flavor: flavor.id,
+            attachments: Vec::new(),
+            destination: Destination::Host(host.to_owned()),
+        };
+        let mut body = server.body();
+        if let Some(group) = group {
+            body["os:scheduler_hints"] = json!({"group": group});
+        }
+        let request = self.request(Method::POST, "/servers").json(body);
+        let made: Value = self.client.request(&request).await?.expect_status(&[202])?.part("server")?;
+        Ok(made["id"].as_str().context("the instance has no id")?.to_owned())
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(method, ServiceType::Compute, path).microversion(MICROVERSION)
+    }
+
+    /// Deletes an instance, and waits until it is gone.
+    pub fn delete(&self, id: &str) -> anyhow::Result<()> {
+        self.runtime.block_on(self.client.compute().delete_server(id))?;
+        for _ in 0..BOOT_LOOKS {
+            if self.runtime.block_on(self.client.compute().server(id))?.is_none() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        bail!("instance {id} is not deleted")
+    }
+
+    /// Makes a server group of which no two members may be on one host; its id.
+    pub fn make_group(&self, name: &str) -> anyhow::Result<String> {
+        let body = json!({"server_group": {"name": name, "policy": "anti-affinity"}});
+        let request = self.request(Method::POST, "/os-server-groups").json(body);
+        let made: Value = self.runtime.block_on(async {
+            self.client.request(&request).await?.expect_status(&[200])?.part("server_group")
+        })?;
+        Ok(made["id"].as_str().context("the group has no id")?.to_owned())
+    }
+
+    /// Deletes a server group.
+    pub fn delete_group(&self, id: &str) -> anyhow::Result<()> {
+        let request = self.request(Method::DELETE, &format!("/os-server-groups/{id}"));
+        self.runtime.block_on(async { self.client.request(&request).await?.expect_status(&[204]) })?;
+        Ok(())
+    }
+
+    /// Disables the compute service of a host with a person's reason; enables it where none is given.
+    pub fn disable(&self, host: &str, reason: Option<&str>) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let compute = self.client.compute();
+            let services = compute.services(Some("nova-compute")).await?;
+            let service = services.into_iter().find(|service| service.host == host);
+            let id = service.with_context(|| format!("nova knows no {host}"))?.id;
+            match reason {
+                Some(reason) => compute.disable_service(&id, reason).await?,
+                None => compute.enable_service(&id).await?,
+            };
+            Ok(())
         })
     }
 

@@ -5,6 +5,7 @@
 //! its lab's list: what follows would prove nothing.
 
 mod bad_input;
+mod drain;
 mod snapshots;
 mod told;
 mod upgrade;
@@ -50,6 +51,32 @@ const SUITES: &[Suite] = &[
             ("finalize_ends_the_run", upgrade::finalize),
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
+        ],
+    },
+    Suite {
+        name: "e2e-drain",
+        up: &[
+            "--series",
+            "2025.2",
+            "--controllers",
+            "1",
+            "--computes",
+            "3",
+            "--spare",
+            "1",
+            "--instances",
+            "4",
+        ],
+        scenarios: &[
+            ("host_is_drained_and_given_back_by_hand", drain::by_hand),
+            ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
+            ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
+            ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
+            ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
+            ("host_with_another_kernel_stays_out", drain::another_kernel),
+            ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
+            ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
+            ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
         ],
     },
     Suite {

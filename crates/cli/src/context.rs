@@ -1,5 +1,6 @@
 //! What every command starts from: the cloud description, the policy, the catalog, the store.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use volutus_drivers::CloudDriver;
 use volutus_model::event::Actor;
 use volutus_model::fleet::RebootPolicy;
 use volutus_model::inventory;
-use volutus_model::{Inventory, Observation, Policy};
+use volutus_model::{HostName, Inventory, Observation, Policy};
 use volutus_store::Store;
 
 use crate::args::Cli;
 use crate::error::{CliError, Kind, Result};
 
 /// What every command starts from.
+#[derive(Clone)]
 pub struct Context {
     /// Where the cloud description is.
     pub cloud_file: PathBuf,
@@ -87,6 +89,13 @@ impl Context {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         }
+    }
+
+    /// The same without these hosts, as if they were not described.
+    pub fn without(&self, hosts: &BTreeSet<HostName>) -> Self {
+        let mut inventory = (*self.inventory).clone();
+        inventory.hosts.retain(|host| !hosts.contains(&host.name));
+        Self { inventory: Arc::new(inventory), ..self.clone() }
     }
 
     /// Opens the store, made where it does not exist.

@@ -15,8 +15,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    advisories, approve, check, contract, control, exposure, fleet, hosts, init, journal, news, notice,
-    observe, plan, policy, probe, rehearse, rollback, run, schedule, snapshot, verdict, watch,
+    advisories, approve, by_hand, check, contract, control, exposure, fleet, hosts, init, journal, news,
+    notice, observe, plan, policy, probe, rehearse, rollback, run, schedule, snapshot, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -73,6 +73,8 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         | Command::News(_)
         | Command::Contract(_) => Ok(()),
         Command::Hosts(args) => hosts::run(&context, args).await,
+        Command::Drain(args) => by_hand::drain(&context, args).await,
+        Command::Undrain(args) => by_hand::undrain(&context, args).await,
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,

@@ -1,5 +1,6 @@
 //! One attempt under way: what is ordered, how long it may take, and how to tell of it.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,13 @@ fn failed(
     hint: impl Into<String>,
     evidence: Vec<Evidence>,
 ) -> Outcome {
-    Outcome::Failed(Failure { class, message: message.into(), hint: hint.into(), evidence })
+    Outcome::Failed(Failure {
+        class,
+        message: message.into(),
+        hint: hint.into(),
+        evidence,
+        refused_by: BTreeSet::new(),
+    })
 }
 
 /// Evidence of a state that was read.

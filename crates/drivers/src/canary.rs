@@ -9,7 +9,7 @@ use volutus_openstack::compute::{Attachment, Destination, NewServer, Server, Ser
 use volutus_openstack::network::{Port, PortFilter};
 
 use crate::attempt::{Attempt, Attempted, permanent, state, transient};
-use crate::compute::api_outcome;
+use crate::compute::{api_outcome, disabled_by_others};
 use crate::work::safe;
 
 /// Between two looks at the instance.
@@ -20,6 +20,11 @@ const DELETE_TIME: Duration = Duration::from_secs(40);
 
 /// Boots the canary, and deletes it however it went.
 pub(crate) async fn boot(attempt: &Attempt<'_>, host: &HostName) -> Attempted {
+    if let Some(reason) = disabled_by_others(attempt, host).await? {
+        return Ok(Outcome::unchanged(format!(
+            "{host} was disabled by somebody else ({reason}), so that no instance can boot there"
+        )));
+    }
     let name = format!("volutus-canary-{}", safe(attempt.order.attempt.as_str()));
     let doing = format!("booting a canary instance on {host}");
     let id = match find(attempt, &name).await.map_err(|error| api_outcome(&doing, &error))? {

@@ -210,7 +210,9 @@ impl CloudDriver {
             Action::UndrainBackend { backend, server, .. } => {
                 haproxy::undrain(attempt, backend, server).await
             }
-            Action::DisableCompute { host } => compute::disable(attempt, host).await,
+            Action::DisableCompute { host, unless_others_did } => {
+                compute::disable(attempt, host, *unless_others_did).await
+            }
             Action::EnableCompute { host } => compute::enable(attempt, host).await,
             Action::SwitchDaemon { daemon, service, unit, link, from, to } => {
                 let switch = release::Switch { daemon, service, unit, link, from, to };
@@ -231,8 +233,8 @@ impl CloudDriver {
                 drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
             }
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
-            Action::RebootHost { host, kernel } => reboot::reboot(attempt, host, kernel.as_deref()).await,
-            Action::RunCommand { host, what, argv, unchanged_exit } => {
+            Action::RebootHost { host, kernel, .. } => reboot::reboot(attempt, host, kernel.as_deref()).await,
+            Action::RunCommand { host, what, argv, unchanged_exit, .. } => {
                 reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
             }
             Action::BootCanary { host } => canary::boot(attempt, host).await,

@@ -53,8 +53,18 @@ async fn record(attempt: &Attempt<'_>, host: &HostName) -> Result<Service, Outco
     })
 }
 
+/// Why somebody else than Volutus disabled a host, where it is so.
+pub(crate) async fn disabled_by_others(
+    attempt: &Attempt<'_>,
+    host: &HostName,
+) -> Result<Option<String>, Outcome> {
+    let service = record(attempt, host).await?;
+    let reason = service.disabled_reason.unwrap_or_default();
+    Ok((service.status == "disabled" && !reason.starts_with(TOKEN)).then_some(reason))
+}
+
 /// Disables the compute service, and waits until nothing is under way that was scheduled to it.
-pub(crate) async fn disable(attempt: &Attempt<'_>, host: &HostName) -> Attempted {
+pub(crate) async fn disable(attempt: &Attempt<'_>, host: &HostName, unless_others_did: bool) -> Attempted {
     let service = record(attempt, host).await?;
     let reason = format!("{TOKEN}{}", attempt.order.run);
     let found = service.disabled_reason.clone().unwrap_or_default();
@@ -64,6 +74,13 @@ pub(crate) async fn disable(attempt: &Attempt<'_>, host: &HostName) -> Attempted
         (true, format!("nova-compute on {host} is disabled ({reason})"))
     } else if found.starts_with(TOKEN) {
         (false, format!("nova-compute on {host} is disabled already ({found})"))
+    } else if unless_others_did {
+        return Err(permanent(
+            format!("nova-compute on {host} was disabled by somebody else ({found}); it is left to them"),
+            "nothing was done there, and its instances run on. When whoever did it has enabled it again, \
+             resume; or abort, and plan anew without it",
+            vec![state(format!("nova-compute on {host}"), format!("disabled: {found}"))],
+        ));
     } else {
         (false, format!("nova-compute on {host} was disabled by somebody else ({found}) and is left so"))
     };

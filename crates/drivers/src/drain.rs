@@ -27,12 +27,16 @@ const ASKED_MAX: u32 = 2;
 /// it for so long is not being moved.
 const BEGIN_TIME: Duration = Duration::from_secs(45);
 
+/// nova gives back what a moved instance held on its source some moments after the move; what is still
+/// there after so long, nothing being done with it, stays.
+const REST_TIME: Duration = Duration::from_secs(45);
+
 /// What became of one instance.
 enum Moved {
     /// It is where it was to be, or gone by its owner's doing.
     Away { detail: String, was: bool },
-    /// It is still on the host.
-    Stays { why: String, evidence: Vec<Evidence> },
+    /// It is still on the host; `refused` where another destination may take it.
+    Stays { why: String, evidence: Vec<Evidence>, refused: bool },
 }
 
 /// Moves instances, some at once. What was moved already is left alone.
@@ -50,13 +54,16 @@ pub(crate) async fn move_instances(
     let results: Vec<(&InstanceMove, Result<Moved, Error>)> =
         futures::stream::iter(travels).buffer_unordered(width).collect().await;
     let (mut details, mut unmoved, mut evidence, mut done) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
+    let (mut refused_by, mut all_refused) = (BTreeSet::new(), true);
     for (wanted, result) in results {
         match result {
             Ok(Moved::Away { detail, was }) => {
                 done += usize::from(!was);
                 details.push(detail);
             }
-            Ok(Moved::Stays { why, evidence: seen }) => {
+            Ok(Moved::Stays { why, evidence: seen, refused }) => {
+                refused_by.extend(refused.then(|| wanted.to.clone()));
+                all_refused &= refused;
                 unmoved.push(format!("{} to {}: {why}", wanted.instance, wanted.to));
                 evidence.extend(seen);
             }
@@ -67,7 +74,7 @@ pub(crate) async fn move_instances(
     if !unmoved.is_empty() {
         let count = unmoved.len();
         evidence.insert(0, state(format!("instances still on {host}"), unmoved.join("\n")));
-        return Err(permanent(
+        let mut outcome = permanent(
             format!(
                 "{count} of {} instances could not be moved off {host}, the first {}",
                 moves.len(),
@@ -76,7 +83,13 @@ pub(crate) async fn move_instances(
             "they run on, untouched; the others have been moved. See the reasons below: mend the destination \
              and resume, or abort (the host is given back) and plan anew with other destinations",
             evidence,
-        ));
+        );
+        if let Outcome::Failed(failure) = &mut outcome
+            && all_refused
+        {
+            failure.refused_by = refused_by;
+        }
+        return Err(outcome);
     }
     details.sort();
     let took = begun.elapsed().as_secs_f64();
@@ -147,6 +160,8 @@ struct Travel<'a> {
     times: u32,
     /// Whether anything was seen of the move that was asked for last.
     seen_moving: bool,
+    /// When its memory was first seen to be sent.
+    running: Option<Instant>,
     forced: bool,
     aborted: bool,
     begun: Instant,
@@ -163,6 +178,7 @@ async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> 
         asked: None,
         times: 0,
         seen_moving: false,
+        running: None,
         forced: false,
         aborted: false,
         begun: Instant::now(),
@@ -247,7 +263,7 @@ impl Travel<'_> {
             }
             if self.times >= ASKED_MAX {
                 let why = self.failure().await?.unwrap_or_else(|| "nova gives no reason".to_owned());
-                return Ok(Some(self.stays(format!("the move failed {} times: {why}", self.times)).await));
+                return Ok(Some(self.refused(format!("the move failed {} times: {why}", self.times)).await));
             }
         }
         if self.lane.is_none() {
@@ -264,6 +280,7 @@ impl Travel<'_> {
             How::Cold => calls.cold(id, to).await,
         };
         (self.asked, self.times, self.seen_moving) = (Some(Instant::now()), self.times + 1, false);
+        self.running = None;
         match asked {
             Ok(()) => {
                 self.board.tell(id, Some(format!("moves to {to}")));
@@ -273,7 +290,7 @@ impl Travel<'_> {
             Err(Error::Status { status: 409, .. }) if self.times < ASKED_MAX => Ok(None),
             Err(error @ Error::Status { .. }) => {
                 let why = format!("nova refuses it ({}): {error}", server.status);
-                Ok(Some(self.stays(why).await))
+                Ok(Some(self.refused(why).await))
             }
             Err(error) => Err(error),
         }
@@ -283,8 +300,6 @@ impl Travel<'_> {
     /// too long.
     async fn watch(&mut self, server: &Server) -> Result<(), Error> {
         let (id, to) = (&self.wanted.instance, &self.wanted.to);
-        // Of a move that an earlier process asked for, the time counts from here.
-        let asked = self.asked.unwrap_or(self.begun);
         let calls = self.attempt.cloud.operator.migration();
         let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
         let remaining =
@@ -297,7 +312,9 @@ impl Travel<'_> {
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
         };
-        let took = asked.elapsed().as_secs();
+        // nova takes one after another; waiting there is not failing to converge. Of a move that an
+        // earlier process asked for, the time counts from here.
+        let took = self.running.get_or_insert_with(Instant::now).elapsed().as_secs();
         if took >= u64::from(self.wanted.timeout_s) && !self.aborted {
             self.board.tell(id, Some("does not converge and is broken off".to_owned()));
             self.aborted = unless_over(calls.abort(id, migration.id).await)?;
@@ -328,6 +345,14 @@ impl Travel<'_> {
         calls.failure(&self.wanted.instance, &last.request_id).await
     }
 
+    /// It stays because the destination, or nova for it, did not take it.
+    async fn refused(&self, why: impl Into<String>) -> Moved {
+        match self.stays(why).await {
+            Moved::Stays { why, evidence, .. } => Moved::Stays { why, evidence, refused: true },
+            away @ Moved::Away { .. } => away,
+        }
+    }
+
     async fn stays(&self, why: impl Into<String>) -> Moved {
         let why = why.into();
         let compute = volutus_model::name::DaemonKind::new("nova-compute").ok();
@@ -343,7 +368,7 @@ impl Travel<'_> {
                 evidence.push(crate::release::log(self.attempt, host, &unit).await);
             }
         }
-        Moved::Stays { why, evidence }
+        Moved::Stays { why, evidence, refused: false }
     }
 }
 
@@ -369,6 +394,8 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
             vec![],
         ));
     };
+    // Since when something has been there at rest.
+    let mut resting: Option<Instant> = None;
     loop {
         let filter = ServerFilter { host: Some(host.to_string()), ..ServerFilter::default() };
         let seen = async {
@@ -394,6 +421,8 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
             .filter(|server| server.host.as_deref() == Some(host.as_str()) && !stays.contains(&server.id))
             .map(|server| format!("instance {} ({}, {})", server.id, server.name, server.status))
             .collect();
+        let here = |server: &&Server| server.host.as_deref() == Some(host.as_str());
+        let moving = servers.iter().filter(here).any(|server| server.task_state.is_some());
         let held: Vec<String> = consumers.into_iter().filter(|consumer| !stays.contains(consumer)).collect();
         if left.is_empty() && held.is_empty() {
             let staying = if stays.is_empty() { String::new() } else { format!(", {} stay", stays.len()) };
@@ -401,7 +430,9 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
         }
         let listed =
             if left.is_empty() { format!("allocations of {}", held.join(", ")) } else { left.join(", ") };
-        if attempt.is_over() {
+        let rested = if moving { None } else { Some(*resting.get_or_insert_with(Instant::now)) };
+        resting = rested;
+        if attempt.is_over() || rested.is_some_and(|since| since.elapsed() > REST_TIME) {
             return Err(permanent(
                 format!("{host} is not empty: {}", listed.chars().take(300).collect::<String>()),
                 "what came meanwhile is not in the plan, and is not touched. Abort (the host is given back) and \

@@ -109,6 +109,7 @@ impl Error {
             message: self.to_string(),
             hint: self.hint(),
             evidence: vec![Evidence::State { what: "ssh".to_owned(), value: self.to_string() }],
+            refused_by: std::collections::BTreeSet::new(),
         })
     }
 }

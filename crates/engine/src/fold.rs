@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use volutus_model::event::{ActionList, Event, JournalEntry};
+use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, StageId, StepId};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::{Action, Step};
@@ -58,6 +59,7 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Paused => "paused",
         Event::Resumed => "resumed",
         Event::RollbackDue { .. } => "rollback-due",
+        Event::ReplanDue { .. } => "replan-due",
         Event::AbortRequested => "abort-requested",
         Event::Aborted { .. } => "aborted",
         Event::FinalizeAllowed => "finalize-allowed",
@@ -131,6 +133,17 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
             require(open, || "the way back is closed".to_owned())?;
             require(state.rollback_due.is_none(), || "a rollback is due already".to_owned())?;
             state.rollback_due = Some(cause.clone());
+            Ok(())
+        }
+        Event::ReplanDue { cause, set_aside } => {
+            turn(state, &[Halted], Halted)?;
+            require(index.plan().kind.work() == Some(Work::Reboot), || "no hosts are rebooted".to_owned())?;
+            let failed = |step: &&StepId| !matches!(state.step(step), StepStatus::Failed { .. });
+            if let Some(step) = set_aside.iter().find(failed) {
+                return Err(format!("step `{step}` has not failed"));
+            }
+            state.replan_due = Some(cause.clone());
+            state.set_aside.extend(set_aside.iter().cloned());
             Ok(())
         }
         Event::AbortRequested => turn(state, &[Running, Paused, Halted, AwaitingFinalize], Aborting),

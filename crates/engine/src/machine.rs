@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use volutus_model::event::{ActionList, Event, JournalEntry, ProbeBreach};
+use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::{Action, Phase, Step};
@@ -46,6 +47,8 @@ pub enum Command {
     Finalize,
     /// Give the run up and take it back: a run that puts everything back follows.
     RollBack,
+    /// Give a halted reboot up, and go on with a new plan for the hosts that did not fail.
+    GoOn,
 }
 
 impl fmt::Display for Command {
@@ -56,6 +59,7 @@ impl fmt::Display for Command {
             Self::Abort => "abort",
             Self::Finalize => "finalize",
             Self::RollBack => "roll back",
+            Self::GoOn => "go on without what failed",
         })
     }
 }
@@ -366,6 +370,14 @@ impl Turn<'_> {
                 "its way back is closed: finalize was allowed, an expand took away what old code needs, \
                  or it is a rollback itself"
             }
+            (Command::GoOn, Halted) => {
+                if self.machine.index.plan().kind.work() == Some(Work::Reboot)
+                    && !self.machine.progress.failed.is_empty()
+                {
+                    return self.go_on();
+                }
+                "it is not a reboot of hosts of which one failed"
+            }
             (_, Succeeded) => "everything is complete",
             (_, Aborted) => "it was given up; make a new plan from what the cloud is now",
             (_, Aborting) => "it is being given up, which cannot be stopped",
@@ -373,7 +385,8 @@ impl Turn<'_> {
             (Command::Pause | Command::Resume, AwaitingFinalize) => {
                 "it waits for nothing but finalize (or abort, to end it here)"
             }
-            (Command::Resume, Running) => "it goes on already",
+            (Command::Resume | Command::GoOn, Running) => "it goes on already",
+            (Command::GoOn, Paused | AwaitingFinalize) => "nothing has failed in it",
             (Command::Finalize, Running | Paused | Halted) => {
                 "finalize comes after every step of the roll is complete"
             }
@@ -389,6 +402,20 @@ impl Turn<'_> {
             self.record(Event::StepRetried { step })?;
         }
         Ok(())
+    }
+
+    /// Gives the run up without giving back the hosts that failed once they were acted upon.
+    fn go_on(&mut self) -> Result<(), Error> {
+        let machine = &*self.machine;
+        let aside = |step: &&usize| {
+            let step = machine.index.step(**step);
+            matches!(machine.state.step(&step.id), StepStatus::Failed { action } if step.is_acted_upon(action))
+        };
+        let failed = machine.progress.failed.iter().filter(aside);
+        let set_aside = failed.map(|step| machine.index.step(*step).id.clone()).collect();
+        let cause = machine.state.halt_cause.clone().unwrap_or_default();
+        self.record(Event::ReplanDue { cause, set_aside })?;
+        self.record(Event::AbortRequested)
     }
 
     /// Whatever may go on goes on.
@@ -469,7 +496,9 @@ impl Turn<'_> {
             return Ok(());
         }
         let width = self.machine.index.plan().policy.parallel_steps_max as usize;
-        let failed: Vec<usize> = self.machine.progress.failed.iter().copied().collect();
+        let machine = &*self.machine;
+        let held = |step: &&usize| !machine.state.set_aside.contains(&machine.index.step(**step).id);
+        let failed: Vec<usize> = machine.progress.failed.iter().filter(held).copied().collect();
         let mut left = Vec::new();
         for step in failed {
             let back = self.machine.progress.give_back.get(&step);
@@ -567,6 +596,9 @@ impl Turn<'_> {
 fn timeout_of(action: &Action, step: &Step, policy: &Policy) -> u32 {
     match action {
         Action::ProveDaemon { .. } => step.action_timeout_s.min(policy.prove_timeout_s),
+        Action::RebootHost { limit_s, .. } | Action::RunCommand { limit_s, .. } => {
+            limit_s.unwrap_or(step.action_timeout_s)
+        }
         _ => step.action_timeout_s,
     }
 }

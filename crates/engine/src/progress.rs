@@ -170,6 +170,7 @@ impl Progress {
             | Event::Paused
             | Event::Resumed
             | Event::RollbackDue { .. }
+            | Event::ReplanDue { .. }
             | Event::AbortRequested
             | Event::Aborted { .. }
             | Event::RollCompleted

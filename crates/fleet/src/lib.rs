@@ -16,6 +16,7 @@ mod again;
 mod assign;
 mod bounds;
 mod budgets;
+mod by_hand;
 mod causes;
 mod classes;
 pub mod described;
@@ -30,10 +31,11 @@ mod state;
 mod timing;
 
 use jiff::Timestamp;
-use volutus_model::fleet::plan::{Content, FORMAT, RebootPlan};
+use volutus_model::fleet::plan::{Content, FORMAT, Left, RebootPlan, Work};
 use volutus_model::fleet::{self, Fleet, RebootPolicy, Selection};
 use volutus_model::{Finding, HostName, Severity};
 
+pub use by_hand::{drain, undrain};
 pub use explain::explain;
 pub use render::{bytes, disk, duration, render_markdown, render_text};
 
@@ -50,9 +52,23 @@ pub enum Error {
     #[error("no host of the fleet is meant by {selection}; there are {known}")]
     NothingSelected {
         /// What was asked for.
-        selection: Selection,
+        selection: Box<Selection>,
         /// What there is of the kind that was asked for.
         known: String,
+    },
+    /// One host is meant, and there is none of that name.
+    #[error("the fleet has no host {host}; there are {known}")]
+    NoSuchHost {
+        /// What was asked for.
+        host: HostName,
+        /// What there is.
+        known: String,
+    },
+    /// One host is to be emptied, and cannot be.
+    #[error("{} cannot be emptied: {}", left.host, left.cause)]
+    CannotBeEmptied {
+        /// Why, and what would let it be.
+        left: Box<Left>,
     },
     /// There is nothing to reboot.
     #[error("none of the {hosts} hosts is to be rebooted: {why}")]
@@ -86,7 +102,10 @@ pub fn plan(
         ));
     }
     if !fleet.hosts.iter().any(|host| selection.matches(host)) {
-        return Err(Error::NothingSelected { selection: selection.clone(), known: known(fleet, selection) });
+        return Err(Error::NothingSelected {
+            selection: Box::new(selection.clone()),
+            known: known(fleet, selection),
+        });
     }
     let chosen = selection.applied_to(fleet);
     let index = index::Index::new(&chosen, policy);
@@ -109,6 +128,7 @@ pub fn plan(
         cloud: cloud.clone(),
         created_at: now,
         fleet: fleet.digest(),
+        work: Work::Reboot,
         selection: selection.clone(),
         policy: policy.clone(),
         control: Vec::new(),

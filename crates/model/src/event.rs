@@ -99,6 +99,15 @@ pub enum Event {
         /// What went wrong, and which rule of the policy says so.
         cause: String,
     },
+    /// The run of a reboot is given up, so that a new plan goes on with the other hosts. A Volutus
+    /// that finds this in the journal of an aborted run makes that plan.
+    ReplanDue {
+        /// What went wrong.
+        cause: String,
+        /// Steps that failed on hosts that were acted upon: these are not given back, but stay out of
+        /// service until somebody has looked at them.
+        set_aside: Vec<StepId>,
+    },
     /// The run is being given up: what it holds is given back.
     AbortRequested,
     /// The run is at an end, given up; everything it held was given back, or is named.

@@ -1,8 +1,11 @@
 //! How an attempt at an action turned out. Outcomes are data: they go into the journal.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::ContractSeen;
+use crate::name::HostName;
 
 /// How an attempt turned out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,9 @@ pub struct Failure {
     pub hint: String,
     /// What was seen in detail.
     pub evidence: Vec<Evidence>,
+    /// Hosts that did not take an instance, which another host may take.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused_by: BTreeSet<HostName>,
 }
 
 /// Whether a repetition may help.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{Gate, Waiver};
-use crate::fleet::plan::How;
+use crate::fleet::plan::{How, Work};
 use crate::name::{
     BackendName, DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId,
 };
@@ -77,6 +77,9 @@ pub enum PlanKind {
     Reboot {
         /// The reboot plan that it carries out; see [`crate::fleet::RebootPlan`].
         of: PlanId,
+        /// Whether that one reboots hosts, or empties or gives back a single one.
+        #[serde(default, skip_serializing_if = "Work::is_reboot")]
+        work: Work,
     },
 }
 
@@ -91,6 +94,15 @@ impl PlanKind {
     #[must_use]
     pub fn is_rollback(&self) -> bool {
         matches!(self, Self::Rollback { .. })
+    }
+
+    /// What is done with hosts, where the plan carries out a reboot plan.
+    #[must_use]
+    pub fn work(&self) -> Option<Work> {
+        match self {
+            Self::Reboot { work, .. } => Some(*work),
+            Self::Upgrade | Self::Rollback { .. } => None,
+        }
     }
 
     /// The run that is taken back, where one is.
@@ -285,6 +297,9 @@ pub enum Action {
     DisableCompute {
         /// The compute host.
         host: HostName,
+        /// Whether a host that somebody else has disabled is left to them: the action fails there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unless_others_did: bool,
     },
     /// Enable a compute service that Volutus disabled.
     EnableCompute {
@@ -368,6 +383,9 @@ pub enum Action {
         host: HostName,
         /// The kernel that has to run afterwards (`uname -r`); any where absent.
         kernel: Option<String>,
+        /// Seconds after which it counts as not having come back; the step's limit where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_s: Option<u32>,
     },
     /// Run a command of the operator's on a host.
     RunCommand {
@@ -379,6 +397,9 @@ pub enum Action {
         argv: Vec<String>,
         /// The exit code by which it says that there was nothing to do.
         unchanged_exit: i32,
+        /// Seconds after which it counts as failed; the step's limit where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_s: Option<u32>,
     },
     /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
     BootCanary {
@@ -641,6 +662,15 @@ impl Plan {
     }
 }
 
+impl Step {
+    /// Whether a failure at this action leaves a host that was acted upon, and not merely emptied.
+    #[must_use]
+    pub fn is_acted_upon(&self, failed: u32) -> bool {
+        let acts = |action: &Action| matches!(action, Action::RebootHost { .. } | Action::RunCommand { .. });
+        self.actions.iter().take(failed as usize + 1).any(acts)
+    }
+}
+
 impl Action {
     /// The host that the action works on, where there is one.
     #[must_use]
@@ -651,7 +681,7 @@ impl Action {
             | Self::CheckUpgrade { host, .. }
             | Self::SnapshotDatabase { host, .. }
             | Self::MigrateSchema { host, .. }
-            | Self::DisableCompute { host }
+            | Self::DisableCompute { host, .. }
             | Self::EnableCompute { host }
             | Self::MoveInstances { host, .. }
             | Self::ProveEmpty { host, .. }
@@ -685,7 +715,7 @@ impl Action {
             },
             Self::DrainBackend { backend, server, .. } => format!("drain {backend}/{server}"),
             Self::UndrainBackend { backend, server, .. } => format!("undrain {backend}/{server}"),
-            Self::DisableCompute { host } => format!("disable nova-compute on {host}, settle"),
+            Self::DisableCompute { host, .. } => format!("disable nova-compute on {host}, settle"),
             Self::EnableCompute { host } => format!("enable nova-compute on {host}"),
             Self::SwitchDaemon { daemon, .. } => format!("switch {daemon}"),
             Self::ProveDaemon { daemon, version, .. } => format!("prove {daemon} serves {version}"),

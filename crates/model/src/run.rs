@@ -115,6 +115,12 @@ pub struct RunState {
     /// Why everything is to be put back once the run is given up, where the policy says so.
     #[serde(default)]
     pub rollback_due: Option<String>,
+    /// Why a new plan is to go on with the other hosts, where one is.
+    #[serde(default)]
+    pub replan_due: Option<String>,
+    /// Steps whose hosts stay out of service, because they failed once they were acted upon.
+    #[serde(default)]
+    pub set_aside: BTreeSet<StepId>,
     /// The probe breach that halted it, if one did.
     pub breach: Option<ProbeBreach>,
     /// What an abort could not give back.
@@ -141,6 +147,8 @@ impl RunState {
             finalize_allowed: false,
             halt_cause: None,
             rollback_due: None,
+            replan_due: None,
+            set_aside: BTreeSet::new(),
             breach: None,
             left: Vec::new(),
             started_at: None,

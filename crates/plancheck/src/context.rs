@@ -57,7 +57,7 @@ impl<'a> Context<'a> {
         for (at, action) in graph.actions() {
             match action {
                 Action::SwitchDaemon { daemon, .. } => switches.entry(daemon).or_default().push(at),
-                Action::DisableCompute { host } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
+                Action::DisableCompute { host, .. } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
                     in_work.entry(host).or_default().push(at.step);
                 }
                 Action::RebootHost { host, .. } => restarts.entry(host).or_default().push(at.step),

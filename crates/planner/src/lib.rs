@@ -5,6 +5,7 @@
 //! plan. Start at [`plan`]; every planning rule has a file of its own in `rules`, and
 //! `volutus-plancheck` judges the result without knowing any of them.
 
+mod by_hand;
 pub mod described;
 mod diff;
 mod draft;

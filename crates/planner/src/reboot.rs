@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
-use volutus_model::fleet::plan::{HostDrain, RebootPlan, StayReason};
+use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, StayReason, Work};
 use volutus_model::fleet::policy::{Act, Rung};
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
@@ -17,7 +17,7 @@ use crate::report::PlanReport;
 use crate::rules::roll_api::{self, Replicas};
 use crate::rules::{baseline, canary, daemon, soak};
 use crate::state::{Member, State, Unseen, present, read_members, series_of};
-use crate::{Error, PlanningInput, finish_without_horizon};
+use crate::{Error, PlanningInput, by_hand, finish_without_horizon};
 
 /// Everything that the plan of a reboot is made of.
 #[derive(Debug, Clone)]
@@ -35,11 +35,11 @@ pub struct RebootInput {
 }
 
 /// Seconds beside what a step is expected to take; a busy machine is no broken one.
-const SLACK_S: u32 = 300;
+pub(crate) const SLACK_S: u32 = 300;
 /// A restart that takes so many times what is expected has gone wrong.
 const RESTART_FACTOR: u32 = 3;
-/// The least time that is given to a move, in seconds: checks and ports take some of it.
-const MOVE_MIN_S: u32 = 120;
+/// The least time that is given to a move from its first byte on, in seconds.
+const MOVE_MIN_S: u32 = 20;
 /// The least time that is given to a restart, in seconds.
 const RESTART_MIN_S: u32 = 300;
 
@@ -62,12 +62,19 @@ pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, Plan
     };
     let services = present(catalog, &members);
     let state = State { from: series, way: vec![series], versions, members, services };
-    let kind = PlanKind::Reboot { of: input.reboot.id.clone() };
+    let work = input.reboot.content.work;
+    let kind = PlanKind::Reboot { of: input.reboot.id.clone(), work };
     let mut draft = Draft::new(&planning, catalog, &state, kind);
-    baseline::plan_baseline(&mut draft)?;
-    let emptied = plan_computes(&mut draft, input)?;
-    plan_control(&mut draft, input, emptied.as_ref())?;
-    soak::plan_soak(&mut draft)?;
+    match work {
+        Work::Reboot => {
+            baseline::plan_baseline(&mut draft)?;
+            let emptied = plan_computes(&mut draft, input)?;
+            plan_control(&mut draft, input, emptied.as_ref())?;
+            soak::plan_soak(&mut draft)?;
+        }
+        Work::Drain => by_hand::plan_drain(&mut draft, input)?,
+        Work::Undrain => by_hand::plan_undrain(&mut draft, input)?,
+    }
     finish_without_horizon(draft, &planning, &state)
 }
 
@@ -99,10 +106,7 @@ fn id_of(host: &HostName) -> String {
 /// One step for every host that is emptied; a stage for every phase. The id of the last stage.
 fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
     let content = &input.reboot.content;
-    let stopped = content.stays.iter().filter(|stay| stay.why == StayReason::Stopped).count();
-    if stopped > 0 {
-        return Err(Error::InstancesStopped { instances: stopped });
-    }
+    refuse_stops(content)?;
     let phases: BTreeSet<u32> = content.drains.iter().map(|drain| drain.phase).collect();
     let mut last = draft.edge("baseline", "ordinary work is watched first");
     let mut stage = None;
@@ -180,37 +184,8 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     let policy = &content.policy;
     let host = &drain.host;
     declared(input, host)?;
-    let moves: Vec<InstanceMove> = content
-        .moves
-        .iter()
-        .filter(|moved| moved.from == *host)
-        .map(|moved| {
-            let timeout_s = u32::try_from(moved.timeout_s).unwrap_or(u32::MAX).max(MOVE_MIN_S);
-            InstanceMove {
-                instance: moved.instance.clone(),
-                to: moved.to.clone(),
-                how: moved.how,
-                onto_max: moved.per_destination,
-                timeout_s,
-                force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
-            }
-        })
-        .collect();
-    let stays: Vec<String> =
-        content.stays.iter().filter(|stay| stay.host == *host).map(|stay| stay.instance.clone()).collect();
-    let runs_on = content.stays.iter().any(|stay| stay.host == *host && stay.why == StayReason::RunsOn);
-    let per_source = drain.per_source.max(1);
-    let moving_s = (moves.iter().map(|moved| moved.timeout_s).fold(0, u32::saturating_add) / per_source)
-        .max(moves.iter().map(|moved| moved.timeout_s).max().unwrap_or(0));
+    let (mut actions, moving_s) = emptying(content, drain);
     let enable = Action::EnableCompute { host: host.clone() };
-    let mut actions = vec![Action::DisableCompute { host: host.clone() }];
-    if !moves.is_empty() {
-        let all_max = policy.moves_at_once().unwrap_or(0);
-        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source, all_max });
-    }
-    if !runs_on {
-        actions.push(Action::ProveEmpty { host: host.clone(), stays });
-    }
     let (around, undrains) = on_host(draft, host, &policy.act);
     actions.extend(around);
     actions.push(enable.clone());
@@ -244,6 +219,60 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     Ok(new)
 }
 
+/// Stopping instances with their owners' consent is not carried out yet.
+pub(crate) fn refuse_stops(content: &Content) -> Result<(), Error> {
+    match content.stays.iter().filter(|stay| stay.why == StayReason::Stopped).count() {
+        0 => Ok(()),
+        instances => Err(Error::InstancesStopped { instances }),
+    }
+}
+
+/// What empties a host, from its disabling until it is proved empty, and the seconds that its moves
+/// may take at the most.
+pub(crate) fn emptying(content: &Content, drain: &HostDrain) -> (Vec<Action>, u32) {
+    let host = &drain.host;
+    let moves: Vec<InstanceMove> = content
+        .moves
+        .iter()
+        .filter(|moved| moved.from == *host)
+        .map(|moved| {
+            let timeout_s = u32::try_from(moved.timeout_s).unwrap_or(u32::MAX).max(MOVE_MIN_S);
+            InstanceMove {
+                instance: moved.instance.clone(),
+                to: moved.to.clone(),
+                how: moved.how,
+                onto_max: moved.per_destination,
+                timeout_s,
+                force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
+            }
+        })
+        .collect();
+    let stays: Vec<String> =
+        content.stays.iter().filter(|stay| stay.host == *host).map(|stay| stay.instance.clone()).collect();
+    let runs_on = content.stays.iter().any(|stay| stay.host == *host && stay.why == StayReason::RunsOn);
+    let per_source = drain.per_source.max(1);
+    let moving_s = (moves.iter().map(|moved| moved.timeout_s).fold(0, u32::saturating_add) / per_source)
+        .max(moves.iter().map(|moved| moved.timeout_s).max().unwrap_or(0));
+    let mut actions = vec![Action::DisableCompute {
+        host: host.clone(),
+        // A host that a person disabled since the plan was made is theirs.
+        unless_others_did: !content.policy.hosts.include_disabled,
+    }];
+    if !moves.is_empty() {
+        let all_max = content.policy.moves_at_once().unwrap_or(0);
+        actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source, all_max });
+    }
+    if !runs_on {
+        actions.push(Action::ProveEmpty { host: host.clone(), stays });
+    }
+    (actions, moving_s)
+}
+
+/// A limit of the policy, where one is set.
+fn limit(seconds: u32) -> Option<u32> {
+    (seconds > 0).then_some(seconds)
+}
+
 fn restart_s(act: &Act) -> u32 {
     act.reboot_s
         .saturating_mul(RESTART_FACTOR)
@@ -251,7 +280,7 @@ fn restart_s(act: &Act) -> u32 {
         .max(act.work_s.saturating_mul(RESTART_FACTOR))
 }
 
-fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
+pub(crate) fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
     if input.inventory.hosts.iter().any(|declared| declared.name == *host) {
         return Ok(());
     }
@@ -283,6 +312,7 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
         what: what.to_owned(),
         argv: argv.to_vec(),
         unchanged_exit: i32::from(act.nothing_to_do_exit),
+        limit_s: limit(act.command_limit_s),
     };
     for (what, argv) in
         [("before", &act.before), ("packages", &packages(&act.packages)), ("firmware", &act.firmware)]
@@ -293,7 +323,7 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
     }
     if act.reboot {
         let kernel = (!act.kernel.is_empty()).then(|| act.kernel.clone());
-        actions.push(Action::RebootHost { host: host.clone(), kernel });
+        actions.push(Action::RebootHost { host: host.clone(), kernel, limit_s: limit(act.reboot_limit_s) });
     }
     for member in here {
         actions.push(daemon::prove(draft, member));

@@ -8,7 +8,7 @@ mod support;
 use support::{catalog, input};
 use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
-use volutus_model::fleet::{Fleet, FleetHost, Instance, RebootPolicy};
+use volutus_model::fleet::{Availability, Fleet, FleetHost, Instance, OwnerChoice, RebootPolicy, Work};
 use volutus_model::plan::{Action, PlanKind};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
@@ -30,17 +30,22 @@ fn instance(id: &str, on: &str) -> Instance {
     described(serde_json::json!({"id": id, "host": on, "resources": {"VCPU": 2, "MEMORY_MB": 4_096}}))
 }
 
-/// Four computes, the last of them empty; three controllers.
-fn reboot(at_once: u32) -> RebootInput {
-    let cloud = input(3, 4, "2025.2", "2026.1");
-    let fleet = Fleet {
+/// Four computes, the last of them empty.
+fn fleet() -> Fleet {
+    Fleet {
         hosts: (1..=4).map(|number| host(&format!("cmp{number}"))).collect(),
         instances: (1..=3)
             .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
             .collect(),
         groups: Vec::new(),
         unseen: Vec::new(),
-    };
+    }
+}
+
+/// These computes, and three controllers.
+fn reboot(at_once: u32) -> RebootInput {
+    let cloud = input(3, 4, "2025.2", "2026.1");
+    let fleet = fleet();
     let mut policy = RebootPolicy::default();
     policy.hosts.at_once = Amount::Count(at_once);
     policy.hosts.canaries.clear();
@@ -67,7 +72,7 @@ fn every_host_is_emptied_restarted_proved_and_given_back() {
     let input = reboot(1);
     let (made, _) = plan_reboot(&input, &catalog()).unwrap();
     assert_eq!(judge(&input, &made), []);
-    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id });
+    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id, work: Work::Reboot });
     assert_eq!(made.from, made.to);
     let restarted: Vec<String> = made
         .steps()
@@ -193,4 +198,69 @@ fn a_cloud_in_the_middle_of_an_upgrade_is_not_restarted() {
     let mut input = reboot(1);
     support::set_running(&mut input.observation, "nova-api@ctl1", "2026.1");
     assert!(matches!(plan_reboot(&input, &catalog()), Err(Error::MixedSeries { .. })));
+}
+
+/// The summaries of the actions of a plan's only step, and of what it gives back.
+fn only_step(made: &Plan) -> (Vec<String>, Vec<String>) {
+    let steps: Vec<_> = made.steps().collect();
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    let told = |actions: &[Action]| actions.iter().map(Action::summary).collect();
+    (told(&steps[0].1.actions), told(&steps[0].1.give_back))
+}
+
+#[test]
+fn a_host_is_emptied_and_given_back_by_hand() {
+    let all = reboot(1);
+    let (fleet, host): (Fleet, HostName) = (fleet(), "cmp2".parse().unwrap());
+    let by_hand = |reboot| RebootInput { reboot, ..all.clone() };
+    let policy = RebootPolicy::default();
+    let cloud = all.inventory.name.clone();
+
+    let input = by_hand(volutus_fleet::drain(&fleet, &policy, &host, &cloud, all.now).unwrap());
+    assert_eq!(volutus_plancheck::check_reboot(&input.reboot, &fleet, &input.reboot.content.policy), []);
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id.clone(), work: Work::Drain });
+    let (actions, back) = only_step(&made);
+    let wanted = ["disable nova-compute on cmp2, settle", "move 3 instances off cmp2", "prove cmp2 empty"];
+    assert_eq!(
+        (actions, back),
+        (wanted.map(str::to_owned).to_vec(), vec!["enable nova-compute on cmp2".to_owned()])
+    );
+    // Given up in the middle, it is given back.
+    let mut spoilt = made;
+    spoilt.stages[0].steps[0].give_back.clear();
+    spoilt.id = spoilt.compute_id();
+    assert!(judge(&input, &spoilt).iter().any(|finding| finding.code == "not-enabled"));
+
+    let input = by_hand(volutus_fleet::undrain(&fleet, &policy, &host, &cloud, all.now).unwrap());
+    assert_eq!(volutus_plancheck::check_reboot(&input.reboot, &fleet, &policy), []);
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let (actions, back) = only_step(&made);
+    let wanted = [
+        "prove nova-compute@cmp2 serves 32.2.1",
+        "enable nova-compute on cmp2",
+        "boot a canary instance on cmp2",
+    ];
+    assert_eq!((actions, back), (wanted.map(str::to_owned).to_vec(), Vec::new()));
+}
+
+#[test]
+fn a_host_that_cannot_be_emptied_by_hand_is_refused_with_the_cause() {
+    let (mut fleet, policy) = (fleet(), RebootPolicy::default());
+    let now = reboot(1).now;
+    let name = |text: &str| -> HostName { text.parse().unwrap() };
+    let drain =
+        |fleet: &Fleet, host: &str| volutus_fleet::drain(fleet, &policy, &name(host), &name("cloud"), now);
+    assert!(matches!(drain(&fleet, "cmp9"), Err(volutus_fleet::Error::NoSuchHost { .. })));
+    // A host that a person disabled is emptied, since that is what is asked for.
+    fleet.hosts[1].availability = Availability::Disabled { reason: "memory errors".to_owned() };
+    assert_eq!(drain(&fleet, "cmp2").unwrap().content.moves.len(), 3);
+    fleet.instances.iter_mut().for_each(|instance| instance.choice = Some(OwnerChoice::Never));
+    let error = drain(&fleet, "cmp2").unwrap_err();
+    assert!(
+        matches!(&error, volutus_fleet::Error::CannotBeEmptied { left } if left.host == name("cmp2")),
+        "{error}"
+    );
 }

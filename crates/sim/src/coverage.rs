@@ -26,10 +26,11 @@ pub(crate) enum InputKind {
     Abort,
     Finalize,
     RollBack,
+    GoOn,
     Breach,
 }
 
-const INPUTS: usize = 13;
+const INPUTS: usize = 14;
 
 impl InputKind {
     pub fn of_outcome(outcome: &Outcome) -> Self {
@@ -49,6 +50,7 @@ impl InputKind {
             Command::Abort => Self::Abort,
             Command::Finalize => Self::Finalize,
             Command::RollBack => Self::RollBack,
+            Command::GoOn => Self::GoOn,
         }
     }
 }

@@ -58,6 +58,7 @@ fn failed(class: FailureClass, message: &str) -> Next {
         message: message.to_owned(),
         hint: String::new(),
         evidence: Vec::new(),
+        refused_by: std::collections::BTreeSet::new(),
     }))
 }
 

@@ -216,6 +216,10 @@ impl Monitor {
                 self.failed.remove(&step);
                 self.running.insert(step);
             }
+            // Simulated clouds reboot no hosts.
+            Event::ReplanDue { .. } => {
+                self.violate(now, "replan", "an upgrade is planned anew for other hosts".to_owned());
+            }
             Event::RunTakenUp { .. }
             | Event::StageStarted { .. }
             | Event::StageCompleted { .. }

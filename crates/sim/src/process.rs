@@ -341,6 +341,7 @@ impl Simulation<'_> {
                     message: "there was nothing to do".to_owned(),
                     hint: String::new(),
                     evidence: Vec::new(),
+                    refused_by: std::collections::BTreeSet::new(),
                 })
             }
             _ => outcome,

@@ -372,7 +372,7 @@ impl Compiler<'_> {
                 let (backend, seat) = topology.seat(daemon, backend)?;
                 Op::Undrain { daemon, backend, seat }
             }
-            Action::DisableCompute { host } => Op::Disable { daemon: topology.compute_on(host)? },
+            Action::DisableCompute { host, .. } => Op::Disable { daemon: topology.compute_on(host)? },
             Action::EnableCompute { host } => Op::Enable { daemon: topology.compute_on(host)? },
             Action::SwitchDaemon { daemon, service, to, .. } => {
                 Op::Switch { daemon: topology.daemon(daemon)?, to: self.code_of(service, to)? }

@@ -21,8 +21,8 @@ pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, 
 ///
 /// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
 /// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
-/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize`, `abort`
-/// and `snapshot restore`.
+/// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize`, `abort`,
+/// `drain`, `undrain` and `snapshot restore`.
 #[derive(Debug, Parser)]
 #[command(
     name = "volutus",
@@ -91,6 +91,11 @@ pub enum Command {
     Policy(PolicyArgs),
     /// Show the compute hosts: their state, and who disabled them and why.
     Hosts(HostsArgs),
+    /// Empty one compute host by live migration, and leave it disabled. Shows the plan and asks first.
+    Drain(ByHandArgs),
+    /// Give back a compute host that Volutus disabled: proves it well, enables it, and has an instance
+    /// boot there. Shows the plan and asks first.
+    Undrain(ByHandArgs),
     /// Carry the plan out many times in a simulated twin of the cloud, with things going wrong, and
     /// tell what came of it. Changes nothing.
     Rehearse(RehearseArgs),
@@ -105,7 +110,7 @@ pub enum Command {
     /// Let running steps end and start no new ones.
     Pause(RunRef),
     /// Go on with a paused or halted run, or with one whose process died.
-    Resume(TakeUpArgs),
+    Resume(ResumeArgs),
     /// Give a run up: running steps end, and what is drained or disabled is given back.
     Abort(TakeUpArgs),
     /// Unpin, migrate data, contract: takes the way back. Asks first.
@@ -296,6 +301,20 @@ pub struct HostsArgs {
     pub output: Format,
 }
 
+/// `volutus drain` and `volutus undrain`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 0: done. 5: it halted, and its evidence and the choices are printed; `volutus \
+        resume` goes on, `volutus abort` gives the host back."
+)]
+pub struct ByHandArgs {
+    /// The host, as nova's service list has it.
+    pub host: volutus_model::HostName,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// What can be done with plans that exist.
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
@@ -363,6 +382,17 @@ pub struct StatusArgs {
 pub struct TakeUpArgs {
     /// The run.
     pub run: Option<String>,
+}
+
+/// `volutus resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run.
+    pub run: Option<String>,
+    /// Of a halted reboot: leave out the hosts that failed, and go on with the others under a new plan. A
+    /// host that was acted upon stays out of service.
+    #[arg(long)]
+    pub without_failed: bool,
 }
 
 /// `volutus finalize`

@@ -3,7 +3,6 @@
 //! Where another process carries the run out, the command is left for it in the store; else this
 //! process takes the run up itself.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, RunId};
 use volutus_store::{RunRecord, Store};
 
-use crate::args::{FinalizeArgs, Format, RunRef, StatusArgs, TakeUpArgs};
+use crate::args::{FinalizeArgs, Format, ResumeArgs, RunRef, StatusArgs, TakeUpArgs};
 use crate::commands::plan::store_error;
-use crate::commands::{print_json, run};
+use crate::commands::{consent, print_json, run};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -90,8 +89,9 @@ pub async fn pause(context: &Context, args: &RunRef) -> Result<()> {
 }
 
 /// `volutus resume`
-pub async fn resume(context: &Context, args: &TakeUpArgs) -> Result<()> {
-    ask(context, args.run.as_deref(), Command::Resume).await
+pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<()> {
+    let command = if args.without_failed { Command::GoOn } else { Command::Resume };
+    ask(context, args.run.as_deref(), command).await
 }
 
 /// `volutus abort`
@@ -105,13 +105,13 @@ pub async fn finalize(context: &Context, args: &FinalizeArgs) -> Result<()> {
     let record = locate(context, &store, args.run.as_deref())?;
     let (plan, state, _) = load(&store, &record)?;
     if state.status == RunStatus::AwaitingFinalize && !args.yes {
-        consent(&plan)?;
+        ask_to_finalize(&plan)?;
     }
     ask(context, args.run.as_deref(), Command::Finalize).await
 }
 
 /// Shows what will no longer be possible, and asks.
-fn consent(plan: &Plan) -> Result<()> {
+fn ask_to_finalize(plan: &Plan) -> Result<()> {
     anstream::eprintln!("Finalize does, in this order:");
     for stage in plan.stages.iter().filter(|stage| stage.held) {
         anstream::eprintln!("  {}: {}", stage.id, stage.title);
@@ -124,23 +124,8 @@ fn consent(plan: &Plan) -> Result<()> {
         let until = horizon.until.as_ref().map_or("nothing by itself".to_owned(), ToString::to_string);
         anstream::eprintln!("  {}: {until}. {}", horizon.service, horizon.why);
     }
-    let refused = |message: &str| {
-        CliError::refused("no-consent", message).hint("`volutus finalize --yes` does not ask.")
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(refused("finalize has to be consented to, and there is no terminal to ask at"));
-    }
-    anstream::eprint!("Type the cloud's name ({}) to go on: ", plan.cloud);
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| refused("the answer could not be read").because(&error))?;
-    if answer.trim() == plan.cloud.as_str() {
-        Ok(())
-    } else {
-        Err(refused("the answer was not the cloud's name; nothing was done"))
-    }
+    let question = format!("Type the cloud's name ({}) to go on", plan.cloud);
+    consent::ask(&question, plan.cloud.as_str())
 }
 
 pub async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Result<()> {

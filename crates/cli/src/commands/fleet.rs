@@ -6,7 +6,7 @@ use volutus_catalog::DaemonRole;
 use volutus_drivers::CloudDriver;
 use volutus_fleet::described::{self, Shape};
 use volutus_fleet::{render_markdown, render_text};
-use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
+use volutus_model::fleet::{Fleet, Past, RebootPlan, RebootPolicy, Selection};
 use volutus_model::{Finding, HostName, Observation, Plan};
 use volutus_planner::RebootInput;
 use volutus_store::Approval;
@@ -65,7 +65,7 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
 }
 
 /// The steps of a reboot plan, as the cloud is.
-fn steps(context: &Context, plan: &RebootPlan, observation: Observation) -> Result<Plan> {
+pub fn steps(context: &Context, plan: &RebootPlan, observation: Observation) -> Result<Plan> {
     let input = RebootInput {
         inventory: (*context.inventory).clone(),
         observation,
@@ -160,19 +160,36 @@ fn make(fleet: &Fleet, policy: &RebootPolicy, hosts: &SelectedHosts, cloud: &Hos
         hosts: hosts.hosts.clone(),
         zone: hosts.zone.clone(),
         aggregate: hosts.aggregate.clone(),
+        past: Past::default(),
     };
-    let plan = volutus_fleet::plan(fleet, policy, &selection, cloud, Context::now()).map_err(|error| {
+    let made = volutus_fleet::plan(fleet, policy, &selection, cloud, Context::now());
+    checked(made, fleet, &format!("could not plan a reboot of {cloud}"))
+}
+
+/// A plan that was made, unless its own check refuses it.
+pub fn checked(
+    made: std::result::Result<RebootPlan, volutus_fleet::Error>,
+    fleet: &Fleet,
+    attempted: &str,
+) -> Result<RebootPlan> {
+    let plan = made.map_err(|error| {
         use volutus_fleet::Error;
         let (code, hint) = match &error {
-            Error::Description(_) => ("fleet-malformed", "Look at `volutus observe --fleet`."),
-            Error::Policy(_) => ("malformed-policy", "docs/reference/reboot-policy.md lists every key."),
-            Error::NothingSelected { .. } => ("no-such-hosts", "`volutus hosts` lists them."),
-            Error::NothingToDo { .. } => ("nothing-to-reboot", "`volutus hosts` shows the state of each."),
+            Error::Description(_) => ("fleet-malformed", "Look at `volutus observe --fleet`.".to_owned()),
+            Error::Policy(_) => {
+                ("malformed-policy", "docs/reference/reboot-policy.md lists every key.".to_owned())
+            }
+            Error::NothingSelected { .. } => ("no-such-hosts", "`volutus hosts` lists them.".to_owned()),
+            Error::NoSuchHost { .. } => ("unknown-host", "`volutus hosts` lists them.".to_owned()),
+            Error::NothingToDo { .. } => {
+                ("nothing-to-reboot", "`volutus hosts` shows the state of each.".to_owned())
+            }
+            Error::CannotBeEmptied { left } => ("cannot-be-emptied", left.action.clone()),
         };
-        CliError::refused(code, format!("could not plan a reboot of {cloud}")).because(&error).hint(hint)
+        CliError::refused(code, attempted).because(&error).hint(hint)
     })?;
     // A plan that its own check refuses is a mistake of Volutus, and nobody is to see it as a plan.
-    let findings = volutus_plancheck::check_reboot(&plan, fleet, policy);
+    let findings = volutus_plancheck::check_reboot(&plan, fleet, &plan.content.policy);
     match findings.first() {
         None => Ok(plan),
         Some(first) => {

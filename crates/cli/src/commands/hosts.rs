@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use volutus_drivers::ComputeRecord;
-use volutus_model::fleet::REASON_TOKEN;
+use volutus_model::RunId;
+use volutus_model::fleet::{REASON_TOKEN, Work};
+use volutus_model::plan::{Action, Plan, Step};
+use volutus_model::run::{RunState, StepStatus};
+use volutus_store::Store;
 
 use crate::args::{Format, HostsArgs};
-use crate::commands::print_json;
+use crate::commands::{control, go_on, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -26,6 +30,9 @@ struct Row {
     /// The run of Volutus that disabled it.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<String>,
+    /// What that run made of the host, by its journal: `drained`, `in work`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<String>,
     /// The reason in nova's record.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -40,7 +47,8 @@ pub async fn run(context: &Context, args: &HostsArgs) -> Result<()> {
     let driver = context.driver()?;
     let seen = look(context, &driver).await;
     driver.close().await;
-    let rows = seen?;
+    let mut rows = seen?;
+    tell_standing(&context.store()?, &mut rows);
     match args.output {
         Format::Json => print_json(&rows),
         Format::Table => {
@@ -48,7 +56,10 @@ pub async fn run(context: &Context, args: &HostsArgs) -> Result<()> {
                 show::table(&["host", "zone", "state", "scheduling", "disabled by", "reason", "instances"]);
             for row in &rows {
                 let by = match (&row.run, row.disabled_by) {
-                    (Some(run), _) => format!("volutus, run {run}"),
+                    (Some(run), _) => {
+                        let standing = row.standing.as_ref().map(|told| format!(": {told}"));
+                        format!("volutus, run {run}{}", standing.unwrap_or_default())
+                    }
                     (None, by) => by.unwrap_or("-").to_owned(),
                 };
                 table.add_row([
@@ -83,6 +94,42 @@ async fn look(context: &Context, driver: &volutus_drivers::CloudDriver) -> Resul
     Ok(records.into_iter().map(|record| row(&record, &instances, described(&record.host))).collect())
 }
 
+/// Says of hosts that Volutus disabled what the journals know of them.
+fn tell_standing(store: &Store, rows: &mut [Row]) {
+    let mut loaded: BTreeMap<String, Option<(Plan, RunState)>> = BTreeMap::new();
+    for row in rows {
+        let Some(run) = &row.run else { continue };
+        let known = loaded.entry(run.clone()).or_insert_with(|| {
+            let record = RunId::new(run).ok().and_then(|id| store.run(&id).ok())?;
+            control::load(store, &record).ok().map(|(plan, state, _)| (plan, state))
+        });
+        row.standing = Some(match known {
+            // The journal is kept where Volutus ran, which need not be here.
+            None => "a run that is not known here".to_owned(),
+            Some((plan, state)) => standing(&row.host, plan, state),
+        });
+    }
+}
+
+/// What a run made of a host that it disabled.
+fn standing(host: &str, plan: &Plan, state: &RunState) -> String {
+    let disables = |step: &&Step| {
+        step.actions
+            .iter()
+            .any(|action| matches!(action, Action::DisableCompute { host: on, .. } if on.as_str() == host))
+    };
+    let step = plan.steps().map(|(_, step)| step).find(disables);
+    let why = step.and_then(|step| go_on::failure_of(state, &step.id)).map_or("", |failure| &failure.message);
+    match (step.map(|step| state.step(&step.id)), plan.kind.work()) {
+        (Some(StepStatus::Completed), Some(Work::Drain)) => "drained".to_owned(),
+        (Some(StepStatus::Failed { .. }), _) => format!("failed there, and {}: {why}", state.status),
+        (Some(StepStatus::Running { .. }), _) if !state.status.is_final() => {
+            format!("in work, and {}", state.status)
+        }
+        _ => state.status.to_string(),
+    }
+}
+
 fn row(record: &ComputeRecord, instances: &BTreeMap<String, usize>, described: bool) -> Row {
     let enabled = record.status == "enabled";
     let reason = record.disabled_reason.clone().filter(|reason| !enabled && !reason.is_empty());
@@ -98,6 +145,7 @@ fn row(record: &ComputeRecord, instances: &BTreeMap<String, usize>, described: b
         enabled,
         disabled_by: (!enabled).then_some(if run.is_some() { "volutus" } else { "a person or another tool" }),
         run,
+        standing: None,
         reason,
         instances: instances.get(&record.host).copied().unwrap_or(0),
         described,

@@ -2,11 +2,14 @@
 
 pub mod advisories;
 pub mod approve;
+pub mod by_hand;
 pub mod check;
+mod consent;
 pub mod contract;
 pub mod control;
 pub mod exposure;
 pub mod fleet;
+pub mod go_on;
 pub mod hosts;
 pub mod init;
 pub mod journal;

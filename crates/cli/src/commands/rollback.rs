@@ -1,6 +1,5 @@
 //! `volutus rollback`, and the way back that a policy wants.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::Arc;
 
 use volutus_drivers::CloudDriver;
@@ -15,7 +14,7 @@ use crate::args::RollbackArgs;
 use crate::commands::control::{ask, load, locate};
 use crate::commands::plan::{plan_error_code, store_error};
 use crate::commands::run::{self, After};
-use crate::commands::snapshot;
+use crate::commands::{consent, snapshot};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::show;
@@ -56,7 +55,11 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<()> {
         );
     }
     if !args.yes {
-        consent(&plan)?;
+        let question = format!(
+            "\nNothing that users created is lost. Type the cloud's name ({}) to go back to {}",
+            plan.cloud, plan.to
+        );
+        consent::ask(&question, plan.cloud.as_str())?;
     }
     if state.status.is_final() {
         return run::execute(context, &store, &record.id, &of, After::RollBack).await;
@@ -109,30 +112,6 @@ fn make(
 /// The limits that were approved with the run hold on its way back, unless others are given now.
 fn policy(context: &Context, of: &Plan) -> Policy {
     if context.policy == Policy::default() { of.policy.clone() } else { context.policy.clone() }
-}
-
-fn consent(plan: &Plan) -> Result<()> {
-    let refused = |message: &str| {
-        CliError::refused("no-consent", message).hint("`volutus rollback --yes` does not ask.")
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(refused("a rollback has to be consented to, and there is no terminal to ask at"));
-    }
-    anstream::eprint!(
-        "\nNothing that users created is lost. Type the cloud's name ({}) to go back to {}: ",
-        plan.cloud,
-        plan.to
-    );
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| refused("the answer could not be read").because(&error))?;
-    if answer.trim() == plan.cloud.as_str() {
-        Ok(())
-    } else {
-        Err(refused("the answer was not the cloud's name; nothing was done"))
-    }
 }
 
 /// Looks at the cloud, plans the way back, and has the plan checked.

@@ -19,6 +19,7 @@ use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
 use crate::commands::fleet;
+use crate::commands::go_on;
 use crate::commands::notice::{Notices, Telling};
 use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
@@ -31,15 +32,7 @@ use crate::{progress, show};
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let store = context.store()?;
     let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
-    let cloud = &context.inventory.name;
-    // Whoever works on the cloud already is named before anything else is looked at.
-    if let Some(lease) = store.lease(cloud, Context::now()).map_err(store_error)? {
-        return Err(CliError::refused(
-            "lease-held",
-            format!("cloud {cloud} is being worked on by {}, which holds its lease", lease.holder),
-        )
-        .hint("`volutus watch` follows that run; `volutus pause` or `volutus abort` reach it."));
-    }
+    refuse_while_held(context, &store)?;
     let short = show::short(plan.id().as_str());
     let approval = store.approval(plan.id()).map_err(store_error)?.ok_or_else(|| {
         CliError::refused("not-approved", format!("plan {short} is not approved"))
@@ -51,8 +44,21 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     }
 }
 
+/// Whoever works on the cloud already is named before anything else is looked at.
+pub fn refuse_while_held(context: &Context, store: &Store) -> Result<()> {
+    let cloud = &context.inventory.name;
+    match store.lease(cloud, Context::now()).map_err(store_error)? {
+        None => Ok(()),
+        Some(lease) => Err(CliError::refused(
+            "lease-held",
+            format!("cloud {cloud} is being worked on by {}, which holds its lease", lease.holder),
+        )
+        .hint("`volutus watch` follows that run; `volutus pause` or `volutus abort` reach it.")),
+    }
+}
+
 /// Carries out an approved reboot of hosts.
-async fn run_reboot(
+pub async fn run_reboot(
     context: &Context,
     store: &Store,
     reboot: &RebootPlan,
@@ -66,14 +72,26 @@ async fn run_reboot(
         .hint("Make a new plan: volutus plan --reboot"));
     }
     let driver = context.driver()?;
-    let prepared = fleet::prepare(context, &driver, reboot, approval).await;
+    let entered = enter_reboot(context, store, &driver, reboot, approval).await;
     driver.close().await;
-    let (plan, observation) = prepared?;
+    let (run, plan) = entered?;
+    execute(context, store, &run, &plan, After::AsRecorded).await
+}
+
+/// Makes the steps of an approved reboot as the cloud is now, and their run.
+pub async fn enter_reboot(
+    context: &Context,
+    store: &Store,
+    driver: &volutus_drivers::CloudDriver,
+    reboot: &RebootPlan,
+    approval: &Approval,
+) -> Result<(RunId, Plan)> {
+    let (plan, observation) = fleet::prepare(context, driver, reboot, approval).await?;
     refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
     store.put_plan(&plan).map_err(store_error)?;
     // The steps follow from the plan that was approved, and from nothing that anybody chose since.
     store.approve(&plan.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
-    begin(context, store, &plan, &observation).await
+    Ok((enter(context, store, &plan, &observation)?, plan))
 }
 
 async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &Approval) -> Result<()> {
@@ -95,7 +113,7 @@ async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &A
         )
         .hint(format!("volutus rollback {}", show::short(earlier.as_str()))));
     }
-    if let PlanKind::Reboot { of } = &plan.kind {
+    if let PlanKind::Reboot { of, .. } = &plan.kind {
         return Err(CliError::refused(
             "is-reboot-steps",
             "the plan holds the steps of a reboot, which are made anew when it is run",
@@ -122,6 +140,12 @@ async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &A
 
 /// Begins a run of a plan that is approved and that nothing stands in the way of.
 async fn begin(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<()> {
+    let run = enter(context, store, plan, observation)?;
+    execute(context, store, &run, plan, After::AsRecorded).await
+}
+
+/// Makes the run of such a plan.
+fn enter(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<RunId> {
     // Who is to be told is known before anything is done; later it holds nothing up.
     Notices::load(context, store)?;
     let run = new_run_id(Context::now())
@@ -130,13 +154,14 @@ async fn begin(context: &Context, store: &Store, plan: &Plan, observation: &Obse
     // What the verdict compares the end with.
     store.put_observation(&plan.cloud, observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    execute(context, store, &run, plan, After::AsRecorded).await
+    Ok(run)
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
 pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, command: Command) -> Result<()> {
     let (plan, state, _) = load(store, record)?;
-    if command == Command::Resume && is_due(store, record, &state)? {
+    let follows = is_due(store, record, &state)? || go_on::is_due(store, record, &state)?;
+    if command == Command::Resume && follows {
         return execute(context, store, &record.id, &plan, After::AsRecorded).await;
     }
     if state.status.is_final() {
@@ -263,12 +288,22 @@ pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan,
         let result = runtime.execute(&current, Some(&mut probes), &mut signals, reporter.as_mut()).await;
         drop(reporter);
         let next = match &result {
-            Ok(RunStatus::Aborted) => follow(store, &runtime, &current, &way_back, after).await,
+            Ok(RunStatus::Aborted) => match follow(store, &runtime, &current, &way_back, after).await {
+                Ok(None) => go_on::follow(context, store, &driver, &current).await,
+                next => next,
+            },
+            Ok(RunStatus::Halted) => match go_on::ask_by_policy(store, &current) {
+                // The same run, which gives itself up first.
+                Ok(true) => continue,
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            },
             _ => Ok(None),
         };
         match next {
             Ok(Some((run, made))) => {
-                anstream::eprintln!("run {run} takes run {current} back");
+                let what = if made.kind.is_rollback() { "takes back" } else { "goes on from" };
+                anstream::eprintln!("run {run} {what} run {current}");
                 (current, plan, after) = (run, made, After::AsRecorded);
             }
             Ok(None) => break result.map_err(|error| execution_error(&error)),
@@ -376,12 +411,14 @@ async fn conclude(
                     ),
                 )
                 .hint("The cloud runs what it ran before. `volutus status RUN` shows the evidence.")),
-                None => Ok(()),
+                None => go_on::tell_failed(store, &plan, &state),
             }
         }
         RunStatus::Aborted => {
             anstream::print!("{}", show::run::render(run, &plan, &state));
-            if state.left.is_empty() {
+            if state.left.is_empty() && state.replan_due.is_some() {
+                go_on::tell_failed(store, &plan, &state)
+            } else if state.left.is_empty() {
                 Ok(())
             } else {
                 stopped("left-behind", "could not give everything back")

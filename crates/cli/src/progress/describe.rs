@@ -64,6 +64,13 @@ impl Describer {
             Event::Paused => "paused: running steps end, no new ones start".to_owned(),
             Event::Resumed => "resumed".to_owned(),
             Event::RollbackDue { cause } => format!("everything is to be put back: {cause}"),
+            Event::ReplanDue { cause, set_aside } if set_aside.is_empty() => {
+                format!("the rest is to be planned anew: {cause}")
+            }
+            Event::ReplanDue { cause, set_aside } => {
+                let steps: Vec<&str> = set_aside.iter().map(|step| step.as_str()).collect();
+                format!("{} stay out of service; the rest is to be planned anew: {cause}", steps.join(", "))
+            }
             Event::AbortRequested => "abort: running steps end, then what is held is given back".to_owned(),
             Event::Aborted { left } if left.is_empty() => "aborted; everything was given back".to_owned(),
             Event::Aborted { left } => format!("aborted; NOT given back: {}", left.join(", ")),

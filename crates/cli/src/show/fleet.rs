@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use volutus_fleet::{bytes, disk, duration};
-use volutus_model::fleet::{Availability, Fleet, RebootPlan};
+use volutus_model::fleet::plan::How;
+use volutus_model::fleet::{Availability, Fleet, RebootPlan, Work};
 
 use super::{findings, short, table};
 
@@ -62,9 +63,52 @@ pub fn render(fleet: &Fleet) -> String {
     text
 }
 
+/// A plan of one host by hand: what is moved where.
+fn render_by_hand(plan: &RebootPlan) -> String {
+    let content = &plan.content;
+    let hosts: Vec<&str> = content.drains.iter().map(|drain| drain.host.as_str()).collect();
+    let hosts = hosts.join(", ");
+    let what = match content.work {
+        Work::Undrain => format!("{hosts} is proved well, enabled again, and an instance boots there"),
+        Work::Reboot | Work::Drain if content.moves.is_empty() => {
+            format!("{hosts} carries nothing that has to move; it is disabled and stays so")
+        }
+        Work::Reboot | Work::Drain => {
+            let expected = duration(content.figures.makespan_ms);
+            let moves = content.moves.len();
+            format!(
+                "{hosts} is disabled and stays so; {moves} instances are moved off it, in about {expected}"
+            )
+        }
+    };
+    let mut text = format!("plan {} of cloud {}: {what}\n", short(plan.id.as_str()), content.cloud);
+    if !content.moves.is_empty() {
+        let mut moves = table(&["instance", "to", "how", "at the most"]);
+        for one in content.moves.iter().take(ROWS_SHOWN_MAX) {
+            let how = match one.how {
+                How::Live => "live",
+                How::Cold => "cold",
+            };
+            let most = duration(one.timeout_s.saturating_mul(1_000));
+            moves.add_row([one.instance.clone(), one.to.to_string(), how.to_owned(), most]);
+        }
+        text += &format!("\n{moves}\n{}", rest(content.moves.len(), "moves"));
+    }
+    if !content.stays.is_empty() {
+        text += &format!("{} instances that are off stay on it\n", content.stays.len());
+    }
+    if !content.findings.is_empty() {
+        text += &format!("\n{}", findings::render(&content.findings));
+    }
+    text
+}
+
 /// A plan, its figures first.
 pub fn render_plan(plan: &RebootPlan, figures: &str) -> String {
     let content = &plan.content;
+    if content.work != Work::Reboot {
+        return render_by_hand(plan);
+    }
     let mut text = format!(
         "plan {} of a reboot of {} ({} meant), made at {}\n\n{figures}\n",
         short(plan.id.as_str()),

@@ -47,6 +47,15 @@ pub fn short(id: &str) -> &str {
     id.get(..10).unwrap_or(id)
 }
 
+/// Names in a sentence: the first ones, and how many more there are.
+pub fn some(names: &[&str]) -> String {
+    const SHOWN_MAX: usize = 10;
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN_MAX].join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

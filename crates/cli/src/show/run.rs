@@ -1,12 +1,17 @@
 //! Where a run stands, with the evidence of what failed and the choices that are open.
 
 use owo_colors::OwoColorize as _;
+use volutus_model::fleet::Work;
 use volutus_model::outcome::{Evidence, Failure, Outcome};
 use volutus_model::plan::{Action, Anchor};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
 use volutus_model::{Plan, RunId};
 
 use super::{duration, short};
+
+/// Of a halted reboot.
+const WITHOUT_FAILED: &str =
+    "volutus resume --without-failed   go on with the other hosts; what failed stays as it is";
 
 /// The state of a run in full.
 pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
@@ -56,6 +61,9 @@ pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
         for line in &breach.last {
             text += &format!("  {line}\n");
         }
+    }
+    for step in &state.set_aside {
+        text += &format!("stays out of service: {step}\n");
     }
     for left in &state.left {
         text += &format!("not given back: {left}\n");
@@ -159,6 +167,7 @@ pub fn choices(status: RunStatus, plan: &Plan) -> String {
         ],
         RunStatus::Halted => &[
             "mend the cause, then volutus resume: the failed step is tried again",
+            WITHOUT_FAILED,
             "volutus rollback put everything back; nothing that users created is lost",
             "volutus abort    give back what is drained or disabled, and give the run up",
             "volutus observe  look at the cloud",
@@ -175,7 +184,12 @@ pub fn choices(status: RunStatus, plan: &Plan) -> String {
         RunStatus::Succeeded => &["volutus verdict   what users noticed"],
     };
     let mut text = "\nWhat you can do now:\n".to_owned();
-    for line in lines.iter().filter(|line| forward || !line.starts_with("volutus rollback")) {
+    let reboots = plan.kind.work() == Some(Work::Reboot);
+    let fits = |line: &&&str| match **line {
+        WITHOUT_FAILED => reboots,
+        line => forward || !line.starts_with("volutus rollback"),
+    };
+    for line in lines.iter().filter(fits) {
         text += &format!("  {line}\n");
     }
     text

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use volutus_model::event::ProbeBreach;
-use volutus_model::name::AttemptId;
+use volutus_model::fleet::Work;
+use volutus_model::name::{AttemptId, PlanId};
 use volutus_model::outcome::{FailureClass, Outcome};
-use volutus_model::plan::Plan;
+use volutus_model::plan::{Action, Plan, PlanKind, Step};
 use volutus_model::run::RunStatus;
 use volutus_model::{OnFailure, Policy};
 
@@ -26,8 +27,8 @@ struct Budget {
     breaches: u8,
 }
 
-const COMMANDS: [Command; 5] =
-    [Command::Pause, Command::Resume, Command::Abort, Command::Finalize, Command::RollBack];
+const COMMANDS: [Command; 6] =
+    [Command::Pause, Command::Resume, Command::Abort, Command::Finalize, Command::RollBack, Command::GoOn];
 
 fn breach() -> ProbeBreach {
     ProbeBreach { failed: 3, total: 100, last: vec!["nova".to_owned()] }
@@ -202,4 +203,57 @@ fn an_abort_in_every_moment_gives_back() {
     let (states, transitions) = explore(plan(stages, policy(2, 2)), budget);
     assert!(states > 300, "only {states} states");
     assert!(transitions.contains(&("aborting".to_owned(), "aborted")));
+}
+
+/// The same plan as one that reboots hosts.
+fn rebooting(mut plan: Plan) -> Plan {
+    plan.kind = PlanKind::Reboot { of: PlanId::new("reboot").unwrap(), work: Work::Reboot };
+    plan.id = plan.compute_id();
+    plan
+}
+
+/// A step that takes hold of a host, restarts it and lets go of it.
+fn rebooting_step(id: &str, requires: &[&str], host: &str) -> Step {
+    let mut step = holding_step(id, requires, host);
+    let reboot = Action::RebootHost { host: host.parse().unwrap(), kernel: None, limit_s: None };
+    step.actions.insert(1, reboot);
+    step
+}
+
+/// Wherever hosts fail, the others are planned anew, and a host that was acted upon is not given back.
+#[test]
+fn a_reboot_goes_on_without_what_failed() {
+    let steps = vec![rebooting_step("a", &[], "h1"), rebooting_step("b", &[], "h2")];
+    let made = rebooting(plan(vec![stage("roll", &[], 2, steps)], policy(2, 1)));
+    let budget = Budget { failures: 2, commands: 2, crashes: 1, breaches: 0 };
+    let (states, transitions) = explore(made, budget);
+    assert!(states > 300, "only {states} states");
+    assert!(transitions.contains(&("halted".to_owned(), "replan-due")), "{transitions:?}");
+    let wrong = transitions.iter().find(|(status, event)| *event == "replan-due" && status != "halted");
+    assert_eq!(wrong, None);
+}
+
+/// What a host holds is given back where it was merely emptied, and kept where it was restarted.
+#[test]
+fn only_hosts_that_were_acted_upon_are_set_aside() {
+    for (failing, aside) in [(0, false), (1, true), (2, true)] {
+        let steps = vec![rebooting_step("a", &[], "h1")];
+        let (mut trial, _) = Trial::begun(rebooting(plan(vec![stage("roll", &[], 1, steps)], policy(1, 1))));
+        let finish = |trial: &mut Trial, outcome: Outcome| {
+            let attempt = trial.machine.attempts_under_way().next().cloned().unwrap();
+            trial.step(Input::Finished { attempt, outcome }).unwrap()
+        };
+        for _ in 0..failing {
+            let _ = finish(&mut trial, Outcome::done("done"));
+        }
+        let _ = finish(&mut trial, failure(FailureClass::Permanent));
+        assert_eq!(trial.machine.state().status, RunStatus::Halted);
+        let _ = trial.step(Input::Command(Command::GoOn)).unwrap();
+        let state = trial.machine.state();
+        assert_eq!(!state.set_aside.is_empty(), aside, "failed at action {failing}");
+        let gives_back = trial.machine.attempts_under_way().count() == 1;
+        assert_eq!(gives_back, !aside, "failed at action {failing}");
+        assert_eq!(state.status == RunStatus::Aborted, aside, "failed at action {failing}");
+        assert!(state.replan_due.is_some());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_model::event::{ActionList, Event};
+use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, StepId};
 use volutus_model::plan::Plan;
 
@@ -19,6 +20,7 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
     let mut failed: BTreeSet<&StepId> = BTreeSet::new();
     let (mut going, mut finalize, mut aborting, mut ended) = (false, false, false, false);
     let mut due = false;
+    let mut aside: BTreeSet<StepId> = BTreeSet::new();
     for event in journal {
         assert!(!ended, "{} after the end", event_name(event));
         match event {
@@ -64,7 +66,7 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
             Event::Aborted { .. } => {
                 ended = true;
                 assert!(open.is_empty() && running.is_empty());
-                for step in &failed {
+                for step in failed.iter().filter(|step| !aside.contains(**step)) {
                     let (_, planned) = plan.step(step).unwrap();
                     for action in 0..planned.give_back.len() {
                         assert!(given_back.contains_key(&(*step, action as u32)), "{step} kept what it held");
@@ -83,6 +85,14 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
                 assert!(!finalize && plan.kind.is_upgrade(), "what cannot be taken back is to be");
                 due = true;
             }
+            Event::ReplanDue { set_aside, .. } => {
+                assert_eq!(plan.kind.work(), Some(Work::Reboot));
+                assert!(
+                    set_aside.iter().all(|step| failed.contains(step)),
+                    "what has not failed is set aside"
+                );
+                aside.extend(set_aside.iter().cloned());
+            }
             Event::RunTakenUp { .. }
             | Event::StageStarted { .. }
             | Event::StageCompleted { .. }
@@ -92,8 +102,8 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
     }
     let in_one = journal.iter().zip(journal.iter().skip(1));
     for (event, next) in in_one {
-        let due = matches!(event, Event::RollbackDue { .. });
-        assert!(!due || *next == Event::AbortRequested, "a rollback is due, and the run goes on");
+        let due = matches!(event, Event::RollbackDue { .. } | Event::ReplanDue { .. });
+        assert!(!due || *next == Event::AbortRequested, "another run is due, and the run goes on");
     }
     assert!(!due || aborting);
 }

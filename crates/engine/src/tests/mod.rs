@@ -23,6 +23,7 @@ pub(crate) fn failure(class: FailureClass) -> Outcome {
         message: "it broke".to_owned(),
         hint: "mend it".to_owned(),
         evidence: Vec::new(),
+        refused_by: std::collections::BTreeSet::new(),
     })
 }
 

@@ -71,7 +71,7 @@ pub fn step(id: &str, requires: &[&str], actions: Vec<Action>) -> Step {
 
 /// An action on a host.
 pub fn disable(host: &str) -> Action {
-    Action::DisableCompute { host: host.parse().unwrap() }
+    Action::DisableCompute { host: host.parse().unwrap(), unless_others_did: false }
 }
 
 /// What gives it back.

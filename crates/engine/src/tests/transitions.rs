@@ -34,7 +34,8 @@ fn parts() -> (std::sync::Arc<PlanIndex>, RunState) {
 fn run_level_events_are_possible_exactly_there() {
     use RunStatus::{Aborting, AwaitingFinalize, Halted, Paused, Running};
     let breach = ProbeBreach { failed: 1, total: 1, last: Vec::new() };
-    let table: [(Event, &[RunStatus], Option<RunStatus>); 10] = [
+    let replan = Event::ReplanDue { cause: "c".into(), set_aside: Vec::new() };
+    let table: [(Event, &[RunStatus], Option<RunStatus>); 11] = [
         (
             Event::RunTakenUp { holder: "p".into() },
             &[Running, Paused, Halted, AwaitingFinalize, Aborting],
@@ -44,6 +45,8 @@ fn run_level_events_are_possible_exactly_there() {
         (Event::Resumed, &[Paused, Halted], Some(Running)),
         (Event::Halted { cause: "c".into() }, &[Running, Paused, AwaitingFinalize], Some(Halted)),
         (Event::RollbackDue { cause: "c".into() }, &[Running, Paused, Halted, AwaitingFinalize], None),
+        // An upgrade is never planned anew for other hosts.
+        (replan, &[], None),
         (Event::AbortRequested, &[Running, Paused, Halted, AwaitingFinalize], Some(Aborting)),
         (Event::Aborted { left: Vec::new() }, &[Aborting], Some(RunStatus::Aborted)),
         (Event::FinalizeAllowed, &[AwaitingFinalize], Some(Running)),

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 use crate::name::HostName;
 
-pub use plan::RebootPlan;
+pub use plan::{RebootPlan, Work};
 pub use policy::{PolicyError, RebootPolicy};
-pub use selection::Selection;
+pub use selection::{Past, Selection};
 
 /// What Volutus's reasons for disabling a compute service begin with, so that they can be told from
 /// a person's. The id of the run follows.

@@ -37,6 +37,9 @@ pub struct Content {
     pub created_at: Timestamp,
     /// [`super::Fleet::digest`] of the fleet that it was made for.
     pub fleet: String,
+    /// What is done with the hosts that are meant. Absent in the stored form means a reboot.
+    #[serde(default, skip_serializing_if = "Work::is_reboot")]
+    pub work: Work,
     /// The hosts that were meant.
     #[serde(default, skip_serializing_if = "Selection::is_all")]
     pub selection: Selection,
@@ -63,6 +66,27 @@ pub struct Content {
     pub findings: Vec<Finding>,
     /// What comes of it.
     pub figures: Figures,
+}
+
+/// What is done with the hosts that are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// They are emptied, rebooted and given back.
+    #[default]
+    Reboot,
+    /// One host is emptied, and stays disabled for whoever wants to work on it.
+    Drain,
+    /// One host is proved well and given back.
+    Undrain,
+}
+
+impl Work {
+    /// Whether hosts are rebooted.
+    #[must_use]
+    pub fn is_reboot(&self) -> bool {
+        *self == Self::Reboot
+    }
 }
 
 /// One host: disabled, emptied, rebooted, given back.

@@ -51,6 +51,11 @@ pub struct Act {
     pub reboot_s: u32,
     /// Seconds in which a host proves itself before instances come to it.
     pub prove_s: u32,
+    /// Seconds after which a host counts as not having come back; 0 for three times what is
+    /// expected, and ten minutes at least.
+    pub reboot_limit_s: u32,
+    /// Seconds after which one of the commands counts as failed; 0 as for a reboot.
+    pub command_limit_s: u32,
 }
 
 impl Default for Act {
@@ -69,6 +74,8 @@ impl Default for Act {
             reboot_s: 300,
             // A canary instance boots, gets its network and answers.
             prove_s: 60,
+            reboot_limit_s: 0,
+            command_limit_s: 0,
         }
     }
 }
@@ -98,6 +105,9 @@ pub struct Hosts {
     pub canaries: Vec<String>,
     /// Seconds that the canaries are watched before any other host follows.
     pub canary_soak_s: u32,
+    /// So many hosts may fail without the run halting: one that cannot be emptied is given back, one
+    /// that was acted upon stays out of service, and the rest goes on under a new plan.
+    pub failed_max: u32,
     /// Whether hosts that a person disabled are taken too. They are left alone otherwise.
     pub include_disabled: bool,
     /// Seconds that are expected between a host's disabling and its first move, in which what was on
@@ -119,6 +129,7 @@ impl Default for Hosts {
             order: Order::Fast,
             canaries: Vec::new(),
             canary_soak_s: 600,
+            failed_max: 0,
             include_disabled: false,
             settle_s: 5,
         }
@@ -181,6 +192,8 @@ pub struct Drain {
     pub affinity_groups: AffinityGroups,
     /// Obstacles to live migration that do not count in this cloud.
     pub movable: Vec<Obstacle>,
+    /// So many hosts may refuse instances without the run halting: a new plan moves them elsewhere.
+    pub refusals_max: u32,
     /// Days of notice to owners who chose `notify`.
     pub notice_days: u32,
 }
@@ -196,6 +209,7 @@ impl Default for Drain {
             stop_without_consent: false,
             affinity_groups: AffinityGroups::Stay,
             movable: Vec::new(),
+            refusals_max: 2,
             notice_days: 5,
         }
     }

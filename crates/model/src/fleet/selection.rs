@@ -1,11 +1,13 @@
 //! Which hosts of a fleet are meant.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::glob_matches;
 use super::{Fleet, FleetHost, Part};
+use crate::name::HostName;
 
 /// The hosts that a plan is to reboot; all of them where nothing is named. What is named together
 /// must hold together.
@@ -21,6 +23,45 @@ pub struct Selection {
     /// Hosts of an aggregate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregate: Option<String>,
+    /// What is not meant any more, where the plan goes on from another one.
+    #[serde(skip_serializing_if = "Past::is_none")]
+    pub past: Past,
+}
+
+/// What became of hosts under the plans that a plan goes on from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Past {
+    /// Done: they are not rebooted again, and may be moved to.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub done: BTreeSet<HostName>,
+    /// Failed: they are neither rebooted nor moved to.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed: BTreeSet<HostName>,
+    /// Did not take an instance: they are not moved to, unless they are rebooted before.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<HostName>,
+}
+
+impl Past {
+    /// Whether the plan goes on from no other.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn part(&self, host: &FleetHost) -> Part {
+        let name = &host.name;
+        let part = match host.part {
+            Part::Reboot if self.done.contains(name) => Part::Exempt,
+            part => part,
+        };
+        match part {
+            Part::Exempt if self.refused.contains(name) => Part::Untouched,
+            _ if self.failed.contains(name) => Part::Untouched,
+            part => part,
+        }
+    }
 }
 
 impl Selection {
@@ -48,6 +89,9 @@ impl Selection {
                 host.part = Part::Exempt;
             }
         }
+        for host in &mut fleet.hosts {
+            host.part = self.past.part(host);
+        }
         fleet
     }
 }
@@ -58,7 +102,12 @@ impl fmt::Display for Selection {
         let words: Vec<String> =
             parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value).as_ref()?))).collect();
         f.write_str(if words.is_empty() { "all hosts" } else { "" })?;
-        f.write_str(&words.join(", "))
+        f.write_str(&words.join(", "))?;
+        if self.past.is_none() {
+            return Ok(());
+        }
+        let counts = [self.past.done.len(), self.past.failed.len()];
+        write!(f, ", but {} that are done and {} that failed", counts[0], counts[1])
     }
 }
 
@@ -91,5 +140,23 @@ mod tests {
         assert_eq!(parts(&neither), [Part::Exempt, Part::Exempt, Part::Untouched]);
         assert_eq!(neither.to_string(), "hosts c2, zone a");
         assert_eq!(Selection::default().to_string(), "all hosts");
+    }
+
+    #[test]
+    fn what_is_done_or_failed_or_refused_is_not_meant_again() {
+        let host = |name: &str| FleetHost::named(name.parse().unwrap());
+        let hosts = ["done", "failed", "refused", "waits"].map(host).to_vec();
+        let fleet = Fleet { hosts, ..Fleet::default() };
+        let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let past =
+            Past { done: set(&["done"]), failed: set(&["failed"]), refused: set(&["refused", "done"]) };
+        let parts = |past: &Past| -> Vec<Part> {
+            let selection = Selection { past: past.clone(), ..Selection::default() };
+            selection.applied_to(&fleet).hosts.iter().map(|host| host.part).collect()
+        };
+        // A host that refused and is yet to be rebooted may take instances after that.
+        assert_eq!(parts(&past), [Part::Untouched, Part::Untouched, Part::Reboot, Part::Reboot]);
+        let past = Past { refused: BTreeSet::new(), ..past };
+        assert_eq!(parts(&past), [Part::Exempt, Part::Untouched, Part::Reboot, Part::Reboot]);
     }
 }

@@ -11,7 +11,7 @@ mod places;
 mod replay;
 
 use volutus_model::fleet::plan::FORMAT;
-use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy};
+use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Work};
 use volutus_model::{Finding, Severity};
 
 use crate::{PLAN_AGAIN, blocking, condense};
@@ -36,6 +36,10 @@ pub fn check_reboot(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy) -> 
     let facts = Facts::new(fleet, policy);
     if !names_are_known(&facts, plan, &mut findings) {
         // Nothing can be said of a plan about other things.
+        return condense(findings);
+    }
+    if plan.content.work == Work::Undrain {
+        check_undrain(plan, &mut findings);
         return condense(findings);
     }
     coverage::check_coverage(&facts, plan, &mut findings);
@@ -70,6 +74,15 @@ fn check_identity(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy, findi
             "the fleet looks otherwise than when it was made; all else here is judged by how it looks now",
             "Make a new plan where a finding blocks this one.",
         ));
+    }
+}
+
+/// What gives a host back moves nothing, whatever is on the host.
+fn check_undrain(plan: &RebootPlan, findings: &mut Vec<Finding>) {
+    let content = &plan.content;
+    if content.drains.len() != 1 || !content.moves.is_empty() || !content.control.is_empty() {
+        let text = "it gives one host back, and has other hosts or moves in it besides";
+        findings.push(blocking("fleet-coverage", &plan.id, text, PLAN_AGAIN));
     }
 }
 

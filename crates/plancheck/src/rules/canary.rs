@@ -52,7 +52,7 @@ fn check_around(context: &Context<'_>, id: &volutus_model::DaemonId, at: At, fin
         step.actions.iter().position(|action| wanted(action) == Some(&id.host))
     };
     let disable = place(|action| match action {
-        Action::DisableCompute { host } => Some(host),
+        Action::DisableCompute { host, .. } => Some(host),
         _ => None,
     });
     let enable = place(|action| match action {

@@ -4,6 +4,7 @@
 
 use volutus_catalog::DaemonRole;
 use volutus_model::Finding;
+use volutus_model::fleet::Work;
 use volutus_model::name::HostName;
 use volutus_model::plan::{Action, Step};
 
@@ -19,7 +20,7 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
     }
     for (host, steps) in &context.in_work {
         for step in steps {
-            check_enabled(context.graph.steps[*step].1, host, findings);
+            check_enabled(context, context.graph.steps[*step].1, host, findings);
         }
     }
     for (host, steps) in restarts.iter().filter(|(_, steps)| steps.len() > 1) {
@@ -63,7 +64,7 @@ fn check_host(
     let here = || context.members.iter().filter(|(id, _)| id.host == *host);
     if here().any(|(_, member)| member.facts.role == DaemonRole::Compute) {
         let disabled =
-            before.iter().position(|a| matches!(a, Action::DisableCompute { host: on } if on == host));
+            before.iter().position(|a| matches!(a, Action::DisableCompute { host: on, .. } if on == host));
         let empty =
             before.iter().rposition(|a| matches!(a, Action::ProveEmpty { host: on, .. } if on == host));
         // Judged empty before it is disabled, something may still come.
@@ -93,12 +94,14 @@ fn check_host(
     }
 }
 
-/// A host that is disabled is enabled again at the end, and when the run is given up in between.
-fn check_enabled(step: &Step, host: &HostName, findings: &mut Vec<Finding>) {
-    let disabled = |a: &Action| matches!(a, Action::DisableCompute { host: on } if on == host);
+/// A host that is disabled is enabled again at the end, unless emptying it is all that is wanted; and
+/// in any case when the run is given up in between.
+fn check_enabled(context: &Context<'_>, step: &Step, host: &HostName, findings: &mut Vec<Finding>) {
+    let disabled = |a: &Action| matches!(a, Action::DisableCompute { host: on, .. } if on == host);
     let enables = |a: &Action| matches!(a, Action::EnableCompute { host: on } if on == host);
-    let after = step.actions.iter().skip_while(|a| !disabled(a));
-    if !after.into_iter().any(enables) || !step.give_back.iter().any(enables) {
+    let mut after = step.actions.iter().skip_while(|a| !disabled(a));
+    let stays = context.plan.kind.work() == Some(Work::Drain);
+    if (!stays && !after.any(enables)) || !step.give_back.iter().any(enables) {
         findings.push(blocking(
             "not-enabled",
             &step.id,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use volutus_model::fleet::Work;
 use volutus_model::plan::{ImpactLevel, Plan, PlanKind, SchemaClass, Stage};
 
 use crate::estimate::{estimate, minutes};
@@ -17,7 +18,14 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
         PlanKind::Rollback { .. } => {
             writeln!(text, "# Rollback: {} from {} to {}\n", plan.cloud, plan.from, plan.to)
         }
-        PlanKind::Reboot { .. } => writeln!(text, "# Reboot: {}, which runs {}\n", plan.cloud, plan.from),
+        PlanKind::Reboot { work, .. } => {
+            let work = match work {
+                Work::Reboot => "Reboot",
+                Work::Drain => "Drain",
+                Work::Undrain => "Undrain",
+            };
+            writeln!(text, "# {work}: {}, which runs {}\n", plan.cloud, plan.from)
+        }
     };
     let _ = writeln!(text, "- id: `{}`", plan.id);
     if let PlanKind::Rollback { of, run } = &plan.kind {

@@ -104,7 +104,7 @@ pub(crate) fn compute_step(
     let host = member.host.name.clone();
     let enable = Action::EnableCompute { host: host.clone() };
     let actions = vec![
-        Action::DisableCompute { host: host.clone() },
+        Action::DisableCompute { host: host.clone(), unless_others_did: false },
         daemon::switch(draft, member),
         daemon::prove(draft, member),
         // The canary instance comes after this: the scheduler places nothing on a disabled host.

@@ -242,5 +242,6 @@ pub fn failed(class: FailureClass) -> Outcome {
         message: "it broke".to_owned(),
         hint: String::new(),
         evidence: Vec::new(),
+        refused_by: std::collections::BTreeSet::new(),
     })
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use volutus_engine::Command;
 use volutus_model::event::{Actor, Event};
 use volutus_model::fleet::plan::{Content, FORMAT, Figures};
-use volutus_model::fleet::{RebootPlan, RebootPolicy, Selection};
+use volutus_model::fleet::{RebootPlan, RebootPolicy, Selection, Work};
 use volutus_model::name::{HostName, RunId};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
@@ -88,6 +88,7 @@ fn a_reboot_plan() -> RebootPlan {
         cloud: cloud(),
         created_at: at(0),
         fleet: "digest".to_owned(),
+        work: Work::Reboot,
         selection: Selection::default(),
         policy: RebootPolicy::default(),
         drains: Vec::new(),

@@ -1,0 +1,193 @@
+//! Going on with a reboot in which hosts failed: those are left out, and a new plan does the rest, under
+//! the approval and the policy that the first one has.
+
+use volutus_drivers::CloudDriver;
+use volutus_fleet::Error;
+use volutus_model::event::Actor;
+use volutus_model::fleet::plan::{Content, Figures};
+use volutus_model::fleet::{Past, RebootPlan, Selection};
+use volutus_model::outcome::{Failure, Outcome};
+use volutus_model::plan::{Action, Plan, PlanKind, Step};
+use volutus_model::run::{RunState, RunStatus, StepStatus};
+use volutus_model::{HostName, RunId, StepId};
+use volutus_store::{AnyPlan, RunRecord, Store};
+
+use crate::commands::control::load;
+use crate::commands::plan::store_error;
+use crate::commands::{fleet, run};
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+use crate::show;
+
+/// The finding that nova has a record of a host that is not described: here of the hosts that failed,
+/// which were described until then.
+const UNKNOWN_HOST: &str = "record-of-unknown-host";
+
+/// The reboot plan that a plan carries out, where it reboots hosts.
+pub fn reboot_of(store: &Store, plan: &Plan) -> Result<Option<RebootPlan>> {
+    let PlanKind::Reboot { of, .. } = &plan.kind else { return Ok(None) };
+    match store.any_plan(of).map_err(store_error)? {
+        AnyPlan::Reboot(reboot) => Ok(Some(*reboot)),
+        AnyPlan::Upgrade(_) => Ok(None),
+    }
+}
+
+/// Asks a halted run to go on without what failed, where the policy allows it; whether it did.
+pub fn ask_by_policy(store: &Store, run: &RunId) -> Result<bool> {
+    let record = store.run(run).map_err(store_error)?;
+    let (plan, state, _) = load(store, &record)?;
+    let Some(reboot) = reboot_of(store, &plan)? else { return Ok(false) };
+    let past = past(&reboot.content, &plan, &state);
+    let failed = |step: &Step| matches!(state.step(&step.id), StepStatus::Failed { .. });
+    // Hosts of the control plane are a person's to look at.
+    let only_hosts = plan.steps().all(|(_, step)| !failed(step) || emptied(step).is_some());
+    let within = past.failed.len() <= reboot.content.policy.hosts.failed_max as usize;
+    let any = plan.steps().any(|(_, step)| failed(step));
+    let allowed = state.status == RunStatus::Halted && state.breach.is_none() && any && only_hosts && within;
+    if allowed {
+        let actor = Actor("volutus".to_owned());
+        store
+            .push_command(run, volutus_engine::Command::GoOn, &actor, Context::now())
+            .map_err(store_error)?;
+    }
+    Ok(allowed)
+}
+
+/// Whether a run was given up so that a new plan goes on, and none has.
+pub fn is_due(store: &Store, record: &RunRecord, state: &RunState) -> Result<bool> {
+    let latest = store.latest_run(&record.cloud).map_err(store_error)?;
+    let is_latest = latest.is_some_and(|latest| latest.id == record.id);
+    Ok(is_latest && state.status == RunStatus::Aborted && state.replan_due.is_some())
+}
+
+/// Makes the plan that goes on from a run, and its run; none where no host is left to do.
+pub async fn follow(
+    context: &Context,
+    store: &Store,
+    driver: &CloudDriver,
+    run: &RunId,
+) -> Result<Option<(RunId, Plan)>> {
+    let record = store.run(run).map_err(store_error)?;
+    let (plan, state, _) = load(store, &record)?;
+    if !is_due(store, &record, &state)? {
+        return Ok(None);
+    }
+    let Some(reboot) = reboot_of(store, &plan)? else { return Ok(None) };
+    let approval = store.approval(&reboot.id).map_err(store_error)?.ok_or_else(|| {
+        CliError::new(Kind::Internal, "not-approved", format!("the plan of run {run} has no approval"))
+    })?;
+    let Some(next) = rest(context, driver, &reboot.content, &plan, &state).await? else { return Ok(None) };
+    store.put_reboot_plan(&next).map_err(store_error)?;
+    // The policy that was approved says that the rest goes on, and where to.
+    store.approve(&next.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    // What failed cannot be asked what it runs, and is none of what is to be done.
+    let context = context.without(&next.content.selection.past.failed);
+    let mut approval = approval;
+    approval.consents.push(UNKNOWN_HOST.to_owned());
+    run::enter_reboot(&context, store, driver, &next, &approval).await.map(Some)
+}
+
+/// The reboot plan of what is left to do.
+async fn rest(
+    context: &Context,
+    driver: &CloudDriver,
+    content: &Content,
+    plan: &Plan,
+    state: &RunState,
+) -> Result<Option<RebootPlan>> {
+    let selection = Selection { past: past(content, plan, state), ..content.selection.clone() };
+    let control: Vec<HostName> =
+        content.control.iter().filter(|host| is_untouched(host, plan, state)).cloned().collect();
+    let fleet = fleet::observe_with(context, driver).await?;
+    let made = volutus_fleet::plan(&fleet, &content.policy, &selection, &content.cloud, Context::now());
+    let made = match made {
+        Err(Error::NothingToDo { .. }) if control.is_empty() => return Ok(None),
+        Err(Error::NothingToDo { .. }) => Ok(RebootPlan::new(Content {
+            created_at: Context::now(),
+            fleet: fleet.digest(),
+            selection,
+            drains: Vec::new(),
+            moves: Vec::new(),
+            stays: Vec::new(),
+            left: Vec::new(),
+            classes: Vec::new(),
+            owners: std::collections::BTreeMap::new(),
+            findings: Vec::new(),
+            figures: Figures::default(),
+            ..content.clone()
+        })),
+        made => made,
+    };
+    let made = made.map(|made| RebootPlan::new(Content { control, ..made.content }));
+    fleet::checked(made, &fleet, "could not plan the rest of the reboot").map(Some)
+}
+
+/// Whether nothing was done with a host of the control plane.
+fn is_untouched(host: &HostName, plan: &Plan, state: &RunState) -> bool {
+    let own = |step: &&Step| step.actions.iter().any(|action| action.host() == Some(host));
+    let mut steps = plan.steps().map(|(_, step)| step).filter(own);
+    steps.all(|step| state.step(&step.id) == StepStatus::Pending)
+}
+
+/// What became of the hosts of a run and of those before it.
+fn past(content: &Content, plan: &Plan, state: &RunState) -> Past {
+    let mut past = content.selection.past.clone();
+    for (_, step) in plan.steps() {
+        let Some(host) = emptied(step) else { continue };
+        match state.step(&step.id) {
+            StepStatus::Completed => {
+                past.done.insert(host.clone());
+            }
+            StepStatus::Failed { .. } => {
+                let refused = failure_of(state, &step.id).map(|failure| &failure.refused_by);
+                let mut all = past.refused.clone();
+                all.extend(refused.into_iter().flatten().cloned());
+                if all.len() > past.refused.len() && all.len() <= content.policy.drain.refusals_max as usize {
+                    past.refused = all;
+                } else {
+                    past.failed.insert(host.clone());
+                }
+            }
+            StepStatus::Pending | StepStatus::Running { .. } => {}
+        }
+    }
+    past
+}
+
+/// The host that a step empties.
+fn emptied(step: &Step) -> Option<&HostName> {
+    step.actions.iter().find_map(|action| match action {
+        Action::DisableCompute { host, .. } => Some(host),
+        _ => None,
+    })
+}
+
+/// The last failure of a step.
+pub fn failure_of<'a>(state: &'a RunState, step: &StepId) -> Option<&'a Failure> {
+    let own = state.attempts.values().filter(|attempt| attempt.step == *step);
+    let failures = own.filter_map(|attempt| match &attempt.outcome {
+        Some(Outcome::Failed(failure)) => Some((attempt.finished_at, failure)),
+        _ => None,
+    });
+    failures.max_by_key(|(at, _)| *at).map(|(_, failure)| failure)
+}
+
+/// A run that has ended well, but not for every host, has not ended well.
+pub fn tell_failed(store: &Store, plan: &Plan, state: &RunState) -> Result<()> {
+    let Some(reboot) = reboot_of(store, plan)? else { return Ok(()) };
+    let failed = past(&reboot.content, plan, state).failed;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = failed.iter().map(|host| host.as_str()).collect();
+    let count = names.len();
+    Err(CliError::new(
+        Kind::Stopped,
+        "hosts-failed",
+        format!("{count} hosts failed, the others are done: {}", show::some(&names)),
+    )
+    .hint(
+        "`volutus hosts` tells which of them stay out of service and why. Mend them, then `volutus undrain HOST`, \
+         or plan anew: volutus plan --reboot --hosts HOST",
+    ))
+}
