@@ -28,6 +28,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-drivers", &["volutus-model", "volutus-catalog", "volutus-engine", "volutus-openstack"]),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
+        "volutus-server",
+        &["volutus-model", "volutus-engine", "volutus-schedule", "volutus-store", "volutus-runtime"],
+    ),
+    (
         "volutus-sim",
         &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"],
     ),
@@ -42,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-fleet",
             "volutus-engine",
             "volutus-schedule",
+            "volutus-server",
             "volutus-store",
             "volutus-drivers",
             "volutus-contract",

@@ -4,6 +4,7 @@
 mod advisories;
 mod contract;
 mod schedule;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
+pub use serve::ServeArgs;
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
@@ -126,6 +128,8 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Show what is due in the coming months, whether it fits its window, and what was missed.
     Calendar(CalendarArgs),
+    /// Run as a service: answer over HTTP, and carry out approved plans when they are due.
+    Serve(ServeArgs),
 }
 
 /// How to print data.

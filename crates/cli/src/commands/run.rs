@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use volutus_engine::Command;
 use volutus_model::Event;
+use volutus_model::event::Actor;
 use volutus_model::fleet::RebootPlan;
 use volutus_model::probe::Sample;
 use volutus_model::run::RunStatus;
@@ -28,7 +29,13 @@ use crate::{progress, show};
 /// Carries out an approved plan.
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let store = context.store()?;
-    let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
+    let (run, plan) = begin(context, &store, &args.plan).await?;
+    execute(context, &store, &run, &plan, After::AsRecorded, &Context::actor()).await
+}
+
+/// Creates a run of an approved plan, where nothing stands in its way. Nothing is carried out yet.
+pub async fn begin(context: &Context, store: &Store, reference: &str) -> Result<(RunId, Plan)> {
+    let plan = store.find_any_plan(reference).map_err(store_error)?;
     let cloud = &context.inventory.name;
     // Whoever works on the cloud already is named before anything else is looked at.
     if let Some(lease) = store.lease(cloud, Context::now()).map_err(store_error)? {
@@ -44,18 +51,17 @@ pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
             .hint(format!("Read it, then: volutus approve {short}"))
     })?;
     match plan {
-        AnyPlan::Upgrade(plan) => run_upgrade(context, &store, &plan, &approval).await,
-        AnyPlan::Reboot(plan) => run_reboot(context, &store, &plan, &approval).await,
+        AnyPlan::Upgrade(plan) => begin_upgrade(context, store, *plan, &approval).await,
+        AnyPlan::Reboot(plan) => begin_reboot(context, store, &plan, &approval).await,
     }
 }
 
-/// Carries out an approved reboot of hosts.
-async fn run_reboot(
+async fn begin_reboot(
     context: &Context,
     store: &Store,
     reboot: &RebootPlan,
     approval: &Approval,
-) -> Result<()> {
+) -> Result<(RunId, Plan)> {
     if reboot.content.cloud != context.inventory.name {
         return Err(CliError::refused(
             "description-changed",
@@ -67,10 +73,15 @@ async fn run_reboot(
     let prepared = fleet::prepare(context, &driver, store, reboot, approval).await;
     driver.close().await;
     let (plan, observation) = prepared?;
-    begin(context, store, &plan, &observation, approval).await
+    create(context, store, plan, &observation, approval)
 }
 
-async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &Approval) -> Result<()> {
+async fn begin_upgrade(
+    context: &Context,
+    store: &Store,
+    plan: Plan,
+    approval: &Approval,
+) -> Result<(RunId, Plan)> {
     if plan.cloud != context.inventory.name || plan.inventory != context.inventory.digest() {
         return Err(CliError::refused(
             "description-changed",
@@ -103,32 +114,38 @@ async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &A
         .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
     driver.close().await;
-    begin(context, store, plan, &observation, approval).await
+    create(context, store, plan, &observation, approval)
 }
 
-/// Begins a run of a plan that is approved, where nothing stands in its way.
-async fn begin(
+fn create(
     context: &Context,
     store: &Store,
-    plan: &Plan,
+    plan: Plan,
     observation: &Observation,
     approval: &Approval,
-) -> Result<()> {
-    refuse_findings(&judge(context, observation, plan), &approval.consents)?;
+) -> Result<(RunId, Plan)> {
+    refuse_findings(&judge(context, observation, &plan), &approval.consents)?;
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
     // What the verdict compares the end with.
     store.put_observation(&plan.cloud, observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    execute(context, store, &run, plan, After::AsRecorded).await
+    Ok((run, plan))
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
 pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, command: Command) -> Result<()> {
+    let actor = Context::actor();
+    let plan = make_ready(store, record, command, &actor)?;
+    execute(context, store, &record.id, &plan, After::AsRecorded, &actor).await
+}
+
+/// Leaves a command for whoever takes the run up next, where it fits where the run stands.
+pub fn make_ready(store: &Store, record: &RunRecord, command: Command, actor: &Actor) -> Result<Plan> {
     let (plan, state, _) = load(store, record)?;
     if command == Command::Resume && is_due(store, record, &state)? {
-        return execute(context, store, &record.id, &plan, After::AsRecorded).await;
+        return Ok(plan);
     }
     if state.status.is_final() {
         return Err(CliError::refused(
@@ -141,9 +158,9 @@ pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, comma
     let watched = state.status == RunStatus::AwaitingFinalize && plan.policy.finalize_after_s.is_some();
     let goes_on = state.status == RunStatus::Running || watched;
     if !(command == Command::Resume && goes_on) {
-        store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
+        store.push_command(&record.id, command, actor, Context::now()).map_err(store_error)?;
     }
-    execute(context, store, &record.id, &plan, After::AsRecorded).await
+    Ok(plan)
 }
 
 fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
@@ -231,13 +248,20 @@ pub enum After {
 
 /// Carries a run out and, where it is given up to be taken back, the run that does so, under the
 /// same synthetic user: nobody stops watching in between.
-pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan, after: After) -> Result<()> {
+pub async fn execute(
+    context: &Context,
+    store: &Store,
+    run: &RunId,
+    plan: &Plan,
+    after: After,
+    actor: &Actor,
+) -> Result<()> {
     let internal = |what: &'static str| {
         move |error: &dyn std::error::Error| CliError::new(Kind::Internal, "run", what).because(error)
     };
     let holder = Holder::this_process().map_err(store_error)?;
     let driver = Arc::new(context.driver()?);
-    let runtime = Runtime::new(store.clone(), driver.clone(), holder, Context::actor());
+    let runtime = Runtime::new(store.clone(), driver.clone(), holder, actor.clone());
     let mut signals = interrupts().map_err(|e| internal("signals cannot be received")(&e))?;
     let (handle, samples) = start_prober(context, run).await?;
     let (steps, steps_received) = mpsc::unbounded_channel();
@@ -300,7 +324,8 @@ async fn follow(
     Ok(Some((back, store.plan(&record.plan).map_err(store_error)?)))
 }
 
-fn execution_error(error: &volutus_runtime::Error) -> CliError {
+/// A runtime's error as the operator sees it.
+pub fn execution_error(error: &volutus_runtime::Error) -> CliError {
     let (kind, code) = match error {
         volutus_runtime::Error::Store(volutus_store::Error::LeaseHeld { .. }) => {
             (Kind::Refused, "lease-held")
