@@ -1,4 +1,5 @@
 //! What the end-to-end tests and the project's demo share.
 
 pub mod guests;
+pub mod sink;
 pub mod witness;

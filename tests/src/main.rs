@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod snapshots;
+mod told;
 mod upgrade;
 mod way_back;
 mod world;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use volutus_e2e::witness::Witness;
 
 use crate::bad_input::{make_plan, text_at};
+use crate::told::Told;
 use crate::upgrade::{all_on, bring_back_silent_daemons, nothing_left_drained, runs_everywhere};
 use crate::world::{Lab, World, wait_until};
 
@@ -28,8 +29,10 @@ pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     bring_back_silent_daemons(lab)?;
     let plan = make_plan(lab, "2026.1")?;
     lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    let told = Told::begin(lab)?;
     lab.volutus(&["run", &plan])?.expect(0, &["verdict: zero-"])?;
     all_on(lab, "2026.1", "33.")?;
+    told.exactly(&["upgrade to OpenStack 2026.1 has begun", "upgrade to OpenStack 2026.1 has ended"])?;
     nothing_left_drained(lab)
 }
 
@@ -48,6 +51,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     let made = made.expect(0, &[])?.json()?;
     let plan = text_at(&made, &["id"])?;
     lab.volutus(&["approve", plan])?.expect(0, &[])?;
+    let told = Told::begin(lab)?;
     let mut run = world
         .volutus(&lab.cloud())
         .args(["run", plan])
@@ -71,6 +75,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     // Where it is not back, the run's own words tell why.
     let status = lab.volutus(&["status"])?.stdout;
     is_back(lab, "2025.1", "31.", 0).with_context(|| format!("`volutus status` says:\n{status}"))?;
+    told.exactly(&["upgrade to OpenStack 2026.1 has begun", "upgrade to OpenStack 2026.1 was taken back"])?;
     witness.is_whole()?;
     witness.remove()?;
     for host in HOSTS {

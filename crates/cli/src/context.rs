@@ -29,6 +29,8 @@ pub struct Context {
     pub catalog: Arc<Catalog>,
     /// Whether to print lines instead of a live display.
     pub no_progress: bool,
+    /// The file that says who is told of runs, where one is named.
+    pub notices: Option<PathBuf>,
     state: PathBuf,
 }
 
@@ -74,6 +76,7 @@ impl Context {
             reboot,
             catalog: Arc::new(catalog),
             no_progress: cli.no_progress,
+            notices: cli.notices.clone(),
             state,
         })
     }

@@ -62,8 +62,13 @@ pub(crate) async fn reboot(attempt: &Attempt<'_>, host: &HostName, kernel: Optio
             Err(trouble) => return Err(trouble.outcome(false)),
         };
         if attempt.is_over() {
+            let what = if ordered {
+                "has not come back from its restart"
+            } else {
+                "does not answer, and an earlier attempt may have restarted it"
+            };
             return Err(permanent(
-                format!("{host} has not come back from its restart: {last}"),
+                format!("{host} {what}: {last}"),
                 "look at its console. It stays disabled and carries nothing; when it is up, resume. To go on \
                  without it, abort: what was moved stays where it is",
                 vec![state(format!("restart of {host}"), last)],

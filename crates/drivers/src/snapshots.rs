@@ -136,6 +136,9 @@ pub enum SnapshotError {
     /// It was tried and did not succeed.
     #[error("{0}")]
     Failed(String),
+    /// Its end was not seen: it may go on still.
+    #[error("{0}")]
+    Unseen(String),
 }
 
 impl SnapshotWork {
@@ -161,6 +164,17 @@ struct Seen {
 struct SeenSnapshot {
     id: String,
     copies: Vec<Copy>,
+}
+
+impl Restore {
+    /// Whether tables of it were exchanged, or are being exchanged, by what is to exchange them now.
+    #[must_use]
+    pub fn has_exchanged(&self, exchange: SnapshotWork) -> bool {
+        match exchange {
+            SnapshotWork::Undo => self.phase == RestorePhase::Undo || self.undone_at.is_some(),
+            _ => matches!(self.phase, RestorePhase::Swap | RestorePhase::Done),
+        }
+    }
 }
 
 impl CloudDriver {
@@ -284,7 +298,6 @@ impl CloudDriver {
         other: Series,
         say: Say<'_>,
     ) -> Result<(), SnapshotError> {
-        let failed = |outcome: Outcome| SnapshotError::Failed(words(&outcome));
         let (_, declared) = self
             .inventory
             .daemon(daemon)
@@ -305,7 +318,7 @@ impl CloudDriver {
         self.pretend_swept(&daemon.host);
         let order = order().map_err(SnapshotError::Failed)?;
         let attempt = self.attempt(&order, say);
-        release::switch(&attempt, &switch).await.map(|_| ()).map_err(failed)
+        release::switch(&attempt, &switch).await.map(|_| ()).map_err(|outcome| not_done(&outcome))
     }
 
     /// Which releases of `series` are missing on the hosts of these daemons, in words.
@@ -349,7 +362,7 @@ impl CloudDriver {
         match perform(&attempt, host, slot, program).await {
             Ok(finished) if finished.exit_code == 0 => Ok(finished.output),
             Ok(finished) => Err(SnapshotError::Failed(format!("{host}: {}", why(&finished.output)))),
-            Err(outcome) => Err(SnapshotError::Failed(words(&outcome))),
+            Err(outcome) => Err(not_done(&outcome)),
         }
     }
 
@@ -376,10 +389,10 @@ fn order() -> Result<Order, String> {
     })
 }
 
-fn words(outcome: &Outcome) -> String {
+fn not_done(outcome: &Outcome) -> SnapshotError {
     match outcome {
-        Outcome::Failed(failure) => format!("{} ({})", failure.message, failure.hint),
-        Outcome::Unknown { why } => why.clone(),
-        other => format!("{other:?}"),
+        Outcome::Failed(failure) => SnapshotError::Failed(format!("{} ({})", failure.message, failure.hint)),
+        Outcome::Unknown { why } => SnapshotError::Unseen(why.clone()),
+        other => SnapshotError::Failed(format!("{other:?}")),
     }
 }

@@ -170,6 +170,7 @@ fn put_instances(shape: &Shape, fleet: &mut Fleet, host: usize, target_mib: u64,
         let mut instance = Instance {
             id: format!("{number:08x}-0000-4000-8000-{:012x}", shape.seed & 0xffff_ffff),
             name: format!("vm-{number}"),
+            project: String::new(),
             host: fleet.hosts[host].name.clone(),
             resources: BTreeMap::from([("MEMORY_MB".to_owned(), mib), ("VCPU".to_owned(), vcpus)]),
             state: InstanceState::Active,

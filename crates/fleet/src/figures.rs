@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_model::fleet::GroupPolicy;
-use volutus_model::fleet::plan::{Figures, Headroom, HostDrain, Move, Stay};
+use volutus_model::fleet::plan::{Figures, Headroom, HostDrain, Move, Owner, Stay, StayReason};
 
 use crate::bounds;
 use crate::index::{Index, NONE, Role};
@@ -94,6 +94,20 @@ pub(crate) fn stays(index: &Index<'_>, done: &Schedule) -> Vec<Stay> {
         .collect();
     stays.sort_by(|a, b| (&a.host, &a.instance).cmp(&(&b.host, &b.instance)));
     stays
+}
+
+/// Whose the instances are that move or are stopped.
+pub(crate) fn owners(index: &Index<'_>, done: &Schedule) -> BTreeMap<String, Owner> {
+    let stopped = stays(index, done).into_iter().filter(|stay| stay.why == StayReason::Stopped);
+    let stopped: BTreeSet<String> = stopped.map(|stay| stay.instance).collect();
+    let moved: BTreeSet<u32> = done.moves.iter().map(|moved| moved.instance).collect();
+    let concerned =
+        |at: usize, id: &str| u32::try_from(at).is_ok_and(|at| moved.contains(&at)) || stopped.contains(id);
+    let instances = index.fleet.instances.iter().enumerate();
+    instances
+        .filter(|(at, instance)| !instance.project.is_empty() && concerned(*at, &instance.id))
+        .map(|(_, one)| (one.id.clone(), Owner { project: one.project.clone(), name: one.name.clone() }))
+        .collect()
 }
 
 /// The figures.

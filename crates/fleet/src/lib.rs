@@ -115,6 +115,7 @@ pub fn plan(
         drains: figures::drains(&index, &done),
         moves: figures::moves(&index, &done),
         stays: figures::stays(&index, &done),
+        owners: figures::owners(&index, &done),
         left: done.left,
         classes: classes::classes(&index),
         findings,

@@ -67,8 +67,8 @@ fn named(family: &Numbers, name: impl Into<String>, value: i64) {
 /// All metrics, as they are now. Blocks for as long as the disk takes.
 pub fn render(api: &Api) -> Result<String, Problem> {
     let mut registry = Registry::with_prefix("volutus");
-    let version = Info::new([("version", env!("CARGO_PKG_VERSION")), ("cloud", api.cloud().as_str())]);
-    registry.register("build", "The Volutus that answers", version);
+    let labels = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("cloud", api.cloud().to_string())];
+    registry.register("build", "The Volutus that answers", Info::new(labels));
     registry.register("http_requests", "Requests that were answered", api.requests().clone());
     run(api, &mut registry)?;
     schedules(api, &mut registry)?;

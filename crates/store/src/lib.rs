@@ -16,6 +16,7 @@ mod error;
 mod holder;
 mod journal;
 mod lease;
+mod notices;
 mod plans;
 mod records;
 mod runs;
@@ -33,6 +34,7 @@ pub use documents::Document;
 pub use error::Error;
 pub use holder::Holder;
 pub use lease::{Lease, LeaseRecord};
+pub use notices::{FEED, NewNotice, Notice, NoticeState, SENDING_MAX, Sending};
 pub use plans::{AnyPlan, Approval, PlanRecord, Subject};
 pub use runs::RunRecord;
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use crate::error::Error;
 
 /// The version of the tables that this Volutus writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How long a write waits for another process's: their transactions take milliseconds, so one
 /// that lasts longer than this is a process that hangs.
@@ -69,8 +69,21 @@ CREATE TABLE document (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 3 adds: notices that wait to be sent, and those that were. Times are microseconds
+/// since 1970, since they are compared.
+const NOTICES: &str = "
+CREATE TABLE notice (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, cloud TEXT NOT NULL, key TEXT NOT NULL UNIQUE,
+    moment TEXT NOT NULL, channel TEXT NOT NULL, recipient TEXT NOT NULL, address TEXT NOT NULL,
+    subject TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, queued_us INTEGER NOT NULL, due_us INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL, error TEXT
+) STRICT;
+CREATE INDEX notice_due ON notice (cloud, state, due_us);
+";
+
 /// What leads to each version from the one before it.
-const STEPS: [&str; VERSION as usize] = [TABLES, DOCUMENTS];
+const STEPS: [&str; VERSION as usize] = [TABLES, DOCUMENTS, NOTICES];
 
 pub(crate) fn open(directory: &Path, path: &Path) -> Result<Connection, Error> {
     // What a cloud is made of is nobody else's business.

@@ -3,6 +3,7 @@
 
 mod advisories;
 mod contract;
+mod notice;
 mod schedule;
 mod serve;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 pub use serve::ServeArgs;
 
@@ -55,6 +57,11 @@ pub struct Cli {
     /// Limits of a run (TOML); see docs/operating/policy.md.
     #[arg(long, global = true, value_name = "FILE", env = "VOLUTUS_POLICY")]
     pub policy: Option<PathBuf>,
+
+    /// Who is told of runs (TOML) [default: `notices.toml` beside the cloud description, where there
+    /// is one]; see docs/operating/notices.md.
+    #[arg(long, global = true, value_name = "FILE", env = "VOLUTUS_NOTICES")]
+    pub notices: Option<PathBuf>,
 
     /// Tell more, on stderr (-v: what is asked of whom; -vv: everything).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -130,6 +137,9 @@ pub enum Command {
     Calendar(CalendarArgs),
     /// Run as a service: answer over HTTP, and carry out approved plans when they are due.
     Serve(ServeArgs),
+    /// Tell the people concerned of a run: preview, announce, list, send, publish.
+    #[command(subcommand)]
+    Notice(NoticeCommand),
 }
 
 /// How to print data.

@@ -7,13 +7,14 @@ use volutus_drivers::CloudDriver;
 use volutus_fleet::described::{self, Shape};
 use volutus_fleet::{render_markdown, render_text};
 use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
-use volutus_model::{Finding, HostName, Observation, Plan, Severity};
+use volutus_model::{Finding, HostName, Observation, Plan};
 use volutus_planner::RebootInput;
-use volutus_store::{Approval, Store};
+use volutus_store::Approval;
 
 use crate::args::{Cli, FleetSubject, PlanArgs, PlanFormat, SelectedHosts};
 use crate::commands::plan::{plan_error_code, store_error};
 use crate::commands::print_json;
+use crate::commands::run::refuse_findings;
 use crate::context::{Context, read_reboot_policy};
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -95,32 +96,22 @@ fn control_hosts(context: &Context) -> Vec<HostName> {
     hosts.filter(|host| carries(host) && !is_compute(host)).collect()
 }
 
-/// Looks at the cloud and makes the steps of an approved reboot plan; the plan of the run is kept,
-/// with the approval that the reboot plan has.
+/// Looks at the cloud and makes the steps of an approved reboot plan.
 pub async fn prepare(
     context: &Context,
     driver: &CloudDriver,
-    store: &Store,
     plan: &RebootPlan,
     approval: &Approval,
 ) -> Result<(Plan, Observation)> {
     let fleet = observe_with(context, driver).await?;
-    let blocking: Vec<Finding> =
-        judge(plan, &fleet).into_iter().filter(|finding| finding.severity == Severity::Blocking).collect();
-    if !blocking.is_empty() {
-        anstream::eprint!("{}", show::findings::render(&blocking));
-        return Err(CliError::new(
-            Kind::Blocked,
-            "blocked",
-            format!("{} findings stand in the way; nothing was changed", blocking.len()),
+    refuse_findings(&judge(plan, &fleet), &approval.consents).map_err(|error| {
+        error.hint(
+            "The fleet is judged as it is now: make a new plan with volutus plan --reboot. Serious findings can be \
+             consented to: volutus approve PLAN --accept CODE",
         )
-        .hint("The fleet has changed since: make a new plan with volutus plan --reboot."));
-    }
+    })?;
     let observation = context.observe(driver).await?;
     let made = steps(context, plan, observation.clone())?;
-    store.put_plan(&made).map_err(store_error)?;
-    // The steps follow from the plan that was approved, and from nothing that anybody chose since.
-    store.approve(&made.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
     Ok((made, observation))
 }
 

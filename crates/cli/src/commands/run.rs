@@ -7,6 +7,7 @@ use volutus_engine::Command;
 use volutus_model::Event;
 use volutus_model::event::Actor;
 use volutus_model::fleet::RebootPlan;
+use volutus_model::plan::PlanKind;
 use volutus_model::probe::Sample;
 use volutus_model::run::RunStatus;
 use volutus_model::{Finding, Observation, Plan, RunId, Severity, StepId};
@@ -19,6 +20,7 @@ use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::control::load;
 use crate::commands::fleet;
+use crate::commands::notice::{Notices, Telling};
 use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
@@ -70,10 +72,14 @@ async fn begin_reboot(
         .hint("Make a new plan: volutus plan --reboot"));
     }
     let driver = context.driver()?;
-    let prepared = fleet::prepare(context, &driver, store, reboot, approval).await;
+    let prepared = fleet::prepare(context, &driver, reboot, approval).await;
     driver.close().await;
     let (plan, observation) = prepared?;
-    create(context, store, plan, &observation, approval)
+    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    store.put_plan(&plan).map_err(store_error)?;
+    // The steps follow from the plan that was approved, and from nothing that anybody chose since.
+    store.approve(&plan.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    create(context, store, plan, &observation)
 }
 
 async fn begin_upgrade(
@@ -100,6 +106,13 @@ async fn begin_upgrade(
         )
         .hint(format!("volutus rollback {}", show::short(earlier.as_str()))));
     }
+    if let PlanKind::Reboot { of } = &plan.kind {
+        return Err(CliError::refused(
+            "is-reboot-steps",
+            "the plan holds the steps of a reboot, which are made anew when it is run",
+        )
+        .hint(format!("volutus run {}", show::short(of.as_str()))));
+    }
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     if Plan::basis_of(&observation) != plan.basis {
@@ -114,17 +127,14 @@ async fn begin_upgrade(
         .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
     driver.close().await;
-    create(context, store, plan, &observation, approval)
+    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    create(context, store, plan, &observation)
 }
 
-fn create(
-    context: &Context,
-    store: &Store,
-    plan: Plan,
-    observation: &Observation,
-    approval: &Approval,
-) -> Result<(RunId, Plan)> {
-    refuse_findings(&judge(context, observation, &plan), &approval.consents)?;
+/// Creates a run of a plan that is approved and that nothing stands in the way of.
+fn create(context: &Context, store: &Store, plan: Plan, observation: &Observation) -> Result<(RunId, Plan)> {
+    // Who is to be told is known before anything is done; later it holds nothing up.
+    Notices::load(context, store)?;
     let run = new_run_id(Context::now())
         .map_err(|error| CliError::new(Kind::Internal, "run-id", "no id for the run").because(&error))?;
     store.create_run(&run, &plan.id, &plan.cloud, Context::now()).map_err(store_error)?;
@@ -163,7 +173,8 @@ pub fn make_ready(store: &Store, record: &RunRecord, command: Command, actor: &A
     Ok(plan)
 }
 
-fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
+/// Stops where a finding blocks, or is serious and was not consented to.
+pub fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
     let stops = |finding: &&Finding| match finding.severity {
         Severity::Blocking => true,
         Severity::Serious => !consents.contains(&finding.code),
@@ -268,6 +279,8 @@ pub async fn execute(
     let controlled = tokio::spawn(control(handle, steps_received));
     let mut probes = Probes { probe: Arc::new(Steps(steps)), samples };
     let way_back = WayBack { context, driver: driver.clone() };
+    let telling = Telling::begin(context, store);
+    telling.tell_start(store, run, plan, &load(store, &store.run(run).map_err(store_error)?)?.1);
     let (mut current, mut plan, mut after) = (run.clone(), plan.clone(), after);
     let result = loop {
         let mut reporter = progress::reporter(&plan, context.no_progress);
@@ -298,6 +311,9 @@ pub async fn execute(
     kept.map_err(|e| internal("the last probe samples could not be kept")(&e))?;
     let concluded = conclude(context, store, &current, &driver, status).await;
     driver.close().await;
+    let (_, state, _) = load(store, &store.run(&current).map_err(store_error)?)?;
+    telling.tell_end(store, &current, &plan, &state);
+    telling.finish().await;
     concluded
 }
 

@@ -4,6 +4,7 @@ pub mod advisories;
 pub mod contract;
 pub mod findings;
 pub mod fleet;
+pub mod notice;
 pub mod observation;
 pub mod plan;
 pub mod rehearsal;

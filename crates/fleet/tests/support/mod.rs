@@ -57,6 +57,7 @@ pub fn instance(id: &str, host: &str, gib: u64) -> Instance {
     Instance {
         id: id.to_owned(),
         name: String::new(),
+        project: String::new(),
         host: host.parse().unwrap(),
         resources: BTreeMap::from([("MEMORY_MB".to_owned(), gib * 1024)]),
         state: Default::default(),

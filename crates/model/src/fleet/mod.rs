@@ -182,6 +182,9 @@ pub struct Instance {
     /// Its name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// The id of the project that owns it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub project: String,
     /// The host that it is on.
     pub host: HostName,
     /// What it holds there, by resource class.

@@ -3,6 +3,8 @@
 //! Times are milliseconds from the start of the run, as expected; a run goes by order and
 //! conditions, not by the clock.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,9 @@ pub struct Content {
     pub moves: Vec<Move>,
     /// The instances that stay on a host that is rebooted.
     pub stays: Vec<Stay>,
+    /// Who owns the instances that move or are stopped, by their ids, where it is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owners: BTreeMap<String, Owner>,
     /// The hosts that cannot be emptied, and are left as they are.
     pub left: Vec<Left>,
     /// Hosts of the control plane that are restarted behind the others, one after another.
@@ -169,6 +174,15 @@ pub enum StayReason {
     Stopped,
     /// The host's kernel is not restarted, so it runs on.
     RunsOn,
+}
+
+/// Whose an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The id of the project.
+    pub project: String,
+    /// What the project calls the instance.
+    pub name: String,
 }
 
 /// A host that cannot be emptied.

@@ -28,7 +28,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct From {
+pub struct Since {
     /// The last entry that is known; what comes behind it is told. Without it, everything is.
     after: Option<u32>,
 }
@@ -50,7 +50,7 @@ pub struct Page {
 #[utoipa::path(get, path = "/runs/{run}/events", tag = "runs",
     params(
         ("run" = String, Path, description = "The run, or any unambiguous beginning of its id"),
-        From
+        Since
     ),
     responses(
         (status = 200, content((Page = "application/json"), (String = "text/event-stream"))),
@@ -59,7 +59,7 @@ pub struct Page {
 pub async fn events(
     State(api): State<Api>,
     run: Result<Path<String>, PathRejection>,
-    from: Result<Query<From>, QueryRejection>,
+    from: Result<Query<Since>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (Path(run), Query(from)) = (run?, from?);

@@ -92,6 +92,7 @@ fn a_reboot_plan() -> RebootPlan {
         policy: RebootPolicy::default(),
         drains: Vec::new(),
         moves: Vec::new(),
+        owners: std::collections::BTreeMap::new(),
         stays: Vec::new(),
         left: Vec::new(),
         classes: Vec::new(),
@@ -304,7 +305,7 @@ fn files_that_cannot_be_used_are_explained() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 7");
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(matches!(error, Error::NewerSchema { found: 7, known: 2, .. }), "{error}");
+    assert!(matches!(error, Error::NewerSchema { found: 7, known: 3, .. }), "{error}");
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn a_file_of_version_1_is_migrated() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 1");
     let connection = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
-    connection.execute_batch("DROP TABLE document").unwrap();
+    connection.execute_batch("DROP TABLE document; DROP TABLE notice").unwrap();
     drop(connection);
     let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.plan(&plan.id).unwrap(), plan);

@@ -5,6 +5,7 @@
 mod canned;
 mod keeping;
 mod kill;
+mod notices;
 #[path = "../../../engine/src/tests/plans.rs"]
 #[allow(dead_code, reason = "these tests need fewer shapes of plans than those of the engine")]
 mod plans;

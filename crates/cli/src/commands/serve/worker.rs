@@ -216,7 +216,10 @@ impl Worker {
                 () = reached(until) => {
                     until = None;
                     anstream::eprintln!("the window of run {} ends: it pauses at its next safe point", work.run);
-                    store.push_command(&work.run, Command::Pause, &work.actor, Context::now()).map_err(store_error)?;
+                    let pushed = store.push_command(&work.run, Command::Pause, &work.actor, Context::now());
+                    if let Err(error) = pushed {
+                        tell("the run could not be paused", &store_error(error));
+                    }
                 }
             }
         };
@@ -334,13 +337,19 @@ impl Worker {
             (Subject::Upgrade { from, to }, None) => from == to,
             (Subject::Reboot, _) => false,
         };
-        let found = plans.into_iter().find(|plan| {
+        let candidates = plans.into_iter().filter(|plan| {
             plan.cloud == self.context.inventory.name
                 && plan.approval.is_some()
                 && fits(plan.subject)
                 && !runs.iter().any(|run| run.plan == plan.id)
         });
-        Ok(found.map(|plan| plan.id.to_string()))
+        for plan in candidates {
+            // Rollbacks and the steps of reboots are approved plans as well.
+            if self.store.plan(&plan.id).map_err(store_error)?.kind.is_upgrade() {
+                return Ok(Some(plan.id.to_string()));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -128,7 +128,7 @@ async fn verify(
     for copy in copies {
         let why = match driver.work_on_snapshot(snapshot, &copy.service, SnapshotWork::Verify, &say).await {
             Ok(_) => None,
-            Err(SnapshotError::Failed(why)) => Some(why),
+            Err(SnapshotError::Failed(why) | SnapshotError::Unseen(why)) => Some(why),
             Err(SnapshotError::Trouble(error)) => return Err(trouble(error)),
         };
         results.push(Verified {

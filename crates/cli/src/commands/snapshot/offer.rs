@@ -134,6 +134,7 @@ pub async fn make<'a>(
     let (series, other) = releases(&plan, asked.undo && state.finalize_allowed);
     let daemons = daemons_of(context, &losses);
     refuse_missing(driver, &daemons, series).await?;
+    refuse_other_release(context, driver, &daemons, [plan.from, plan.to]).await?;
     let word = match losses.as_slice() {
         [only] => only.copy.service.to_string(),
         _ => record.id.to_string(),
@@ -191,6 +192,37 @@ async fn refuse_missing(
         ),
     )
     .hint("Put it there with the `stage` command of the cloud description. Nothing was changed."))
+}
+
+/// A copy belongs to the code of its run: after a later upgrade it fits nothing that runs.
+async fn refuse_other_release(
+    context: &Context,
+    driver: &CloudDriver,
+    daemons: &[(ServiceName, DaemonId, String)],
+    known: [Series; 2],
+) -> Result<()> {
+    let observation = driver.observe().await;
+    let releases = &context.inventory.releases;
+    let elsewhere: Vec<String> = daemons
+        .iter()
+        .filter_map(|(service, id, _)| {
+            let runs = observation.daemons.get(id)?.value()?.release_path.value()?;
+            let fits = known.iter().any(|series| releases.path_of(*series, service) == *runs);
+            (!fits).then(|| format!("{id} runs from {runs}"))
+        })
+        .collect();
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    let [from, to] = known;
+    Err(CliError::refused(
+        "other-release",
+        format!(
+            "the snapshot is of the hop from {from} to {to}, and the cloud has left it: {}",
+            elsewhere.join(", ")
+        ),
+    )
+    .hint("A later run took snapshots of its own: `volutus snapshot list`. Nothing was changed."))
 }
 
 /// Services after those that they need.

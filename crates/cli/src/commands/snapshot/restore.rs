@@ -128,7 +128,9 @@ impl Work<'_> {
             for loss in losses {
                 self.held.check()?;
                 if let Err(error) = self.on(loss, SnapshotWork::Prepare).await {
-                    self.cancel().await;
+                    if !matches!(error, SnapshotError::Unseen(_)) {
+                        self.cancel().await;
+                    }
                     return Err(failed(
                         &error,
                         "nothing that is in use was touched, and no daemon was stopped",
@@ -139,27 +141,28 @@ impl Work<'_> {
         }
         self.held.check()?;
         let stopped = Instant::now();
+        let exchange = if self.offer.undo { SnapshotWork::Undo } else { SnapshotWork::Swap };
         if let Err(error) = self.systemctl(false).await {
-            self.start_as_before(None).await;
-            return Err(failed(&error, "not every daemon stopped, so no database was touched")
-                .hint("Daemons were started again. Mend what is said, and give the command again."));
+            return Err(self.given_back(&error, "not every daemon stopped", exchange).await);
         }
         let ended_at = Context::now();
         let mut kept = Vec::new();
-        let exchange = if self.offer.undo { SnapshotWork::Undo } else { SnapshotWork::Swap };
         for loss in losses {
-            self.held.check()?;
+            if let Err(lost) = self.held.check() {
+                return Err(CliError::new(
+                    lost.kind,
+                    lost.code,
+                    format!("{}; the daemons of {} are stopped", lost.message, self.services()),
+                )
+                .hint(
+                    "See who works on the cloud now (`volutus status`); give the command again once \
+                       nobody does: it goes on from there.",
+                ));
+            }
             match self.on(loss, exchange).await {
                 Ok(restore) => kept.push(if self.offer.undo { restore.undone } else { restore.before }),
                 Err(error) if kept.is_empty() => {
-                    // A lost connection may leave the exchange under way over there.
-                    let lost = matches!(error, SnapshotError::Trouble(_));
-                    self.start_as_before((!lost).then_some(exchange)).await;
-                    return Err(failed(
-                        &error,
-                        "no database was exchanged; daemons were started again as they were",
-                    )
-                    .hint("Mend what is said, and give the command again: it goes on from there."));
+                    return Err(self.given_back(&error, "no database was exchanged", exchange).await);
                 }
                 Err(error) => {
                     return Err(failed(
@@ -218,13 +221,50 @@ impl Work<'_> {
         }
     }
 
-    async fn start_as_before(&self, cancel: Option<SnapshotWork>) {
-        if let Err(error) = self.systemctl(true).await {
-            anstream::eprintln!("not every daemon started again: {error}");
+    /// Starts daemons again as they were, where their databases are seen to be as they were, and
+    /// tells what is so now.
+    async fn given_back(&self, error: &SnapshotError, what: &str, exchange: SnapshotWork) -> CliError {
+        const AGAIN: &str = "Mend what is said, and give the command again: it goes on from there.";
+        // Whoever was not seen to end may still exchange tables, or may just have done it.
+        let untouched = !matches!(error, SnapshotError::Unseen(_)) && self.is_untouched(exchange).await;
+        if !untouched {
+            let state = format!(
+                "it is not sure that every database is as it was, so the daemons of {} are left stopped",
+                self.services()
+            );
+            return failed(error, &state).hint(AGAIN);
         }
-        if cancel == Some(SnapshotWork::Swap) {
+        let started = self.systemctl(true).await;
+        if exchange == SnapshotWork::Swap {
             self.cancel().await;
         }
+        match started {
+            Ok(()) => failed(error, &format!("{what}; daemons were started again as they were")).hint(AGAIN),
+            Err(not) => failed(error, &format!("{what}; but not every daemon started again: {not}"))
+                .hint("Start them by hand (`volutus observe` names them); then mend what is said, and give the command again."),
+        }
+    }
+
+    /// Whether the database host says of every service that no table of it was exchanged.
+    async fn is_untouched(&self, exchange: SnapshotWork) -> bool {
+        let restores = match self.driver.snapshots().await {
+            Ok((_, restores)) => restores,
+            Err(error) => {
+                tracing::warn!(%error, "how far the restore has come could not be seen");
+                return false;
+            }
+        };
+        self.offer.losses.iter().all(|loss| {
+            let own = |each: &&Restore| {
+                each.service == loss.copy.service && each.snapshot == self.offer.snapshot.id
+            };
+            restores.iter().find(own).is_none_or(|restore| !restore.has_exchanged(exchange))
+        })
+    }
+
+    fn services(&self) -> String {
+        let names: Vec<&str> = self.offer.losses.iter().map(|loss| loss.copy.service.as_str()).collect();
+        names.join(", ")
     }
 
     /// Service by service, since later ones need earlier ones.
@@ -305,6 +345,9 @@ impl Work<'_> {
 }
 
 fn failed(error: &SnapshotError, state: &str) -> CliError {
-    let kind = if matches!(error, SnapshotError::Trouble(_)) { Kind::Cloud } else { Kind::Stopped };
+    let kind = match error {
+        SnapshotError::Failed(_) => Kind::Stopped,
+        SnapshotError::Trouble(_) | SnapshotError::Unseen(_) => Kind::Cloud,
+    };
     CliError::new(kind, "restore-stopped", format!("the restore stopped: {state}")).because(error)
 }

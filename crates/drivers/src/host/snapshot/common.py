@@ -245,18 +245,24 @@ def write_whole(path, value):
 
 
 def read_json(path):
+    """What a file holds; None where there is no such file."""
     try:
         with open(path) as file:
             return json.load(file)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise Failed('%s cannot be read: %s' % (path, error))
 
 
 def copies(directory):
     """The copies in a snapshot's directory by service: the newest one, verified ones first."""
     found = {}
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-        copy = read_json(os.path.join(directory, name)) if name.endswith(SUFFIX) else None
+        try:
+            copy = read_json(os.path.join(directory, name)) if name.endswith(SUFFIX) else None
+        except Failed:
+            continue  # no copy to rely on; one that is being written is renamed to its name at its end
         if not isinstance(copy, dict) or copy.get('format') != FORMAT:
             continue
         other = found.get(copy['service'])

@@ -40,7 +40,10 @@ def snapshots(root):
     for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
         directory = os.path.join(root, name)
         if name.startswith('.restore-') and name.endswith('.json'):
-            restores.append(read_json(directory))
+            try:
+                restores.append(read_json(directory))
+            except Failed as failed:
+                raise Refusal(str(failed))
         if name.startswith('.') or not os.path.isdir(directory):
             continue
         there = [dict(brief(copy), present=os.path.exists(os.path.join(directory, copy['file'])))

@@ -171,6 +171,7 @@ fn one(
     Instance {
         id: server.id.clone(),
         name: server.name.clone(),
+        project: server.tenant_id.clone(),
         state: instance::state(server),
         zone: server.pinned_availability_zone.clone(),
         traits_required,

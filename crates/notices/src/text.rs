@@ -1,0 +1,371 @@
+//! The words: templates, and the messages made of them.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use volutus_store::{FEED, NewNotice};
+
+use crate::config::{Config, Moment, Shape};
+use crate::facts::{Facts, Fate, What};
+use crate::{Error, webhook};
+
+/// The built-in texts: by moment, and the part that some of them share.
+const BUILTIN: [(&str, &str); 6] = [
+    ("before", include_str!("templates/before.txt")),
+    ("start", include_str!("templates/start.txt")),
+    ("end", include_str!("templates/end.txt")),
+    ("rolled-back", include_str!("templates/rolled-back.txt")),
+    ("halted", include_str!("templates/halted.txt")),
+    ("what", include_str!("templates/what.txt")),
+];
+
+/// What the first line of a text begins with.
+const SUBJECT: &str = "Subject: ";
+
+/// A message in plain text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Its subject: one line.
+    pub subject: String,
+    /// Its body.
+    pub body: String,
+}
+
+/// The texts that messages are made of.
+#[derive(Debug)]
+pub struct Templates(Environment<'static>);
+
+/// What a template can use; docs/operating/notices.md lists it.
+#[derive(Serialize)]
+struct View<'a> {
+    cloud: &'a str,
+    doing: String,
+    what: What,
+    plan: &'a str,
+    run: Option<&'a str>,
+    from: &'a str,
+    to: &'a str,
+    begins: String,
+    ended: Option<String>,
+    time_zone: String,
+    duration: String,
+    services: Vec<Service<'a>>,
+    instances: Vec<Instance<'a>>,
+    requests: Option<Requests>,
+    cause: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    name: &'a str,
+    level: volutus_model::plan::ImpactLevel,
+    why: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Instance<'a> {
+    id: &'a str,
+    name: &'a str,
+    what: &'static str,
+}
+
+#[derive(Serialize)]
+struct Requests {
+    failed: u64,
+    total: u64,
+}
+
+impl Templates {
+    /// The built-in texts, and in their place those of the operator's folder: `start.txt`, say.
+    ///
+    /// # Errors
+    /// Where one cannot be read, or is wrong.
+    pub fn load(config: &Config, base: &Path) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        // A misspelt name is an error at the preview, and not a hole in what people read.
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .build()
+                .map_err(|error| Error::Template { moment: Moment::Before, what: format!("{error:#}") })?,
+        );
+        for (name, builtin) in BUILTIN {
+            let path = config.templates.as_ref().map(|folder| base.join(folder).join(format!("{name}.txt")));
+            let text = match path.filter(|path| path.exists()) {
+                Some(path) => {
+                    std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?
+                }
+                None => builtin.to_owned(),
+            };
+            let moment = Moment::ALL.into_iter().find(|moment| moment.as_str() == name);
+            let moment = moment.unwrap_or(Moment::Before);
+            environment
+                .add_template_owned(name, text)
+                .map_err(|error| Error::Template { moment, what: format!("{error:#}") })?;
+        }
+        Ok(Self(environment))
+    }
+
+    /// The message of a moment, with times in a zone.
+    ///
+    /// # Errors
+    /// [`Error::Template`], with the line.
+    pub fn message(&self, facts: &Facts, zone: &TimeZone) -> Result<Message, Error> {
+        let wrong = |what: String| Error::Template { moment: facts.moment, what };
+        let text = self
+            .0
+            .get_template(facts.moment.as_str())
+            .and_then(|template| template.render(Serde(view(facts, zone))))
+            .map_err(|error| wrong(format!("{error:#}")))?;
+        let (first, body) = text.split_once('\n').unwrap_or((text.as_str(), ""));
+        let subject = first.strip_prefix(SUBJECT).ok_or_else(|| {
+            wrong(format!("its first line is `{first}`, and has to begin with `{SUBJECT}`"))
+        })?;
+        Ok(Message { subject: subject.trim().to_owned(), body: tidy(body) })
+    }
+}
+
+/// Without blank lines at the ends, and with no more than one in a row.
+fn tidy(body: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in body.trim().lines().map(str::trim_end) {
+        if !(line.is_empty() && lines.last().is_some_and(|last| last.is_empty())) {
+            lines.push(line);
+        }
+    }
+    lines.push("");
+    lines.join("\n")
+}
+
+fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
+    let local = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    View {
+        cloud: &facts.cloud,
+        doing: doing(facts),
+        what: facts.what,
+        plan: &facts.plan,
+        run: facts.run.as_deref(),
+        from: &facts.from,
+        to: &facts.to,
+        begins: local(facts.begins),
+        ended: facts.ended.map(local),
+        time_zone: zone.iana_name().unwrap_or("UTC").to_owned(),
+        duration: duration(facts.expected_s),
+        services: facts
+            .services
+            .iter()
+            .map(|impact| Service {
+                name: &impact.service,
+                level: impact.level,
+                why: impact.why.iter().map(String::as_str).collect(),
+            })
+            .collect(),
+        instances: facts
+            .instances
+            .iter()
+            .map(|instance| Instance {
+                id: &instance.id,
+                name: if instance.name.is_empty() { &instance.id } else { &instance.name },
+                what: match instance.fate {
+                    Fate::Moves => "goes to another host and runs on meanwhile",
+                    Fate::MovesCold => "is shut down, goes to another host, and is started there",
+                    Fate::Stops => "is shut down, and started again on its host",
+                },
+            })
+            .collect(),
+        requests: facts.requests.map(|(failed, total)| Requests { failed, total }),
+        cause: facts.cause.as_deref(),
+    }
+}
+
+/// What is done, as a noun.
+fn doing(facts: &Facts) -> String {
+    match facts.what {
+        // A rollback is told of as what it takes back.
+        What::Upgrade => format!("the upgrade to OpenStack {}", facts.to),
+        What::Rollback => format!("the upgrade to OpenStack {}", facts.from),
+        What::Reboot => "the restart of hosts".to_owned(),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let minutes = seconds.div_ceil(60).max(1);
+    match (minutes / 60, minutes % 60) {
+        (0, 1) => "a minute".to_owned(),
+        (0, minutes) => format!("{minutes} minutes"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// One message for each address that the facts concern, as it is queued. The key of a message is made
+/// of what it is about, the moment and the address, so that queueing it again does nothing.
+///
+/// # Errors
+/// Where a template is wrong.
+pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result<Vec<NewNotice>, Error> {
+    let about = match &facts.run {
+        Some(run) => run.clone(),
+        None => format!("{}/{}", facts.plan, facts.begins),
+    };
+    let moment = facts.moment;
+    let notice = |channel: &str, name: &str, to: &str, message: Message| NewNotice {
+        key: format!("{about}/{moment}/{channel}/{name}/{to}"),
+        moment: moment.to_string(),
+        channel: channel.to_owned(),
+        recipient: name.to_owned(),
+        address: to.to_owned(),
+        subject: message.subject,
+        body: message.body,
+    };
+    let mut all = Vec::new();
+    for recipient in &config.recipients {
+        let Some(own) = facts.for_recipient(recipient) else { continue };
+        let message = templates.message(&own, &config.zone_of(Some(recipient))?)?;
+        for address in &recipient.email {
+            all.push(notice("email", &recipient.name, address, message.clone()));
+        }
+    }
+    for hook in config.webhooks.iter().filter(|hook| hook.moments.contains(&moment)) {
+        // Rooms are for everybody, and whose instance does what is its owner's business.
+        let mut own = facts.clone();
+        if hook.shape != Shape::Json {
+            own.instances.clear();
+        }
+        let message = templates.message(&own, &config.zone_of(None)?)?;
+        let body = webhook::body(hook.shape, &own, &message);
+        all.push(notice("webhook", &hook.name, "", Message { subject: message.subject, body }));
+    }
+    if moment != Moment::Halted {
+        let public = Facts { instances: Vec::new(), ..facts.clone() };
+        all.push(notice(FEED, "", "", templates.message(&public, &config.zone_of(None)?)?));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{InstanceFate, ServiceImpact};
+    use volutus_model::plan::ImpactLevel;
+
+    fn facts(moment: Moment) -> Facts {
+        Facts {
+            cloud: "north".to_owned(),
+            moment,
+            what: What::Reboot,
+            plan: "abc".to_owned(),
+            run: (moment != Moment::Before).then(|| "r1".to_owned()),
+            from: "2025.2".to_owned(),
+            to: "2025.2".to_owned(),
+            begins: "2026-11-03T01:00:00Z".parse().unwrap(),
+            ended: Some("2026-11-03T02:30:00Z".parse().unwrap()),
+            expected_s: 5_000,
+            services: vec![ServiceImpact {
+                service: "nova".to_owned(),
+                level: ImpactLevel::Minor,
+                why: ["replicas".to_owned()].into(),
+            }],
+            instances: ["p1", "p2"]
+                .map(|project| InstanceFate {
+                    id: format!("id-{project}"),
+                    name: format!("db-{project}"),
+                    project: project.to_owned(),
+                    fate: Fate::Moves,
+                })
+                .to_vec(),
+            requests: Some((0, 812)),
+            cause: Some("a proof failed".to_owned()),
+        }
+    }
+
+    fn config() -> Config {
+        Config::parse(
+            r#"
+            [smtp]
+            host = "localhost"
+            encryption = "none"
+            sender = "ops@example.org"
+            [[recipient]]
+            name = "a"
+            email = ["a@example.org"]
+            projects = ["p1"]
+            time_zone = "Europe/Berlin"
+            [[recipient]]
+            name = "other"
+            email = ["other@example.org"]
+            projects = ["p3"]
+            [[recipient]]
+            name = "all"
+            email = ["all@example.org", "desk@example.org"]
+            [[webhook]]
+            name = "chat"
+            url = "http://localhost/"
+            shape = "slack"
+            "#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn only_those_concerned_are_told_and_of_their_own_instances() {
+        let config = config();
+        let templates = Templates::load(&config, Path::new(".")).unwrap();
+        let made = messages(&config, &templates, &facts(Moment::Before)).unwrap();
+        let to: Vec<&str> = made.iter().map(|one| one.address.as_str()).collect();
+        assert_eq!(to, ["a@example.org", "all@example.org", "desk@example.org", "", ""]);
+        assert_eq!((made[3].channel.as_str(), made[4].channel.as_str()), ("webhook", FEED));
+        assert!(made[0].body.contains("db-p1 (id-p1) goes to another host"), "{}", made[0].body);
+        assert!(made.iter().all(|one| !one.body.contains("db-p2")), "nobody is told of others' instances");
+        assert!(made.iter().skip(1).all(|one| !one.body.contains("db-p1")));
+        assert_eq!(made[0].subject, "north: the restart of hosts on 2026-11-03 02:00 CET");
+        assert!(made[1].subject.ends_with("01:00 UTC"), "{}", made[1].subject);
+        assert!(
+            made[0].body.contains("1 h 24 min") && made[0].body.contains("- nova: answers may be slower")
+        );
+    }
+
+    #[test]
+    fn every_moment_has_words_and_users_are_not_told_of_a_halt() {
+        let config = config();
+        let templates = Templates::load(&config, Path::new(".")).unwrap();
+        for moment in Moment::ALL {
+            let made = messages(&config, &templates, &facts(moment)).unwrap();
+            assert_eq!(made.len(), if moment == Moment::Halted { 1 } else { 5 }, "{moment}");
+            for one in &made {
+                assert!(!one.subject.is_empty() && !one.body.contains("{{"), "{moment}: {one:?}");
+            }
+        }
+        let end = messages(&config, &templates, &facts(Moment::End)).unwrap();
+        assert!(end[0].body.contains("0 of 812 requests failed"), "{}", end[0].body);
+    }
+
+    #[test]
+    fn the_operators_own_words_are_used_and_mistakes_in_them_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { templates: Some("own".into()), ..config() };
+        std::fs::create_dir(folder.path().join("own")).unwrap();
+        let own = folder.path().join("own/start.txt");
+        let make = |text: &str| {
+            std::fs::write(&own, text).unwrap();
+            let templates = Templates::load(&config, folder.path())?;
+            messages(&config, &templates, &facts(Moment::Start))
+        };
+        let made = make("Subject: Los geht's in {{ cloud }}\n\nBis bald.\n").unwrap();
+        assert_eq!((made[0].subject.as_str(), made[0].body.as_str()), ("Los geht's in north", "Bis bald.\n"));
+        for (text, says) in [
+            ("Los\n", "has to begin with `Subject: `"),
+            ("Subject: {{ clowd }}\n", "undefined"),
+            ("Subject: {{ cloud \n", "start:1"),
+        ] {
+            let error = make(text).unwrap_err().to_string();
+            assert!(error.starts_with("the template of start notices") && error.contains(says), "{error}");
+        }
+    }
+}
