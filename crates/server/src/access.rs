@@ -82,7 +82,7 @@ enum Source {
 /// Who may come in, and how often.
 pub struct Access {
     /// The group whose members may do everything at the Unix socket, besides root and the user that
-    /// the daemon runs as.
+    /// the server runs as.
     pub group: Option<String>,
     /// Who says whom a token belongs to; without it no request over TLS is answered but health and
     /// metrics.
@@ -106,16 +106,24 @@ impl Access {
             self.limiter.retain_recent();
         }
         self.limiter.check_key(source).map_err(|_| {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "more requests than are answered")
-                .hint(format!("At most {RATE_PER_S} a second. `GET /runs/{{run}}/events` can be followed instead."))
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "more requests than are answered",
+            )
+            .hint(format!(
+                "At most {RATE_PER_S} a second. `GET /runs/{{run}}/events` can be followed instead."
+            ))
         })
     }
 
     /// Who a user of this machine is.
     fn local(&self, uid: u32) -> Caller {
         let user = get_user_by_uid(uid);
-        let name = user.as_ref().map_or_else(|| format!("uid {uid}"), |user| user.name().display().to_string());
-        let trusted = uid == 0 || uid == get_effective_uid() || user.is_some_and(|user| self.is_member(&user));
+        let name =
+            user.as_ref().map_or_else(|| format!("uid {uid}"), |user| user.name().display().to_string());
+        let trusted =
+            uid == 0 || uid == get_effective_uid() || user.is_some_and(|user| self.is_member(&user));
         let roles = if trusted { vec![Role::Reader, Role::Operator, Role::Approver] } else { Vec::new() };
         Caller { actor: Actor(name), roles }
     }
@@ -127,7 +135,7 @@ impl Access {
 }
 
 /// Paths that are answered without asking who calls: they tell nothing that is to be kept from
-/// anybody on the network of the daemon, and who asks has no token.
+/// anybody on the network of the server, and who asks has no token.
 const OPEN: &[&str] = &["/health", "/ready", "/metrics", "/openapi.json"];
 
 /// The paths of FleetLock, whose hosts have no token either.

@@ -169,7 +169,8 @@ pub fn router(api: Api) -> Router {
 }
 
 async fn unknown() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path").hint("GET /openapi.json")
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path")
+        .hint("GET /openapi.json")
 }
 
 async fn wrong_method() -> Problem {

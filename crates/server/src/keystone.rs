@@ -49,7 +49,8 @@ impl Keystone {
     /// # Errors
     /// Where the certificate cannot be read as one.
     pub fn new(auth_url: &Url, cacert: Option<&[u8]>) -> Result<Self, reqwest::Error> {
-        let mut client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let mut client =
+            reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         if let Some(pem) = cacert {
             for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
                 client = client.add_root_certificate(certificate);
@@ -63,22 +64,34 @@ impl Keystone {
     }
 
     /// Who a token belongs to. The token itself is what allows to ask: keystone tells every owner
-    /// of a token about it, so that the daemon needs no rights of its own.
+    /// of a token about it, so that the server needs no rights of its own.
     /// Source: Identity API v3, "Validate and show information for token".
     ///
     /// # Errors
     /// `unauthorized` where keystone does not know it; `keystone` where keystone does not answer.
     pub async fn identify(&self, token: &str) -> Result<Caller, Problem> {
         let silent = |why: &str| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "keystone", format!("keystone could not be asked: {why}"))
-                .hint("At the Unix socket nobody has to be asked.")
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "keystone",
+                format!("keystone could not be asked: {why}"),
+            )
+            .hint("At the Unix socket nobody has to be asked.")
         };
         let request = self.client.get(self.tokens.clone()).header("X-Auth-Token", token);
-        let answer = request.header("X-Subject-Token", token).send().await.map_err(|error| silent(&error.without_url().to_string()))?;
+        let answer = request
+            .header("X-Subject-Token", token)
+            .send()
+            .await
+            .map_err(|error| silent(&error.without_url().to_string()))?;
         match answer.status().as_u16() {
             200 => {}
             401 | 403 | 404 => {
-                return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "keystone does not accept the token"));
+                return Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "unauthorized",
+                    "keystone does not accept the token",
+                ));
             }
             status => return Err(silent(&format!("it answered {status}"))),
         }

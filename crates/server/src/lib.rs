@@ -20,9 +20,9 @@ mod works;
 
 pub use access::{Access, Caller, Role};
 pub use api::{Api, FleetLock, document, router};
+pub use axum::http::StatusCode;
 pub use keystone::Keystone;
 pub use problem::Problem;
 pub use tls::Tls;
 pub use unix::{Peer, Socket, listen};
-pub use axum::http::StatusCode;
 pub use works::{Answer, Calendar, Works};

@@ -1,6 +1,6 @@
 //! What Prometheus is told.
 
-use std::sync::atomic::{AtomicI64};
+use std::sync::atomic::AtomicI64;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -88,7 +88,11 @@ fn run(api: &Api, registry: &mut Registry) -> Result<(), Problem> {
     let events: Gauge<i64, AtomicI64> = Gauge::default();
     registry.register("run_status", "1 for the status of the latest run, 0 for every other", status.clone());
     registry.register("run_steps", "Steps of the latest run, by where they stand", steps.clone());
-    registry.register("run_probe_requests", "Requests of the synthetic user in the latest run", probes.clone());
+    registry.register(
+        "run_probe_requests",
+        "Requests of the synthetic user in the latest run",
+        probes.clone(),
+    );
     registry.register("run_journal_entries", "Entries in the journal of the latest run", events.clone());
     registry.register("lease_held", "1 while a process works on the cloud", held.clone());
     held.set(i64::from(store.lease(cloud, Api::now())?.is_some()));
@@ -117,10 +121,15 @@ fn schedules(api: &Api, registry: &mut Registry) -> Result<(), Problem> {
     let missed: Gauge<i64, AtomicI64> = Gauge::default();
     registry.register("schedule_next_timestamp_seconds", "When something is due next", next.clone());
     registry.register("schedule_held", "1 where a schedule is held because it did not go well", held.clone());
-    registry.register("schedule_missed", "What was due in the past three months and was not done", missed.clone());
+    registry.register(
+        "schedule_missed",
+        "What was due in the past three months and was not done",
+        missed.clone(),
+    );
     let calendar = api.works().calendar()?;
     for schedule in &calendar.schedules {
-        let due = calendar.entries.iter().find(|entry| entry.schedule == schedule.name).and_then(|entry| entry.due);
+        let due =
+            calendar.entries.iter().find(|entry| entry.schedule == schedule.name).and_then(|entry| entry.due);
         if let Some(due) = due {
             named(&next, &schedule.name, due.as_second());
         }

@@ -76,7 +76,8 @@ impl From<volutus_store::Error> for Problem {
         if status.is_server_error() {
             // Paths and the words of SQLite are for the operator of this machine.
             tracing::error!(%error, "the store");
-            return Self::new(status, code, "the store could not be used").hint("The daemon's log tells why.");
+            return Self::new(status, code, "the store could not be used")
+                .hint("The server's log tells why.");
         }
         Self::new(status, code, error.to_string())
     }

@@ -21,7 +21,10 @@ fn the_committed_document_is_that_of_the_code() {
         std::fs::write(path, &written).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == written, "docs/reference/openapi.json is old; UPDATE_CASES=1 cargo test -p volutus-server");
+    assert!(
+        committed == written,
+        "docs/reference/openapi.json is old; UPDATE_CASES=1 cargo test -p volutus-server"
+    );
     assert!(written.contains("\"openapi\": \"3.1.0\""));
 }
 
@@ -33,7 +36,8 @@ async fn a_plan_is_approved_run_and_followed_to_its_end() {
     assert_eq!((refused.0, &refused.1["code"]), (409, &json!("not-approved")));
     assert_eq!(refused.1["type"], "urn:volutus:error:not-approved");
 
-    let (status, approval) = served.post(&format!("/plans/{plan}/approve"), json!({"accept": ["single-replica"]})).await;
+    let (status, approval) =
+        served.post(&format!("/plans/{plan}/approve"), json!({"accept": ["single-replica"]})).await;
     assert_eq!((status, &approval["consents"]), (200, &json!(["single-replica"])));
     let (status, begun) = served.post("/runs", json!({"plan": &plan[..8]})).await;
     assert_eq!(status, 202, "{begun}");
@@ -41,7 +45,8 @@ async fn a_plan_is_approved_run_and_followed_to_its_end() {
 
     // Followed until it has ended: the stream ends by itself then.
     let stream = served.text(&format!("/runs/{run}/events?after=0"), Some("text/event-stream")).await;
-    let ids: Vec<u64> = stream.lines().filter_map(|line| line.strip_prefix("id: ")).map(|id| id.parse().unwrap()).collect();
+    let ids: Vec<u64> =
+        stream.lines().filter_map(|line| line.strip_prefix("id: ")).map(|id| id.parse().unwrap()).collect();
     let (_, page) = served.get(&format!("/runs/{run}/events")).await;
     let entries = page["entries"].as_array().unwrap();
     assert_eq!(ids, (1..entries.len() as u64).collect::<Vec<_>>(), "{stream}");
@@ -158,7 +163,8 @@ async fn from_the_network_keystone_says_who_calls_and_what_they_may_do() {
     let served = serve_tcp().await;
     let plan = served.plan("roll");
     let approve = format!("/plans/{plan}/approve");
-    let ask = |method: Method, path: &str, token: &'static str| served.with_token(method, path.to_owned(), token);
+    let ask =
+        |method: Method, path: &str, token: &'static str| served.with_token(method, path.to_owned(), token);
     assert_eq!(ask(Method::GET, "/health", "").await.0, 200);
     assert_eq!(ask(Method::GET, "/plans", "").await.0, 401);
     let (status, problem) = ask(Method::GET, "/plans", "forged").await;
@@ -187,7 +193,11 @@ async fn rules_and_dashboard_name_metrics_that_exist() {
     served.text(&format!("/runs/{run}/events"), Some("text/event-stream")).await;
     let told: Vec<String> = {
         let metrics = served.text("/metrics", None).await;
-        metrics.lines().filter(|l| !l.starts_with('#')).map(|l| l.split(['{', ' ']).next().unwrap().to_owned()).collect()
+        metrics
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .map(|l| l.split(['{', ' ']).next().unwrap().to_owned())
+            .collect()
     };
     for file in ["prometheus-rules.yaml", "grafana-dashboard.json"] {
         let path = format!("{}/../../contrib/{file}", env!("CARGO_MANIFEST_DIR"));

@@ -7,10 +7,12 @@ use clap::Args;
 
 /// `volutus serve`
 #[derive(Debug, Args)]
-#[command(after_help = "At the Unix socket root, the user that the daemon runs as and the members of --group may do \
+#[command(
+    after_help = "At the Unix socket root, the user that the server runs as and the members of --group may do \
         everything. Over TLS keystone says who calls: the roles volutus_reader, volutus_operator and \
         volutus_approver. A signal ends it; a run that is under way pauses at its next safe point, and goes on when \
-        the daemon is started again.")]
+        the server is started again."
+)]
 pub struct ServeArgs {
     /// The Unix socket to answer at.
     #[arg(long, value_name = "PATH", env = "VOLUTUS_SOCKET", default_value = "/run/volutus/volutus.sock")]

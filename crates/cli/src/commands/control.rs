@@ -141,7 +141,8 @@ pub async fn ask(context: &Context, reference: Option<&str>, command: Command) -
     let Some(holder) = holder else {
         return run::take_up(context, &store, &record, command).await;
     };
-    let answer = volutus_runtime::ask(&store, &record.id, command, &Context::actor(), Context::now());
+    let actor = Context::actor();
+    let answer = volutus_runtime::ask(&store, &record.id, command, &actor, Context::now());
     match answer.await.map_err(|error| run::execution_error(&error))? {
         Some(Ok(())) => {
             anstream::println!("{command}: accepted by {}", holder.holder);

@@ -73,7 +73,11 @@ pub async fn rollback(State(api): State<Api>, Extension(caller): Extension<Calle
         Ok(WayBackClosed::of(&standing.plan, &standing.state))
     });
     if let Some(why) = closed.await? {
-        return Err(Problem::new(StatusCode::CONFLICT, "way-back-closed", format!("there is no way back: {why}")));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "way-back-closed",
+            format!("there is no way back: {why}"),
+        ));
     }
     ask(&api, &caller, run, Command::RollBack).await
 }
@@ -125,7 +129,8 @@ async fn ask(api: &Api, caller: &Caller, run: Reference, command: Command) -> Re
     match lease {
         None => api.works().take_up(&record.id, command, &caller.actor).await?,
         Some(lease) => {
-            let answer = volutus_runtime::ask(api.store(), &record.id, command, &caller.actor, Api::now()).await?;
+            let answer =
+                volutus_runtime::ask(api.store(), &record.id, command, &caller.actor, Api::now()).await?;
             let refused = |code, detail| Err(Problem::new(StatusCode::CONFLICT, code, detail));
             match answer {
                 Some(Ok(())) => {}

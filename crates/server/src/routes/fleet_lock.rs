@@ -77,7 +77,11 @@ pub async fn pre_reboot(
                 return Ok(Err(format!("{} works on cloud {}", lease.holder, api.cloud())));
             }
             let took = api.store().take_slot(&params.group, &params.id, Api::now(), slots)?;
-            Ok(if took { Ok(()) } else { Err(format!("all {slots} slots of group {} are taken", params.group)) })
+            Ok(if took {
+                Ok(())
+            } else {
+                Err(format!("all {slots} slots of group {} are taken", params.group))
+            })
         })
         .await?;
     match taken {
@@ -107,18 +111,23 @@ fn read(
 ) -> Result<(u32, Params), Refusal> {
     let bad = |kind, value: String| Refusal::new(StatusCode::BAD_REQUEST, kind, value);
     let Some(lock) = api.fleet_lock() else {
-        let why = "the daemon does not give slots; it is started with --fleet-lock where it is to";
+        let why = "the server does not give slots; it is started with --fleet-lock where it is to";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_configured", why));
     };
     if headers.get("fleet-lock-protocol").is_none_or(|value| value != "true") {
-        return Err(bad("missing_protocol_header", "the header `fleet-lock-protocol: true` is missing".to_owned()));
+        return Err(bad(
+            "missing_protocol_header",
+            "the header `fleet-lock-protocol: true` is missing".to_owned(),
+        ));
     }
-    let Json(Ask { client_params: params }) = body.map_err(|rejection| {
-        Refusal::new(rejection.status(), "malformed_body", rejection.body_text())
-    })?;
+    let Json(Ask { client_params: params }) =
+        body.map_err(|rejection| Refusal::new(rejection.status(), "malformed_body", rejection.body_text()))?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     if params.group.is_empty() || params.group.len() > NAME_MAX || !params.group.chars().all(fits) {
-        return Err(bad("invalid_group", format!("a group has 1 to {NAME_MAX} letters, digits, dots and dashes")));
+        return Err(bad(
+            "invalid_group",
+            format!("a group has 1 to {NAME_MAX} letters, digits, dots and dashes"),
+        ));
     }
     if params.id.is_empty() || params.id.len() > NAME_MAX || params.id.chars().any(char::is_control) {
         return Err(bad("invalid_id", format!("an id has 1 to {NAME_MAX} printable letters")));

@@ -73,7 +73,7 @@ pub struct Cloud {
     observed_at: Option<jiff::Timestamp>,
 }
 
-/// The cloud that the daemon keeps.
+/// The cloud that the server keeps.
 #[utoipa::path(get, path = "/clouds", tag = "health", responses(
     (status = 200, body = Vec<Cloud>),
     (status = "default", body = Problem, content_type = "application/problem+json"),

@@ -92,7 +92,9 @@ pub async fn show(
         AnyPlan::Upgrade(plan) => serde_json::to_value(plan),
         AnyPlan::Reboot(plan) => serde_json::to_value(plan),
     };
-    value.map(Json).map_err(|error| Problem::broken(&format!("the plan could not be written as JSON: {error}")))
+    value
+        .map(Json)
+        .map_err(|error| Problem::broken(&format!("the plan could not be written as JSON: {error}")))
 }
 
 /// What stands in the way of a plan of an upgrade, judged by the latest observation that is kept.
@@ -142,7 +144,8 @@ pub async fn approve(
             let author = api.store().author(plan.id())?;
             if author.as_ref().is_none_or(|author| *author == caller.actor) {
                 let who = author.map_or("somebody unknown".to_owned(), |author| author.to_string());
-                let detail = format!("plan {} was made by {who}, and {} may not approve it", plan.id(), caller.actor);
+                let detail =
+                    format!("plan {} was made by {who}, and {} may not approve it", plan.id(), caller.actor);
                 return Err(Problem::new(StatusCode::FORBIDDEN, "four-eyes", detail)
                     .hint("Somebody else has to read and approve it."));
             }

@@ -69,7 +69,8 @@ impl Works for AtOnce {
         let schedules: Vec<Schedule> =
             self.store.documents("schedule/cloud")?.into_iter().map(|document| document.body).collect();
         let now = Timestamp::now();
-        let horizon = volutus_schedule::Interval { start: now, end: now + jiff::SignedDuration::from_hours(24 * 92) };
+        let horizon =
+            volutus_schedule::Interval { start: now, end: now + jiff::SignedDuration::from_hours(24 * 92) };
         let zones = jiff::tz::db();
         let entries = volutus_schedule::calendar(
             &schedules,
@@ -184,7 +185,9 @@ impl Served {
             by: "operator".to_owned(),
             since: Timestamp::UNIX_EPOCH,
         };
-        self.store.put_documents("schedule/cloud", &[("monthly".to_owned(), schedule)], Timestamp::now()).unwrap();
+        self.store
+            .put_documents("schedule/cloud", &[("monthly".to_owned(), schedule)], Timestamp::now())
+            .unwrap();
     }
 
     /// Sends a request: status, type of content, and body.

@@ -1,6 +1,6 @@
 //! `volutus serve`: answers over HTTP, and carries out what is approved when it is due.
 //!
-//! Work is done by one task per daemon, which is one per cloud ([`worker`]); the API hands what it is
+//! Work is done by one task per server, which is one per cloud ([`worker`]); the API hands what it is
 //! asked for to it ([`works`]). Everything else is in the store, as with every other command.
 
 mod worker;
@@ -29,8 +29,10 @@ const ORDERS_MAX: usize = 16;
 const END_LIMIT: Duration = Duration::from_secs(3);
 
 /// Serves until a signal ends it.
-pub async fn run(context: Context, args: &ServeArgs) -> Result<()> {
-    let context = Arc::new(Context { no_progress: true, ..context });
+pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
+    // A log is no place for a live display.
+    context.no_progress = true;
+    let context = Arc::new(context);
     let store = context.store()?;
     let (orders, received) = mpsc::channel(ORDERS_MAX);
     let works = works::ByOrders::new(context.clone(), args.windows.clone(), orders);
@@ -53,9 +55,9 @@ pub async fn run(context: Context, args: &ServeArgs) -> Result<()> {
     });
     let at = args.socket.display();
     let (listener, socket) = listen(&args.socket, args.group.as_deref()).map_err(|error| {
-        CliError::refused("cannot-listen", format!("could not listen at {at}"))
-            .because(&error)
-            .hint("Name another path with --socket; its directory has to exist, and nobody else may answer there.")
+        CliError::refused("cannot-listen", format!("could not listen at {at}")).because(&error).hint(
+            "Name another path with --socket; its directory has to exist, and nobody else may answer there.",
+        )
     })?;
     let local = router.clone().into_make_service_with_connect_info::<Peer>();
     let local = tokio::spawn(async move { axum::serve(listener, local).await });
@@ -115,7 +117,8 @@ fn keystone(context: &Context) -> Result<Keystone> {
     };
     let credentials = &context.inventory.credentials;
     let clouds = credentials.clouds_yaml.as_ref().map(|path| context.base().join(path));
-    let config = CloudConfig::load(clouds.as_deref(), &credentials.operator).map_err(|error| unusable(&error))?;
+    let config =
+        CloudConfig::load(clouds.as_deref(), &credentials.operator).map_err(|error| unusable(&error))?;
     let pem = config.cacert.as_ref().map(std::fs::read).transpose().map_err(|error| unusable(&error))?;
     Keystone::new(&config.auth_url, pem.as_deref()).map_err(|error| unusable(&error))
 }

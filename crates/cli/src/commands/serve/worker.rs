@@ -29,7 +29,7 @@ use crate::error::{CliError, Result};
 /// How often it is looked whether something is due; windows are told in minutes.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How late something may start where no window says until when: a daemon that comes back after days
+/// How late something may start where no window says until when: a server that comes back after days
 /// must not begin an upgrade at whatever time that is.
 const LATE_MAX_HOURS: i64 = 1;
 
@@ -47,7 +47,7 @@ struct Firing {
     waits: bool,
 }
 
-/// A run that the daemon carries out, kept so that its successor goes on with it.
+/// A run that the server carries out, kept so that its successor goes on with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Carried {
     run: RunId,
@@ -131,7 +131,10 @@ impl Worker {
     /// Says something of a schedule, unless it was what was said last.
     fn say(&mut self, schedule: &str, text: String) {
         if self.said.get(schedule) != Some(&text) {
-            anstream::eprintln!("{}{text}", if schedule.is_empty() { String::new() } else { format!("{schedule}: ") });
+            anstream::eprintln!(
+                "{}{text}",
+                if schedule.is_empty() { String::new() } else { format!("{schedule}: ") }
+            );
             self.said.insert(schedule.to_owned(), text);
         }
     }
@@ -180,7 +183,11 @@ impl Worker {
                 RunStatus::Halted | RunStatus::Succeeded => false,
             };
             if goes_on {
-                anstream::eprintln!("going on with run {}, which an earlier process left {}", record.id, state.status);
+                anstream::eprintln!(
+                    "going on with run {}, which an earlier process left {}",
+                    record.id,
+                    state.status
+                );
                 let plan = make_ready(&self.store, &record, Command::Resume, &left.body.actor)?;
                 self.carry(left.body, &plan).await;
             } else {
@@ -283,7 +290,9 @@ impl Worker {
 
     /// Goes on with a run that the end of its window paused, once the next one is open.
     async fn resume_waiting(&mut self, known: &Known, schedule: &Schedule) -> Result<bool> {
-        let Some(firing) = self.firing(&schedule.name)?.filter(|firing| firing.waits) else { return Ok(false) };
+        let Some(firing) = self.firing(&schedule.name)?.filter(|firing| firing.waits) else {
+            return Ok(false);
+        };
         let Some(opening) = known.opening(schedule)? else { return Ok(false) };
         let actor = by(schedule);
         self.keep(&schedule.name, Firing { waits: false, ..firing.clone() })?;
@@ -294,7 +303,8 @@ impl Worker {
         anstream::eprintln!("{}: goes on with run {}, whose window is open", schedule.name, firing.run);
         let plan = self.ready(&firing.run, Command::Resume, &actor)?;
         let until = Some(opening.end).filter(|_| !known.windows.windows.is_empty());
-        self.carry(Carried { run: firing.run, actor, until, schedule: Some(schedule.name.clone()) }, &plan).await;
+        self.carry(Carried { run: firing.run, actor, until, schedule: Some(schedule.name.clone()) }, &plan)
+            .await;
         Ok(true)
     }
 
@@ -310,7 +320,10 @@ impl Worker {
         });
         let Some((due, end)) = due else { return Ok(false) };
         let Some(plan) = self.approved(schedule)? else {
-            self.say(&schedule.name, format!("is due since {due}, and no approved plan is there for it: {}", schedule.title()));
+            self.say(
+                &schedule.name,
+                format!("is due since {due}, and no approved plan is there for it: {}", schedule.title()),
+            );
             return Ok(false);
         };
         let (context, store) = (self.context.clone(), self.store.clone());
@@ -324,7 +337,8 @@ impl Worker {
         anstream::eprintln!("{}: due since {due}, begins run {run}", schedule.name);
         self.keep(&schedule.name, Firing { due, run: run.clone(), waits: false })?;
         let until = Some(end).filter(|_| !known.windows.windows.is_empty());
-        self.carry(Carried { run, actor: by(schedule), until, schedule: Some(schedule.name.clone()) }, &plan).await;
+        self.carry(Carried { run, actor: by(schedule), until, schedule: Some(schedule.name.clone()) }, &plan)
+            .await;
         Ok(true)
     }
 
@@ -360,7 +374,8 @@ fn by(schedule: &Schedule) -> Actor {
 
 fn refuse(order: Order, run: &RunId) {
     let detail = format!("run {run} is being carried out");
-    let busy = Problem::new(StatusCode::CONFLICT, "lease-held", detail).hint("Once it has begun it takes commands.");
+    let busy =
+        Problem::new(StatusCode::CONFLICT, "lease-held", detail).hint("Once it has begun it takes commands.");
     match order {
         Order::Begin { answer, .. } => drop(answer.send(Err(busy))),
         Order::TakeUp { answer, .. } => drop(answer.send(Err(busy))),

@@ -45,7 +45,7 @@ impl ByOrders {
         order: Order,
         answer: oneshot::Receiver<Result<T, Problem>>,
     ) -> Result<T, Problem> {
-        let ends = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ends", "the daemon is about to end");
+        let ends = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ends", "the server is about to end");
         self.orders.send(order).await.map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
     }
