@@ -15,8 +15,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    advisories, approve, check, contract, control, exposure, fleet, hosts, init, journal, notice, observe,
-    plan, policy, probe, rehearse, rollback, run, schedule, serve, snapshot, verdict, watch,
+    advisories, approve, check, contract, control, exposure, fleet, hosts, init, journal, news, notice,
+    observe, plan, policy, probe, rehearse, rollback, run, schedule, serve, snapshot, verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -53,6 +53,9 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     if let Command::Policy(args) = &cli.command {
         return policy::run(cli, args).await;
     }
+    if let Command::News(args) = &cli.command {
+        return news::run(args);
+    }
     if let Command::Contract(command) = &cli.command {
         return contract::run(cli, command).await;
     }
@@ -64,7 +67,11 @@ async fn dispatch(cli: &Cli) -> Result<()> {
     }
     let context = Context::load(cli)?;
     match &cli.command {
-        Command::Init(_) | Command::Rehearse(_) | Command::Policy(_) | Command::Contract(_) => Ok(()),
+        Command::Init(_)
+        | Command::Rehearse(_)
+        | Command::Policy(_)
+        | Command::News(_)
+        | Command::Contract(_) => Ok(()),
         Command::Hosts(args) => hosts::run(&context, args).await,
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,

@@ -8,20 +8,22 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
+use volutus_model::plan::ImpactLevel;
 use volutus_store::{FEED, NewNotice};
 
 use crate::config::{Config, Moment, Shape};
 use crate::facts::{Facts, Fate, What};
 use crate::{Error, webhook};
 
-/// The built-in texts: by moment, and the part that some of them share.
-const BUILTIN: [(&str, &str); 6] = [
+/// The built-in texts: by moment, and the parts that some of them share.
+const BUILTIN: [(&str, &str); 7] = [
     ("before", include_str!("templates/before.txt")),
     ("start", include_str!("templates/start.txt")),
     ("end", include_str!("templates/end.txt")),
     ("rolled-back", include_str!("templates/rolled-back.txt")),
     ("halted", include_str!("templates/halted.txt")),
     ("what", include_str!("templates/what.txt")),
+    ("measured", include_str!("templates/measured.txt")),
 ];
 
 /// What the first line of a text begins with.
@@ -63,8 +65,8 @@ struct View<'a> {
 #[derive(Serialize)]
 struct Service<'a> {
     name: &'a str,
-    level: volutus_model::plan::ImpactLevel,
-    why: Vec<&'a str>,
+    level: ImpactLevel,
+    expect: String,
 }
 
 #[derive(Serialize)]
@@ -163,7 +165,16 @@ fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
             .map(|impact| Service {
                 name: &impact.service,
                 level: impact.level,
-                why: impact.why.iter().map(String::as_str).collect(),
+                expect: match impact.level {
+                    ImpactLevel::None => "nothing".to_owned(),
+                    ImpactLevel::Minor => {
+                        "answers may be slower for a moment; no request is expected to fail".to_owned()
+                    }
+                    ImpactLevel::Major => {
+                        let why: Vec<&str> = impact.why.iter().map(String::as_str).collect();
+                        format!("requests may fail or wait ({})", why.join("; "))
+                    }
+                },
             })
             .collect(),
         instances: facts
@@ -253,7 +264,6 @@ pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result
 mod tests {
     use super::*;
     use crate::facts::{InstanceFate, ServiceImpact};
-    use volutus_model::plan::ImpactLevel;
 
     fn facts(moment: Moment) -> Facts {
         Facts {
@@ -326,8 +336,14 @@ mod tests {
         assert!(made.iter().skip(1).all(|one| !one.body.contains("db-p1")));
         assert_eq!(made[0].subject, "north: the restart of hosts on 2026-11-03 02:00 CET");
         assert!(made[1].subject.ends_with("01:00 UTC"), "{}", made[1].subject);
-        assert!(
-            made[0].body.contains("1 h 24 min") && made[0].body.contains("- nova: answers may be slower")
+        assert_eq!(
+            made[0].body,
+            "On 2026-11-03 02:00 CET we begin the restart of hosts of north. It takes about 1 h 24 min.\n\n\
+             What you may notice:\n\
+             - nova: answers may be slower for a moment; no request is expected to fail\n\n\
+             Your instances:\n\
+             - db-p1 (id-p1) goes to another host and runs on meanwhile\n\n\
+             You do not have to do anything.\n"
         );
     }
 

@@ -3,6 +3,7 @@
 
 mod advisories;
 mod contract;
+mod news;
 mod notice;
 mod schedule;
 mod serve;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
+pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 pub use serve::ServeArgs;
@@ -137,6 +139,8 @@ pub enum Command {
     Calendar(CalendarArgs),
     /// Run as a service: answer over HTTP, and carry out approved plans when they are due.
     Serve(ServeArgs),
+    /// Tell what is new between two releases, from the release notes in their sources.
+    News(NewsArgs),
     /// Tell the people concerned of a run: preview, announce, list, send, publish.
     #[command(subcommand)]
     Notice(NoticeCommand),

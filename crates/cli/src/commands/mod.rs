@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod hosts;
 pub mod init;
 pub mod journal;
+pub mod news;
 pub mod notice;
 pub mod observe;
 pub mod plan;

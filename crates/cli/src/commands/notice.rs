@@ -307,6 +307,10 @@ fn preview(context: &Context, store: &Store, args: &PreviewArgs) -> Result<()> {
         facts.ended = begins.checked_add(takes).ok();
         facts.requests = Some((0, 1_000));
         facts.cause = Some("an example of a cause".to_owned());
+        if facts.moment == Moment::RolledBack && facts.what == What::Upgrade {
+            facts.what = What::Rollback;
+            std::mem::swap(&mut facts.from, &mut facts.to);
+        }
     }
     let made = notices.messages(&facts)?;
     for one in &made {
