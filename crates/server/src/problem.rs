@@ -12,32 +12,34 @@ use utoipa::ToSchema;
 pub struct Problem {
     /// `urn:volutus:error:` and the code.
     #[serde(rename = "type")]
-    pub uri: String,
+    #[schema(value_type = String)]
+    pub uri: Box<str>,
     /// The status in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// The stable code; the same as the command line's (docs/reference/errors.md).
-    pub code: String,
+    pub code: &'static str,
     /// What was attempted, and what was seen.
     pub detail: String,
     /// Causes, outermost first.
     pub causes: Vec<String>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub hint: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem without causes.
     #[must_use]
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            uri: format!("urn:volutus:error:{code}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            uri: format!("urn:volutus:error:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            code: code.to_owned(),
+            code,
             detail: detail.into(),
             causes: Vec::new(),
             hint: None,
@@ -46,7 +48,7 @@ impl Problem {
 
     /// Adds what to do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -39,7 +39,7 @@ pub async fn ready(State(api): State<Api>) -> Result<Json<Health>, Problem> {
         })
         .await;
     looked.map(|_| Json(OK)).map_err(|problem| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, &problem.code, problem.detail).causes(problem.causes)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem.code, problem.detail).causes(problem.causes)
     })
 }
 
