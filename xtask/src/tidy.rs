@@ -33,6 +33,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
+        "volutus-server",
+        &["volutus-model", "volutus-engine", "volutus-schedule", "volutus-store", "volutus-runtime"],
+    ),
+    (
         "volutus-sim",
         &["volutus-model", "volutus-catalog", "volutus-planner", "volutus-plancheck", "volutus-engine"],
     ),
@@ -47,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-fleet",
             "volutus-engine",
             "volutus-schedule",
+            "volutus-server",
             "volutus-news",
             "volutus-notices",
             "volutus-store",

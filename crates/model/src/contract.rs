@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::name::ServiceName;
+use crate::name::{DaemonId, ServiceName};
 
 /// What a broken API contract does to a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,6 +80,27 @@ impl ContractPolicy {
     pub fn gate_of(&self, service: &ServiceName) -> Gate {
         self.services.get(service).copied().unwrap_or(self.gate)
     }
+}
+
+/// An API daemon of the new code beside an old one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The old replica.
+    pub daemon: DaemonId,
+    /// Its service.
+    pub service: ServiceName,
+    /// Its unit.
+    pub unit: String,
+    /// The release directory of the old code.
+    pub from: String,
+    /// The release directory of the new code.
+    pub to: String,
+    /// Where the old replica itself answers: `http://ADDRESS:PORT`.
+    pub old: String,
+    /// Where the new code is to answer, on the same host.
+    pub new: String,
+    /// A path that shows that it serves, asked with the operator's token.
+    pub health: String,
 }
 
 /// What came of comparing the answers of one service's old and new code.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::contract::{Gate, Waiver};
+use crate::contract::{Gate, Shadow, Waiver};
 use crate::fleet::plan::{How, Work};
 use crate::name::{
     BackendName, DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId,
@@ -444,27 +444,6 @@ pub struct InstanceMove {
     /// it is broken off when its time is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_after_s: Option<u32>,
-}
-
-/// An API daemon of the new code beside an old one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shadow {
-    /// The old replica.
-    pub daemon: DaemonId,
-    /// Its service.
-    pub service: ServiceName,
-    /// Its unit.
-    pub unit: String,
-    /// The release directory of the old code.
-    pub from: String,
-    /// The release directory of the new code.
-    pub to: String,
-    /// Where the old replica itself answers: `http://ADDRESS:PORT`.
-    pub old: String,
-    /// Where the new code is to answer, on the same host.
-    pub new: String,
-    /// A path that shows that it serves, asked with the operator's token.
-    pub health: String,
 }
 
 /// Service records at an old version, which belong to no daemon. Nova refuses to start a daemon

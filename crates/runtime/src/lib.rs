@@ -15,6 +15,7 @@ mod pressure;
 mod probes;
 mod report;
 mod session;
+mod standing;
 mod watch;
 mod way_back;
 
@@ -35,6 +36,7 @@ pub use error::Error;
 pub use interrupts::interrupts;
 pub use probes::{Probe, Probes};
 pub use report::{Reporter, Silent};
+pub use standing::{ANSWER_LIMIT, Standing, ask};
 pub use way_back::{PlanFuture, PlanWayBack};
 
 /// Tells the time; the system's, except in tests.

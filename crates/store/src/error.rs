@@ -171,6 +171,21 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
+    /// Its stable code (docs/reference/errors.md); `store` for what an operator cannot mend.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PlanAltered { .. } => "plan-altered",
+            Self::IsReboot { .. } => "is-reboot",
+            Self::NotFound { .. } => "not-found",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::NotApproved { .. } => "not-approved",
+            Self::RunUnfinished { .. } => "run-unfinished",
+            Self::LeaseHeld { .. } => "lease-held",
+            _ => "store",
+        }
+    }
+
     /// Says on which file what was attempted, and what to do where that is known.
     pub(crate) fn at(self, path: &Path, what: &str) -> Self {
         let Self::Sqlite { source, .. } = self else { return self };

@@ -22,6 +22,7 @@ mod records;
 mod runs;
 mod samples;
 mod schema;
+mod slots;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

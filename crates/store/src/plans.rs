@@ -42,6 +42,9 @@ pub enum Subject {
 /// What stands for both series of a plan that reboots.
 const REBOOT: &str = "reboot";
 
+/// The kind of document that says who made a plan.
+const AUTHOR: &str = "plan-author";
+
 /// A plan of any kind, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnyPlan {
@@ -212,6 +215,26 @@ impl Store {
             }
             Ok(plans)
         })
+    }
+
+    /// Records who made a plan; the first one stays.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn put_author(&self, plan: &PlanId, author: &Actor, at: Timestamp) -> Result<(), Error> {
+        match self.author(plan)? {
+            Some(_) => Ok(()),
+            None => self.put_documents(AUTHOR, &[(plan.to_string(), author.clone())], at),
+        }
+    }
+
+    /// Who made a plan, where it is known.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn author(&self, plan: &PlanId) -> Result<Option<Actor>, Error> {
+        let authors = self.documents::<Actor>(AUTHOR)?;
+        Ok(authors.into_iter().find(|document| document.key == plan.as_str()).map(|document| document.body))
     }
 
     /// Approves a plan, with the codes of findings that are consented to. The first approval of

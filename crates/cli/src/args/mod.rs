@@ -6,6 +6,7 @@ mod contract;
 mod news;
 mod notice;
 mod schedule;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs};
 pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
+pub use serve::ServeArgs;
 
 /// Rolling upgrades of OpenStack that their users do not notice.
 ///
@@ -140,6 +142,8 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Show what is due in the coming months, whether it fits its window, and what was missed.
     Calendar(CalendarArgs),
+    /// Run as a service: answer over HTTP, and carry out approved plans when they are due.
+    Serve(ServeArgs),
     /// Tell what is new between two releases, from the release notes in their sources.
     News(NewsArgs),
     /// Tell the people concerned of a run: preview, announce, list, send, publish.

@@ -7,7 +7,8 @@ use volutus_model::{HostName, Observation};
 
 use crate::args::{ByHandArgs, PlanFormat};
 use crate::commands::plan::store_error;
-use crate::commands::{consent, fleet, run};
+use crate::commands::run::{self, After};
+use crate::commands::{consent, fleet};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::show;
@@ -85,5 +86,6 @@ async fn carry_out(
     store.put_reboot_plan(&plan).map_err(store_error)?;
     let approval = store.approve(&plan.id, &Context::actor(), Context::now(), &[]).map_err(store_error)?;
     anstream::eprintln!("plan {} is approved by {}", show::short(plan.id.as_str()), approval.actor);
-    run::run_reboot(context, &store, &plan, &approval).await
+    let (run, steps) = run::begin_reboot(context, &store, &plan, &approval).await?;
+    run::execute(context, &store, &run, &steps, After::AsRecorded, &Context::actor()).await
 }

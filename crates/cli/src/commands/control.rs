@@ -3,13 +3,11 @@
 //! Where another process carries the run out, the command is left for it in the store; else this
 //! process takes the run up itself.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use serde::Serialize;
-use volutus_engine::{Command, Machine, PlanIndex, waiting};
+use volutus_engine::Command;
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, RunId};
+use volutus_runtime::{ANSWER_LIMIT, Standing};
 use volutus_store::{RunRecord, Store};
 
 use crate::args::{FinalizeArgs, Format, ResumeArgs, RunRef, StatusArgs, TakeUpArgs};
@@ -18,9 +16,6 @@ use crate::commands::{consent, print_json, run};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
-
-/// Seconds that another process may take to answer a command: it looks twice a second.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The run that is named, or the latest one of the cloud.
 pub fn locate(context: &Context, store: &Store, reference: Option<&str>) -> Result<RunRecord> {
@@ -35,19 +30,14 @@ pub fn locate(context: &Context, store: &Store, reference: Option<&str>) -> Resu
 
 /// A run with its plan and its state.
 pub fn load(store: &Store, record: &RunRecord) -> Result<(Plan, RunState, Vec<String>)> {
-    let plan = store.plan(&record.plan).map_err(store_error)?;
-    let entries = store.journal(&record.id, 0).map_err(store_error)?;
-    let internal = |error: volutus_engine::Error| {
-        CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id))
-            .because(&error)
-    };
-    let index = Arc::new(PlanIndex::new(Arc::new(plan.clone())).map_err(internal)?);
-    let machine = Machine::load(record.id.clone(), index, &entries).map_err(internal)?;
-    let waits = waiting(machine.index(), machine.state())
-        .into_iter()
-        .map(|waiting| format!("stage {} waits {}", waiting.stage, waiting.why))
-        .collect();
-    Ok((plan, machine.into_state(), waits))
+    let standing = Standing::read(store, record).map_err(|error| match error {
+        volutus_runtime::Error::Store(error) => store_error(error),
+        other => {
+            let message = format!("the journal of run {} does not fold", record.id);
+            CliError::new(Kind::Internal, "journal", message).because(&other)
+        }
+    })?;
+    Ok((standing.plan, standing.state, standing.waiting))
 }
 
 /// `volutus status`
@@ -135,29 +125,21 @@ pub async fn ask(context: &Context, reference: Option<&str>, command: Command) -
     let Some(holder) = holder else {
         return run::take_up(context, &store, &record, command).await;
     };
-    let id =
-        store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
-    let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
-    loop {
-        match store.command_answer(id).map_err(store_error)? {
-            Some(Ok(())) => {
-                anstream::println!("{command}: accepted by {}", holder.holder);
-                anstream::eprintln!("`volutus watch` follows the run.");
-                return Ok(());
-            }
-            Some(Err(why)) => {
-                return Err(CliError::refused("not-now", format!("{command} was refused: {why}"))
-                    .hint("`volutus status` tells what can be done now."));
-            }
-            None if tokio::time::Instant::now() > deadline => {
-                return Err(CliError::new(
-                    Kind::Internal,
-                    "no-answer",
-                    format!("{} did not answer within {} s", holder.holder, ANSWER_LIMIT.as_secs()),
-                )
-                .hint("The command stays and is taken up when it does. If that process hangs, end it and `volutus resume`."));
-            }
-            None => tokio::time::sleep(Duration::from_millis(200)).await,
+    let actor = Context::actor();
+    let answer = volutus_runtime::ask(&store, &record.id, command, &actor, Context::now());
+    match answer.await.map_err(|error| run::execution_error(&error))? {
+        Some(Ok(())) => {
+            anstream::println!("{command}: accepted by {}", holder.holder);
+            anstream::eprintln!("`volutus watch` follows the run.");
+            Ok(())
         }
+        Some(Err(why)) => Err(CliError::refused("not-now", format!("{command} was refused: {why}"))
+            .hint("`volutus status` tells what can be done now.")),
+        None => Err(CliError::new(
+            Kind::Internal,
+            "no-answer",
+            format!("{} did not answer within {} s", holder.holder, ANSWER_LIMIT.as_secs()),
+        )
+        .hint("The command stays and is taken up when it does. If that process hangs, end it and `volutus resume`.")),
     }
 }

@@ -57,7 +57,9 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
     }
     // What keeps its steps from being made is told now, and not when the window has opened.
     steps(context, &plan, observation)?;
-    context.store()?.put_reboot_plan(&plan).map_err(store_error)?;
+    let store = context.store()?;
+    store.put_reboot_plan(&plan).map_err(store_error)?;
+    store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
     print(&plan, args.output)?;
     let id = show::short(plan.id.as_str());
     anstream::eprintln!("\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}");

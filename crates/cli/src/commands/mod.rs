@@ -24,6 +24,7 @@ mod rehearse_real;
 pub mod rollback;
 pub mod run;
 pub mod schedule;
+pub mod serve;
 pub mod snapshot;
 pub mod verdict;
 pub mod watch;

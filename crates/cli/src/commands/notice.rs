@@ -171,12 +171,19 @@ impl Telling {
     }
 
     /// Sends what is left, for a while.
-    pub async fn finish(self) {
-        let Some(sending) = self.sending else { return };
+    pub async fn finish(mut self) {
+        let Some(sending) = self.sending.take() else { return };
         self.end.notify_one();
         if tokio::time::timeout(LAST_WORDS, sending).await.is_err() {
             tracing::warn!("some notices wait for the next run, or for `volutus notice deliver`");
         }
+    }
+}
+
+impl Drop for Telling {
+    /// A run that broke off leaves nobody behind who goes on sending.
+    fn drop(&mut self) {
+        self.end.notify_one();
     }
 }
 

@@ -46,6 +46,7 @@ async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let (plan, report) = make(context, &observation, to, versions)?;
     let store = context.store()?;
     store.put_plan(&plan).map_err(store_error)?;
+    store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
     print(&plan, Some(&report), args.output)?;
     anstream::eprintln!(
         "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}",
@@ -117,17 +118,8 @@ pub fn find(store: &Store, reference: &str) -> Result<Plan> {
 
 /// A store's error as the operator sees it.
 pub fn store_error(error: volutus_store::Error) -> CliError {
-    use volutus_store::Error;
-    let (kind, code) = match &error {
-        Error::PlanAltered { .. } => (Kind::Refused, "plan-altered"),
-        Error::IsReboot { .. } => (Kind::Refused, "is-reboot"),
-        Error::NotFound { .. } => (Kind::Refused, "not-found"),
-        Error::Ambiguous { .. } => (Kind::Refused, "ambiguous"),
-        Error::NotApproved { .. } => (Kind::Refused, "not-approved"),
-        Error::RunUnfinished { .. } => (Kind::Refused, "run-unfinished"),
-        Error::LeaseHeld { .. } => (Kind::Refused, "lease-held"),
-        _ => (Kind::Internal, "store"),
-    };
+    let code = error.code();
+    let kind = if code == "store" { Kind::Internal } else { Kind::Refused };
     CliError::new(kind, code, error.to_string()).because(&error)
 }
 

@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<()> {
         consent::ask(&question, plan.cloud.as_str())?;
     }
     if state.status.is_final() {
-        return run::execute(context, &store, &record.id, &of, After::RollBack).await;
+        return run::execute(context, &store, &record.id, &of, After::RollBack, &Context::actor()).await;
     }
     ask(context, Some(record.id.as_str()), Command::RollBack).await
 }

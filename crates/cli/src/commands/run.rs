@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use volutus_engine::Command;
 use volutus_model::Event;
+use volutus_model::event::Actor;
 use volutus_model::fleet::RebootPlan;
 use volutus_model::plan::PlanKind;
 use volutus_model::probe::Sample;
@@ -31,16 +32,22 @@ use crate::{progress, show};
 /// Carries out an approved plan.
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let store = context.store()?;
-    let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
-    refuse_while_held(context, &store)?;
+    let (run, plan) = begin(context, &store, &args.plan).await?;
+    execute(context, &store, &run, &plan, After::AsRecorded, &Context::actor()).await
+}
+
+/// Creates a run of an approved plan, where nothing stands in its way. Nothing is carried out yet.
+pub async fn begin(context: &Context, store: &Store, reference: &str) -> Result<(RunId, Plan)> {
+    let plan = store.find_any_plan(reference).map_err(store_error)?;
+    refuse_while_held(context, store)?;
     let short = show::short(plan.id().as_str());
     let approval = store.approval(plan.id()).map_err(store_error)?.ok_or_else(|| {
         CliError::refused("not-approved", format!("plan {short} is not approved"))
             .hint(format!("Read it, then: volutus approve {short}"))
     })?;
     match plan {
-        AnyPlan::Upgrade(plan) => run_upgrade(context, &store, &plan, &approval).await,
-        AnyPlan::Reboot(plan) => run_reboot(context, &store, &plan, &approval).await,
+        AnyPlan::Upgrade(plan) => begin_upgrade(context, store, *plan, &approval).await,
+        AnyPlan::Reboot(plan) => begin_reboot(context, store, &plan, &approval).await,
     }
 }
 
@@ -57,13 +64,13 @@ pub fn refuse_while_held(context: &Context, store: &Store) -> Result<()> {
     }
 }
 
-/// Carries out an approved reboot of hosts.
-pub async fn run_reboot(
+/// Creates a run of an approved reboot of hosts, where nothing stands in its way.
+pub async fn begin_reboot(
     context: &Context,
     store: &Store,
     reboot: &RebootPlan,
     approval: &Approval,
-) -> Result<()> {
+) -> Result<(RunId, Plan)> {
     if reboot.content.cloud != context.inventory.name {
         return Err(CliError::refused(
             "description-changed",
@@ -74,8 +81,7 @@ pub async fn run_reboot(
     let driver = context.driver()?;
     let entered = enter_reboot(context, store, &driver, reboot, approval).await;
     driver.close().await;
-    let (run, plan) = entered?;
-    execute(context, store, &run, &plan, After::AsRecorded).await
+    entered
 }
 
 /// Makes the steps of an approved reboot as the cloud is now, and their run.
@@ -91,10 +97,15 @@ pub async fn enter_reboot(
     store.put_plan(&plan).map_err(store_error)?;
     // The steps follow from the plan that was approved, and from nothing that anybody chose since.
     store.approve(&plan.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
-    Ok((enter(context, store, &plan, &observation)?, plan))
+    create(context, store, plan, &observation)
 }
 
-async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &Approval) -> Result<()> {
+async fn begin_upgrade(
+    context: &Context,
+    store: &Store,
+    plan: Plan,
+    approval: &Approval,
+) -> Result<(RunId, Plan)> {
     if plan.cloud != context.inventory.name || plan.inventory != context.inventory.digest() {
         return Err(CliError::refused(
             "description-changed",
@@ -134,18 +145,12 @@ async fn run_upgrade(context: &Context, store: &Store, plan: &Plan, approval: &A
         .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
     }
     driver.close().await;
-    refuse_findings(&judge(context, &observation, plan), &approval.consents)?;
-    begin(context, store, plan, &observation).await
+    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    create(context, store, plan, &observation)
 }
 
-/// Begins a run of a plan that is approved and that nothing stands in the way of.
-async fn begin(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<()> {
-    let run = enter(context, store, plan, observation)?;
-    execute(context, store, &run, plan, After::AsRecorded).await
-}
-
-/// Makes the run of such a plan.
-fn enter(context: &Context, store: &Store, plan: &Plan, observation: &Observation) -> Result<RunId> {
+/// Creates a run of a plan that is approved and that nothing stands in the way of.
+fn create(context: &Context, store: &Store, plan: Plan, observation: &Observation) -> Result<(RunId, Plan)> {
     // Who is to be told is known before anything is done; later it holds nothing up.
     Notices::load(context, store)?;
     let run = new_run_id(Context::now())
@@ -154,15 +159,22 @@ fn enter(context: &Context, store: &Store, plan: &Plan, observation: &Observatio
     // What the verdict compares the end with.
     store.put_observation(&plan.cloud, observation).map_err(store_error)?;
     anstream::eprintln!("run {run} of plan {}", show::short(plan.id.as_str()));
-    Ok(run)
+    Ok((run, plan))
 }
 
 /// Takes a run up whose process is gone, with what the operator wants of it.
 pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, command: Command) -> Result<()> {
+    let actor = Context::actor();
+    let plan = make_ready(store, record, command, &actor)?;
+    execute(context, store, &record.id, &plan, After::AsRecorded, &actor).await
+}
+
+/// Leaves a command for whoever takes the run up next, where it fits where the run stands.
+pub fn make_ready(store: &Store, record: &RunRecord, command: Command, actor: &Actor) -> Result<Plan> {
     let (plan, state, _) = load(store, record)?;
     let follows = is_due(store, record, &state)? || go_on::is_due(store, record, &state)?;
     if command == Command::Resume && follows {
-        return execute(context, store, &record.id, &plan, After::AsRecorded).await;
+        return Ok(plan);
     }
     if state.status.is_final() {
         return Err(CliError::refused(
@@ -175,9 +187,9 @@ pub async fn take_up(context: &Context, store: &Store, record: &RunRecord, comma
     let watched = state.status == RunStatus::AwaitingFinalize && plan.policy.finalize_after_s.is_some();
     let goes_on = state.status == RunStatus::Running || watched;
     if !(command == Command::Resume && goes_on) {
-        store.push_command(&record.id, command, &Context::actor(), Context::now()).map_err(store_error)?;
+        store.push_command(&record.id, command, actor, Context::now()).map_err(store_error)?;
     }
-    execute(context, store, &record.id, &plan, After::AsRecorded).await
+    Ok(plan)
 }
 
 /// Stops where a finding blocks, or is serious and was not consented to.
@@ -267,13 +279,20 @@ pub enum After {
 
 /// Carries a run out and, where it is given up to be taken back, the run that does so, under the
 /// same synthetic user: nobody stops watching in between.
-pub async fn execute(context: &Context, store: &Store, run: &RunId, plan: &Plan, after: After) -> Result<()> {
+pub async fn execute(
+    context: &Context,
+    store: &Store,
+    run: &RunId,
+    plan: &Plan,
+    after: After,
+    actor: &Actor,
+) -> Result<()> {
     let internal = |what: &'static str| {
         move |error: &dyn std::error::Error| CliError::new(Kind::Internal, "run", what).because(error)
     };
     let holder = Holder::this_process().map_err(store_error)?;
     let driver = Arc::new(context.driver()?);
-    let runtime = Runtime::new(store.clone(), driver.clone(), holder, Context::actor());
+    let runtime = Runtime::new(store.clone(), driver.clone(), holder, actor.clone());
     let mut signals = interrupts().map_err(|e| internal("signals cannot be received")(&e))?;
     let (handle, samples) = start_prober(context, run).await?;
     let (steps, steps_received) = mpsc::unbounded_channel();
@@ -351,7 +370,8 @@ async fn follow(
     Ok(Some((back, store.plan(&record.plan).map_err(store_error)?)))
 }
 
-fn execution_error(error: &volutus_runtime::Error) -> CliError {
+/// A runtime's error as the operator sees it.
+pub fn execution_error(error: &volutus_runtime::Error) -> CliError {
     let (kind, code) = match error {
         volutus_runtime::Error::Store(volutus_store::Error::LeaseHeld { .. }) => {
             (Kind::Refused, "lease-held")

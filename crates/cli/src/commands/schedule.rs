@@ -6,7 +6,7 @@ use jiff::tz::{TimeZoneDatabase, db};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use volutus_model::Event;
 use volutus_schedule::{
-    Entry, Facts, Interval, Next, Rule, Schedule, Windows, calendar, not_done, read_ics, write_ics,
+    Entry, Facts, Interval, Next, Openings, Rule, Schedule, Windows, calendar, not_done, read_ics, write_ics,
 };
 use volutus_store::Store;
 
@@ -47,19 +47,23 @@ fn kind(context: &Context) -> String {
 }
 
 /// Everything that schedules are judged by.
-struct Known {
-    schedules: Vec<Schedule>,
-    windows: Windows,
+pub struct Known {
+    /// The schedules.
+    pub schedules: Vec<Schedule>,
+    /// Windows and freezes.
+    pub windows: Windows,
     facts: Facts,
     /// When runs were begun.
     begun: Vec<Timestamp>,
     /// The median of what the latest runs took.
     expected_s: Option<i64>,
-    now: Timestamp,
+    /// As of when.
+    pub now: Timestamp,
 }
 
 impl Known {
-    fn load(context: &Context, windows: Option<&Path>) -> Result<Self> {
+    /// Reads all of it, with the windows of the file named or of the one beside the cloud description.
+    pub fn load(context: &Context, windows: Option<&Path>) -> Result<Self> {
         let store = context.store()?;
         let now = Context::now();
         let schedules = store.documents::<Schedule>(&kind(context)).map_err(store_error)?;
@@ -77,8 +81,23 @@ impl Known {
         })
     }
 
+    /// The entries of the coming months.
+    pub fn coming(&self, months: u8) -> Result<Vec<Entry>> {
+        let ahead = self.now.to_zoned(jiff::tz::TimeZone::UTC).checked_add(i64::from(months).months());
+        self.entries(self.now, ahead.map_or(self.now, |end| end.timestamp()))
+    }
+
+    /// The opening in which work by a schedule may be done now, where one is open; it has no end that
+    /// counts where no window is declared.
+    pub fn opening(&self, schedule: &Schedule) -> Result<Option<Interval>> {
+        let horizon = Interval { start: self.now, end: days_from(self.now, BACK_DAYS) };
+        let openings = Openings::of(&self.windows, &schedule.scope(), horizon, zones());
+        let opening = openings.map_err(|error| malformed(&error))?.at_or_after(self.now);
+        Ok(opening.filter(|opening| opening.contains(self.now)))
+    }
+
     /// The entries from one time to another.
-    fn entries(&self, start: Timestamp, end: Timestamp) -> Result<Vec<Entry>> {
+    pub fn entries(&self, start: Timestamp, end: Timestamp) -> Result<Vec<Entry>> {
         let expected = |_: &Schedule| self.expected_s;
         let horizon = Interval { start, end };
         calendar(&self.schedules, &self.windows, &self.facts, expected, horizon, self.now, zones())
@@ -86,7 +105,7 @@ impl Known {
     }
 
     /// What was due and was not done.
-    fn missed(&self) -> Result<Vec<Entry>> {
+    pub fn missed(&self) -> Result<Vec<Entry>> {
         let from = days_from(self.now, -BACK_DAYS);
         Ok(not_done(self.entries(from, self.now)?, &self.begun))
     }
@@ -181,12 +200,7 @@ fn remove(context: &Context, name: &str) -> Result<()> {
 /// Prints the coming months.
 pub fn run_calendar(context: &Context, args: &CalendarArgs) -> Result<()> {
     let known = Known::load(context, args.windows.as_deref())?;
-    let end = known
-        .now
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .checked_add(i64::from(args.months).months())
-        .map_or(known.now, |end| end.timestamp());
-    let entries = known.entries(known.now, end)?;
+    let entries = known.coming(args.months)?;
     match args.output {
         CalendarFormat::Json => print_json(&entries)?,
         CalendarFormat::Ics => {

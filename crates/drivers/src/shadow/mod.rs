@@ -16,10 +16,11 @@ use volutus_contract::answers::{Body, Comparator, Recorded};
 use volutus_contract::extract::{self, Collected};
 use volutus_contract::requests::reading;
 use volutus_contract::rules::Class;
+use volutus_model::contract::Shadow;
 use volutus_model::contract::{ContractSeen, Gate, Waiver};
 use volutus_model::name::DaemonId;
 use volutus_model::outcome::{Evidence, Outcome};
-use volutus_model::plan::{Anchor, Shadow};
+use volutus_model::plan::Anchor;
 use volutus_openstack::ServiceType;
 
 use self::compare::{Example, Seen, compare};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use volutus_contract::answers::{Asked, Body, Recorded};
 use volutus_contract::diff::Audience;
-use volutus_model::plan::Shadow;
+use volutus_model::contract::Shadow;
 use volutus_openstack::{Client, ServiceType};
 
 use super::compare::{Asks, Side};

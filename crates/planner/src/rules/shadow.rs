@@ -4,8 +4,9 @@
 use volutus_catalog::Service;
 use volutus_model::Severity;
 use volutus_model::contract::Gate;
+use volutus_model::contract::Shadow;
 use volutus_model::name::StageId;
-use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Shadow};
+use volutus_model::plan::{Action, Impact, ImpactLevel, Phase};
 
 use super::{anchor, daemon, expand, upgrade_check};
 use crate::Error;

@@ -1,0 +1,124 @@
+//! `volutus serve`: answers over HTTP, and carries out what is approved when it is due.
+//!
+//! Work is done by one task per server, which is one per cloud ([`worker`]); the API hands what it is
+//! asked for to it ([`works`]). Everything else is in the store, as with every other command.
+
+mod worker;
+mod works;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use volutus_openstack::CloudConfig;
+use volutus_runtime::interrupts;
+use volutus_server::{Access, Api, FleetLock, Keystone, Peer, Tls, listen, router};
+
+use crate::args::ServeArgs;
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+
+/// Orders that may wait for the worker; it answers each at once while a run is under way.
+const ORDERS_MAX: usize = 16;
+
+/// How long requests that are being answered may take to end. Who follows events is cut off.
+const END_LIMIT: Duration = Duration::from_secs(3);
+
+/// Serves until a signal ends it.
+pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
+    // A log is no place for a live display.
+    context.no_progress = true;
+    let context = Arc::new(context);
+    let store = context.store()?;
+    let (orders, received) = mpsc::channel(ORDERS_MAX);
+    let works = works::ByOrders::new(context.clone(), args.windows.clone(), orders);
+    let tls = tls(args);
+    let keystone = tls.as_ref().map(|_| keystone(&context)).transpose()?;
+    let access = Access::new(args.group.clone(), keystone, args.four_eyes);
+    let slots = context.reboot.hosts.at_once.of(context.inventory.hosts.len());
+    let fleet_lock = args.fleet_lock.then(|| FleetLock { slots: u32::try_from(slots).unwrap_or(u32::MAX) });
+    let cloud = context.inventory.name.clone();
+    let router = router(Api::new(store.clone(), cloud, Arc::new(works), access, fleet_lock));
+
+    let (stop, stopped) = watch::channel(false);
+    let mut signals = interrupts().map_err(|error| {
+        CliError::new(Kind::Internal, "serve", "signals cannot be received").because(&error)
+    })?;
+    tokio::spawn(async move {
+        if signals.recv().await.is_some() {
+            let _nobody_waits = stop.send(true);
+        }
+    });
+    let at = args.socket.display();
+    let (listener, socket) = listen(&args.socket, args.group.as_deref()).map_err(|error| {
+        CliError::refused("cannot-listen", format!("could not listen at {at}")).because(&error).hint(
+            "Name another path with --socket; its directory has to exist, and nobody else may answer there.",
+        )
+    })?;
+    let local = router.clone().into_make_service_with_connect_info::<Peer>();
+    let local = tokio::spawn(async move { axum::serve(listener, local).await });
+    let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
+    anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
+
+    let worker = worker::Worker::new(context, store, args.windows.clone(), received, stopped);
+    worker.work().await;
+    local.abort();
+    if let Some((handle, task)) = remote {
+        handle.graceful_shutdown(Some(END_LIMIT));
+        end(task).await;
+    }
+    drop(socket);
+    Ok(())
+}
+
+/// What a listener says at its end that nobody has asked for.
+async fn end(task: JoinHandle<std::io::Result<()>>) {
+    match task.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the listener"),
+        Err(error) => tracing::warn!(%error, "the listener broke off"),
+    }
+}
+
+fn tls(args: &ServeArgs) -> Option<Tls> {
+    let (listen, certificate, key) = (args.tls.listen?, args.tls.certificate.clone()?, args.tls.key.clone()?);
+    Some(Tls { listen, certificate, key })
+}
+
+type Remote = (Handle<SocketAddr>, JoinHandle<std::io::Result<()>>);
+
+/// Listens at the network; that it cannot is told at once.
+fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
+    for path in [&tls.certificate, &tls.key] {
+        std::fs::metadata(path).map_err(|error| {
+            CliError::refused("cannot-listen", format!("could not read {}", path.display())).because(&error)
+        })?;
+    }
+    let handle = Handle::new();
+    let its = handle.clone();
+    let task = tokio::spawn(async move {
+        let served = tls.serve(router, its).await;
+        if let Err(error) = &served {
+            tracing::error!(%error, address = %tls.listen, "nobody is answered from the network");
+        }
+        served
+    });
+    Ok((handle, task))
+}
+
+/// The keystone of the cloud, as the operator's entry of clouds.yaml names it.
+fn keystone(context: &Context) -> Result<Keystone> {
+    let unusable = |error: &dyn std::error::Error| {
+        CliError::new(Kind::Cloud, "credentials", "keystone cannot be asked about tokens").because(error)
+    };
+    let credentials = &context.inventory.credentials;
+    let clouds = credentials.clouds_yaml.as_ref().map(|path| context.base().join(path));
+    let config =
+        CloudConfig::load(clouds.as_deref(), &credentials.operator).map_err(|error| unusable(&error))?;
+    let pem = config.cacert.as_ref().map(std::fs::read).transpose().map_err(|error| unusable(&error))?;
+    Keystone::new(&config.auth_url, pem.as_deref()).map_err(|error| unusable(&error))
+}

@@ -1,0 +1,100 @@
+//! What the API asks for, handed to the worker or read from the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use volutus_engine::Command;
+use volutus_model::event::Actor;
+use volutus_model::{Finding, Plan, PlanId, RunId};
+use volutus_server::{Answer, Calendar, Problem, StatusCode, Works};
+
+use super::worker::held;
+use crate::commands::check::judge;
+use crate::commands::plan::store_error;
+use crate::commands::schedule::Known;
+use crate::context::Context;
+use crate::error::{CliError, Kind};
+
+/// Months that the API's calendar looks ahead.
+const MONTHS: u8 = 3;
+
+/// What the worker is to do.
+pub enum Order {
+    /// Begin a run of an approved plan.
+    Begin { plan: PlanId, actor: Actor, answer: oneshot::Sender<Result<RunId, Problem>> },
+    /// Take a run up.
+    TakeUp { run: RunId, command: Command, actor: Actor, answer: oneshot::Sender<Result<(), Problem>> },
+}
+
+/// Works by orders to the worker.
+pub struct ByOrders {
+    context: Arc<Context>,
+    windows: Option<PathBuf>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl ByOrders {
+    /// Works on the cloud of a context.
+    pub fn new(context: Arc<Context>, windows: Option<PathBuf>, orders: mpsc::Sender<Order>) -> Self {
+        Self { context, windows, orders }
+    }
+
+    async fn give<T>(
+        &self,
+        order: Order,
+        answer: oneshot::Receiver<Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let ends = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ends", "the server is about to end");
+        self.orders.send(order).await.map_err(|_| ends())?;
+        answer.await.map_err(|_| ends())?
+    }
+}
+
+impl Works for ByOrders {
+    fn begin<'a>(&'a self, plan: &'a PlanId, actor: &'a Actor) -> Answer<'a, RunId> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Begin { plan: plan.clone(), actor: actor.clone(), answer };
+        Box::pin(self.give(order, answered))
+    }
+
+    fn take_up<'a>(&'a self, run: &'a RunId, command: Command, actor: &'a Actor) -> Answer<'a, ()> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::TakeUp { run: run.clone(), command, actor: actor.clone(), answer };
+        Box::pin(self.give(order, answered))
+    }
+
+    fn calendar(&self) -> Result<Calendar, Problem> {
+        let read = || {
+            let known = Known::load(&self.context, self.windows.as_deref())?;
+            let (entries, missed) = (known.coming(MONTHS)?, known.missed()?);
+            let held = held(&self.context, &self.context.store()?, &known.schedules)?;
+            Ok(Calendar { entries, missed, held, now: known.now, schedules: known.schedules })
+        };
+        read().map_err(problem)
+    }
+
+    fn findings(&self, plan: &Plan) -> Result<Vec<Finding>, Problem> {
+        let read = || self.context.store()?.latest_observation(&plan.cloud).map_err(store_error);
+        let observation = read().map_err(problem)?.ok_or_else(|| {
+            let detail = format!("no observation of cloud {} is kept", plan.cloud);
+            Problem::new(StatusCode::CONFLICT, "no-observation", detail).hint("`volutus check` looks now.")
+        })?;
+        Ok(judge(&self.context, &observation, plan))
+    }
+}
+
+/// An error of a command as the API gives it: the same code.
+pub fn problem(error: CliError) -> Problem {
+    let status = match (error.kind, error.code) {
+        (_, "not-found") => StatusCode::NOT_FOUND,
+        (Kind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        (Kind::Cloud, _) => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::CONFLICT,
+    };
+    let told = Problem::new(status, error.code, error.message).causes(error.causes);
+    match error.hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}

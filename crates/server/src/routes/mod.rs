@@ -1,0 +1,9 @@
+//! The handlers, one subject a file.
+
+pub mod command;
+pub mod events;
+pub mod fleet_lock;
+pub mod health;
+pub mod plans;
+pub mod runs;
+pub mod schedules;
