@@ -6,6 +6,7 @@
 //! how it turned out ([`verdict`]). All maps are ordered, so that the same value always
 //! serialises to the same bytes.
 
+mod action;
 pub mod contract;
 pub mod event;
 pub mod finding;

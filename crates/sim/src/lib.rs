@@ -12,6 +12,7 @@
 
 mod advice;
 mod coverage;
+mod drain;
 mod driver;
 mod end;
 mod fault;
