@@ -1,6 +1,7 @@
 //! The same reading requests to old and new code, and what differs between their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -13,6 +14,12 @@ use volutus_contract::rules::Class;
 /// Requests of one service that are compared at the most. The six services of a small cloud have
 /// some 2,000 together.
 const PAIRS_MAX: usize = 3_000;
+
+/// Rounds in which both are asked again where they differ: an order that is left to chance looks the
+/// same now and then.
+const ROUNDS: u32 = 5;
+/// Before the first of them; longer before each that follows.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Operations that are not asked, because their answers can be as large as an image.
 const UNASKED: &[(&str, &str)] = &[("glance", "/file")];
@@ -95,8 +102,9 @@ fn id_of(asked: &Asked, difference: &AnswerDifference) -> String {
     canonical::hash(&what)[..12].to_owned()
 }
 
-/// Asks everything. Where an answer of the new code differs, both are asked once more: what the old
-/// code then says otherwise than before is noise, and only what stays different is a difference.
+/// Asks everything. Where an answer of the new code differs, both are asked again and again: what the
+/// old code then says otherwise than before is noise, what was changed by somebody in between is the
+/// same the next time, and only what stays different in every round is a difference.
 ///
 /// # Errors
 /// Why it could not be gone on with.
@@ -127,7 +135,11 @@ pub(super) async fn compare(
                 let (mut old, mut new) =
                     (asks.ask(Side::Old, &asked).await?, asks.ask(Side::New, &asked).await?);
                 let mut compared = comparator.compare(&asked, &old, &new, &noise);
-                if !compared.differences.is_empty() {
+                for round in 1..=ROUNDS {
+                    if compared.differences.is_empty() {
+                        break;
+                    }
+                    tokio::time::sleep(PAUSE * round).await;
                     let again = asks.ask(Side::Old, &asked).await?;
                     noise.learn(comparator, &asked, &old, &again);
                     (old, new) = (again, asks.ask(Side::New, &asked).await?);

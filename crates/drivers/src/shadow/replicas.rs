@@ -1,5 +1,6 @@
 //! Requests to two replicas of one API, beside the load balancer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,6 +18,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const HELD: Duration = Duration::from_secs(1);
 /// Between two requests: what keeps comparing from being a load. One request is under way at a time.
 const BREATH: Duration = Duration::from_millis(5);
+
+/// Requests that a replica takes and hangs up on are tried so often.
+const TRIES: u32 = 3;
+/// What stands for a request that was taken and never answered.
+const UNANSWERED: u16 = 0;
 
 /// The two replicas, and those who ask them.
 pub(super) struct Replicas<'a> {
@@ -44,6 +50,8 @@ impl<'a> Replicas<'a> {
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // A replica may close a connection that rests, just when the next request is sent.
+            .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
         let mut users = Vec::new();
@@ -81,12 +89,26 @@ impl<'a> Replicas<'a> {
         let (_, client, root) = user.ok_or_else(|| format!("nobody asks as {:?}", asked.audience))?;
         let base = if side == Side::Old { self.old } else { self.new };
         let url = format!("{base}{root}{}", asked.path);
-        let mut request = self.http.get(&url).header("accept", "application/json");
-        if let Some((version, name)) = asked.microversion.zip(self.kind.microversion_name()) {
-            request = request.header("openstack-api-version", format!("{name} {version}"));
-        }
-        let request = client.authorize(request).await.map_err(|error| format!("no token: {error}"))?;
-        let answer = request.send().await.map_err(|error| format!("GET {url}: {error:?}"))?;
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            let mut request = self.http.get(&url).header("accept", "application/json");
+            if let Some((version, name)) = asked.microversion.zip(self.kind.microversion_name()) {
+                request = request.header("openstack-api-version", format!("{name} {version}"));
+            }
+            let request = client.authorize(request).await.map_err(|error| format!("no token: {error}"))?;
+            match request.send().await {
+                Ok(answer) => break answer,
+                Err(error) if error.is_connect() || error.is_timeout() => {
+                    return Err(format!("GET {url}: {error:?}"));
+                }
+                Err(_) if tries < TRIES => {}
+                // uWSGI hangs up where an application fails before it answers.
+                Err(_) => {
+                    return Ok(Recorded { status: UNANSWERED, headers: BTreeMap::new(), body: Body::Empty });
+                }
+            }
+        };
         let status = answer.status().as_u16();
         let headers = answer
             .headers()
