@@ -29,7 +29,8 @@ pub(super) struct Replicas<'a> {
     attempt: &'a Attempt<'a>,
     http: reqwest::Client,
     kind: ServiceType,
-    users: Vec<(Audience, Client, String)>,
+    /// Each with where the service's resources are at a replica, and at the load balancer.
+    users: Vec<(Audience, Client, String, String)>,
     old: &'a str,
     new: &'a str,
     /// Addresses that mean the same to a client.
@@ -63,7 +64,8 @@ impl<'a> Replicas<'a> {
             if !origins.contains(&origin) {
                 origins.push(origin);
             }
-            users.push((audience, client.clone(), below_prefix(root.path())));
+            let balanced = root.as_str().trim_end_matches('/').to_owned();
+            users.push((audience, client.clone(), below_prefix(root.path()), balanced));
         }
         Ok(Self { attempt, http, kind, users, old: &shadow.old, new: &shadow.new, origins })
     }
@@ -86,9 +88,14 @@ impl<'a> Replicas<'a> {
         }
         tokio::time::sleep(BREATH).await;
         let user = self.users.iter().find(|(audience, ..)| *audience == asked.audience);
-        let (_, client, root) = user.ok_or_else(|| format!("nobody asks as {:?}", asked.audience))?;
-        let base = if side == Side::Old { self.old } else { self.new };
-        let url = format!("{base}{root}{}", asked.path);
+        let (_, client, root, balanced) =
+            user.ok_or_else(|| format!("nobody asks as {:?}", asked.audience))?;
+        let root = match side {
+            Side::Old => format!("{}{root}", self.old),
+            Side::New => format!("{}{root}", self.new),
+            Side::AnyOld => balanced.clone(),
+        };
+        let url = format!("{root}{}", asked.path);
         let mut tries = 0;
         let answer = loop {
             tries += 1;
