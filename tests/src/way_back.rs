@@ -5,7 +5,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, ensure};
 use volutus_e2e::witness::Witness;
 
-use crate::bad_input::{make_plan, text_at};
+use crate::bad_input::text_at;
 use crate::told::Told;
 use crate::upgrade::{all_on, bring_back_silent_daemons, nothing_left_drained, runs_everywhere};
 use crate::world::{Lab, World, wait_until};
@@ -27,11 +27,21 @@ pub fn taken_back_by_hand(_: &World, lab: &Lab) -> anyhow::Result<()> {
 /// What was taken back goes forward again, on the schema that stayed as it was.
 pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     bring_back_silent_daemons(lab)?;
-    let plan = make_plan(lab, "2026.1")?;
-    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    // The answers of old and new code are compared on the way.
+    let policy = lab.folder().join("compared.toml");
+    std::fs::write(&policy, "[contract]\ngate = \"warn\"\n")?;
+    let policy = policy.to_str().context("the lab's folder has no plain name")?;
+    let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
+    let made = made.expect(0, &[])?.json()?;
+    let plan = text_at(&made, &["id"])?;
+    lab.volutus(&["approve", plan])?.expect(0, &[])?;
     let told = Told::begin(lab)?;
-    lab.volutus(&["run", &plan])?.expect(0, &["verdict: zero-"])?;
+    lab.volutus(&["--policy", policy, "run", plan])?.expect(0, &["verdict: zero-", "API contract: "])?;
     all_on(lab, "2026.1", "33.")?;
+    let contract = &runs_everywhere(lab, "2026.1", "33.")?["api_contract"];
+    println!("API contract: {contract}");
+    let compared = contract["requests_compared"].as_u64().context("no requests_compared")?;
+    ensure!(compared >= 500 && contract["not_measured"] == serde_json::json!([]), "{contract}");
     told.exactly(&["upgrade to OpenStack 2026.1 has begun", "upgrade to OpenStack 2026.1 has ended"])?;
     nothing_left_drained(lab)
 }
