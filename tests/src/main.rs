@@ -26,8 +26,9 @@ struct Suite {
     scenarios: &'static [Scenario],
 }
 
-const SUITES: &[Suite] = &[
-    Suite {
+/// Suites of one list run side by side, and lists one after another: two labs are what two cores bear.
+const SUITES: &[&[Suite]] = &[
+    &[Suite {
         name: "e2e-adjacent",
         up: &["--series", "2025.2", "--offer", "2026.1", "--offer", "2026.2"],
         scenarios: &[
@@ -52,56 +53,58 @@ const SUITES: &[Suite] = &[
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
-    },
-    Suite {
-        name: "e2e-drain",
-        up: &[
-            "--series",
-            "2025.2",
-            "--controllers",
-            "1",
-            "--computes",
-            "3",
-            "--spare",
-            "1",
-            "--instances",
-            "4",
-        ],
-        scenarios: &[
-            ("host_is_drained_and_given_back_by_hand", drain::by_hand),
-            ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
-            ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
-            ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
-            ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
-            ("host_with_another_kernel_stays_out", drain::another_kernel),
-            ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
-            ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
-            ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
-        ],
-    },
-    Suite {
-        name: "e2e-slurp",
-        up: &[
-            "--series",
-            "2025.1",
-            "--offer",
-            "2026.1",
-            "--controllers",
-            "2",
-            "--computes",
-            "5",
-            "--controller-name",
-            "control-{n}",
-            "--compute-name",
-            "hv{n}",
-            "--zones",
-            "2",
-        ],
-        scenarios: &[
-            ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
-            ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
-        ],
-    },
+    }],
+    &[
+        Suite {
+            name: "e2e-drain",
+            up: &[
+                "--series",
+                "2025.2",
+                "--controllers",
+                "1",
+                "--computes",
+                "3",
+                "--spare",
+                "1",
+                "--instances",
+                "4",
+            ],
+            scenarios: &[
+                ("host_is_drained_and_given_back_by_hand", drain::by_hand),
+                ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
+                ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
+                ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
+                ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
+                ("host_with_another_kernel_stays_out", drain::another_kernel),
+                ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
+                ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
+                ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
+            ],
+        },
+        Suite {
+            name: "e2e-slurp",
+            up: &[
+                "--series",
+                "2025.1",
+                "--offer",
+                "2026.1",
+                "--controllers",
+                "2",
+                "--computes",
+                "5",
+                "--controller-name",
+                "control-{n}",
+                "--compute-name",
+                "hv{n}",
+                "--zones",
+                "2",
+            ],
+            scenarios: &[
+                ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
+                ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
+            ],
+        },
+    ],
 ];
 
 fn main() -> ExitCode {
@@ -116,58 +119,80 @@ fn main() -> ExitCode {
     // takes a lab that is up already and leaves it so.
     let only = std::env::args().nth(1);
     let scenario_only = std::env::args().nth(2);
-    let (mut passed, mut failed) = (0, 0);
-    for suite in SUITES.iter().filter(|suite| only.as_deref().is_none_or(|name| suite.name == name)) {
-        let start = Instant::now();
-        let lab = match world.up(suite.name, suite.up) {
-            Ok(lab) => lab,
-            Err(error) => {
-                println!("test {}::lab_comes_up ... FAILED\n{error:#}", suite.name);
-                failed += suite.scenarios.len() + 1;
-                continue;
-            }
-        };
-        println!("test {}::lab_comes_up ... ok ({} s)", suite.name, start.elapsed().as_secs());
-        passed += 1;
-        let mut broken = false;
-        let wanted = suite
-            .scenarios
-            .iter()
-            .filter(|(name, _)| scenario_only.as_deref().is_none_or(|only| only == *name));
-        for (name, scenario) in wanted {
-            if broken {
-                println!("test {}::{name} ... FAILED (not run: an earlier one failed)", suite.name);
-                failed += 1;
-                continue;
-            }
-            let start = Instant::now();
-            match scenario(&world, &lab) {
-                Ok(()) => {
-                    println!("test {}::{name} ... ok ({} s)", suite.name, start.elapsed().as_secs());
-                    passed += 1;
-                }
-                Err(error) => {
-                    println!("test {}::{name} ... FAILED\n{error:#}", suite.name);
-                    failed += 1;
-                    broken = true;
-                }
-            }
-        }
-        if world.reuse {
-            continue;
-        }
-        match lab.down_and_gone() {
-            Ok(()) => {
-                println!("test {}::lab_leaves_nothing_behind ... ok", suite.name);
-                passed += 1;
-            }
-            Err(error) => {
-                println!("test {}::lab_leaves_nothing_behind ... FAILED\n{error:#}", suite.name);
-                failed += 1;
-            }
+    let mut count = Count::default();
+    for list in SUITES {
+        let wanted = list.iter().filter(|suite| only.as_deref().is_none_or(|name| suite.name == name));
+        let world = &world;
+        let scenario_only = scenario_only.as_deref();
+        let counts: Vec<Count> = std::thread::scope(|scope| {
+            let running: Vec<_> =
+                wanted.map(|suite| scope.spawn(move || run_suite(world, suite, scenario_only))).collect();
+            // A suite that panicked has failed.
+            running.into_iter().map(|one| one.join().unwrap_or(Count { passed: 0, failed: 1 })).collect()
+        });
+        for one in counts {
+            count.passed += one.passed;
+            count.failed += one.failed;
         }
     }
+    let Count { passed, failed } = count;
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// Counts the end of one test, and says it.
+    fn told(&mut self, name: &str, result: anyhow::Result<String>) -> bool {
+        match result {
+            Ok(what) => {
+                println!("test {name} ... ok{what}");
+                self.passed += 1;
+                true
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED\n{error:#}");
+                self.failed += 1;
+                false
+            }
+        }
+    }
+}
+
+/// Brings a suite's lab up, carries out its scenarios, and takes the lab down.
+fn run_suite(world: &World, suite: &Suite, only: Option<&str>) -> Count {
+    let mut count = Count::default();
+    let start = Instant::now();
+    let took = |start: Instant| format!(" ({} s)", start.elapsed().as_secs());
+    let lab = match world.up(suite.name, suite.up) {
+        Ok(lab) => lab,
+        Err(error) => {
+            count.told(&format!("{}::lab_comes_up", suite.name), Err(error));
+            count.failed += suite.scenarios.len();
+            return count;
+        }
+    };
+    count.told(&format!("{}::lab_comes_up", suite.name), Ok(took(start)));
+    let mut broken = false;
+    for (name, scenario) in suite.scenarios.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
+        let name = format!("{}::{name}", suite.name);
+        if broken {
+            println!("test {name} ... FAILED (not run: an earlier one failed)");
+            count.failed += 1;
+            continue;
+        }
+        let start = Instant::now();
+        broken = !count.told(&name, scenario(world, &lab).map(|()| took(start)));
+    }
+    if !world.reuse {
+        let gone = lab.down_and_gone().map(|()| String::new());
+        count.told(&format!("{}::lab_leaves_nothing_behind", suite.name), gone);
+    }
+    count
 }
