@@ -335,5 +335,3 @@ def work_forget(run_id, attempts):
             except OSError:
                 pass
     return None
-
-
