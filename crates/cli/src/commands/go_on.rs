@@ -84,7 +84,11 @@ pub async fn follow(
     let context = context.without(&next.content.selection.past.failed);
     let mut approval = approval;
     approval.consents.push(UNKNOWN_HOST.to_owned());
-    run::enter_reboot(&context, store, driver, &next, &approval).await.map(Some)
+    // What is observed is of the description that the plan is made for.
+    let driver = context.driver()?;
+    let entered = run::enter_reboot(&context, store, &driver, &next, &approval).await;
+    driver.close().await;
+    entered.map(Some)
 }
 
 /// The reboot plan of what is left to do.
