@@ -28,15 +28,9 @@ pub fn taken_back_by_hand(_: &World, lab: &Lab) -> anyhow::Result<()> {
 pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     bring_back_silent_daemons(lab)?;
     // The answers of old and new code are compared on the way.
-    let policy = lab.folder().join("compared.toml");
-    std::fs::write(&policy, "[contract]\ngate = \"warn\"\n")?;
-    let policy = policy.to_str().context("the lab's folder has no plain name")?;
-    let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
-    let made = made.expect(0, &[])?.json()?;
-    let plan = text_at(&made, &["id"])?;
-    lab.volutus(&["approve", plan])?.expect(0, &[])?;
+    let (policy, plan) = approved_under(lab, "[contract]\ngate = \"warn\"\n")?;
     let told = Told::begin(lab)?;
-    lab.volutus(&["--policy", policy, "run", plan])?.expect(0, &["verdict: zero-", "API contract: "])?;
+    lab.volutus(&["--policy", &policy, "run", &plan])?.expect(0, &["verdict: zero-", "API contract: "])?;
     all_on(lab, "2026.1", "33.")?;
     let contract = &runs_everywhere(lab, "2026.1", "33.")?["api_contract"];
     println!("API contract: {contract}");
@@ -54,17 +48,11 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     for host in HOSTS {
         lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
     }
-    let policy = lab.folder().join("roll-back.toml");
-    std::fs::write(&policy, "on_failure = \"roll-back\"\nprove_timeout_s = 120\n")?;
-    let policy = policy.to_str().context("the lab's folder has no plain name")?;
-    let made = lab.volutus(&["--policy", policy, "plan", "--to", "2026.1", "--output", "json"])?;
-    let made = made.expect(0, &[])?.json()?;
-    let plan = text_at(&made, &["id"])?;
-    lab.volutus(&["approve", plan])?.expect(0, &[])?;
+    let (_, plan) = approved_under(lab, "on_failure = \"roll-back\"\nprove_timeout_s = 120\n")?;
     let told = Told::begin(lab)?;
     let mut run = world
         .volutus(&lab.cloud())
-        .args(["run", plan])
+        .args(["run", &plan])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -92,6 +80,18 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
         lab.fault(&["bad-release", "--undo", host, "nova-conductor", "2026.1"])?;
     }
     Ok(())
+}
+
+/// A plan to 2026.1 under a policy of its own, approved: the policy's file, and the plan's id.
+fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
+    let file = lab.folder().join("policy.toml");
+    std::fs::write(&file, policy)?;
+    let file = file.to_str().context("the lab's folder has no plain name")?.to_owned();
+    let made = lab.volutus(&["--policy", &file, "plan", "--to", "2026.1", "--output", "json"])?;
+    let made = made.expect(0, &[])?.json()?;
+    let plan = text_at(&made, &["id"])?.to_owned();
+    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    Ok((file, plan))
 }
 
 /// The latest verdict is of an upgrade that was taken back with no more than so many failed
