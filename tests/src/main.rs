@@ -22,14 +22,16 @@ type Scenario = (&'static str, fn(&World, &Lab) -> anyhow::Result<()>);
 /// A lab and what is done with it, in order.
 struct Suite {
     name: &'static str,
+    /// Whether it is carried out only where its name is given.
+    by_name: bool,
     up: &'static [&'static str],
     scenarios: &'static [Scenario],
 }
 
-/// Suites of one list run side by side, and lists one after another: two labs are what two cores bear.
-const SUITES: &[&[Suite]] = &[
-    &[Suite {
+const SUITES: &[Suite] = &[
+    Suite {
         name: "e2e-adjacent",
+        by_name: false,
         up: &["--series", "2025.2", "--offer", "2026.1", "--offer", "2026.2"],
         scenarios: &[
             ("observe_sees_every_running_version", upgrade::observe_sees_everything),
@@ -53,58 +55,58 @@ const SUITES: &[&[Suite]] = &[
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
-    }],
-    &[
-        Suite {
-            name: "e2e-drain",
-            up: &[
-                "--series",
-                "2025.2",
-                "--controllers",
-                "1",
-                "--computes",
-                "3",
-                "--spare",
-                "1",
-                "--instances",
-                "4",
-            ],
-            scenarios: &[
-                ("host_is_drained_and_given_back_by_hand", drain::by_hand),
-                ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
-                ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
-                ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
-                ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
-                ("host_with_another_kernel_stays_out", drain::another_kernel),
-                ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
-                ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
-                ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
-            ],
-        },
-        Suite {
-            name: "e2e-slurp",
-            up: &[
-                "--series",
-                "2025.1",
-                "--offer",
-                "2026.1",
-                "--controllers",
-                "2",
-                "--computes",
-                "5",
-                "--controller-name",
-                "control-{n}",
-                "--compute-name",
-                "hv{n}",
-                "--zones",
-                "2",
-            ],
-            scenarios: &[
-                ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
-                ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
-            ],
-        },
-    ],
+    },
+    Suite {
+        name: "e2e-drain",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--controllers",
+            "1",
+            "--computes",
+            "3",
+            "--spare",
+            "1",
+            "--instances",
+            "4",
+        ],
+        scenarios: &[
+            ("host_is_drained_and_given_back_by_hand", drain::by_hand),
+            ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
+            ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
+            ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
+            ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
+            ("host_with_another_kernel_stays_out", drain::another_kernel),
+            ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
+            ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
+            ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
+        ],
+    },
+    Suite {
+        name: "e2e-slurp",
+        by_name: false,
+        up: &[
+            "--series",
+            "2025.1",
+            "--offer",
+            "2026.1",
+            "--controllers",
+            "2",
+            "--computes",
+            "5",
+            "--controller-name",
+            "control-{n}",
+            "--compute-name",
+            "hv{n}",
+            "--zones",
+            "2",
+        ],
+        scenarios: &[
+            ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
+            ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
+        ],
+    },
 ];
 
 fn main() -> ExitCode {
@@ -120,20 +122,9 @@ fn main() -> ExitCode {
     let only = std::env::args().nth(1);
     let scenario_only = std::env::args().nth(2);
     let mut count = Count::default();
-    for list in SUITES {
-        let wanted = list.iter().filter(|suite| only.as_deref().is_none_or(|name| suite.name == name));
-        let world = &world;
-        let scenario_only = scenario_only.as_deref();
-        let counts: Vec<Count> = std::thread::scope(|scope| {
-            let running: Vec<_> =
-                wanted.map(|suite| scope.spawn(move || run_suite(world, suite, scenario_only))).collect();
-            // A suite that panicked has failed.
-            running.into_iter().map(|one| one.join().unwrap_or(Count { passed: 0, failed: 1 })).collect()
-        });
-        for one in counts {
-            count.passed += one.passed;
-            count.failed += one.failed;
-        }
+    let wanted = |suite: &&Suite| only.as_deref().map_or(!suite.by_name, |name| suite.name == name);
+    for suite in SUITES.iter().filter(wanted) {
+        run_suite(&world, suite, scenario_only.as_deref(), &mut count);
     }
     let Count { passed, failed } = count;
     let word = if failed == 0 { "ok" } else { "FAILED" };
@@ -166,8 +157,7 @@ impl Count {
 }
 
 /// Brings a suite's lab up, carries out its scenarios, and takes the lab down.
-fn run_suite(world: &World, suite: &Suite, only: Option<&str>) -> Count {
-    let mut count = Count::default();
+fn run_suite(world: &World, suite: &Suite, only: Option<&str>, count: &mut Count) {
     let start = Instant::now();
     let took = |start: Instant| format!(" ({} s)", start.elapsed().as_secs());
     let lab = match world.up(suite.name, suite.up) {
@@ -175,7 +165,7 @@ fn run_suite(world: &World, suite: &Suite, only: Option<&str>) -> Count {
         Err(error) => {
             count.told(&format!("{}::lab_comes_up", suite.name), Err(error));
             count.failed += suite.scenarios.len();
-            return count;
+            return;
         }
     };
     count.told(&format!("{}::lab_comes_up", suite.name), Ok(took(start)));
@@ -194,5 +184,4 @@ fn run_suite(world: &World, suite: &Suite, only: Option<&str>) -> Count {
         let gone = lab.down_and_gone().map(|()| String::new());
         count.told(&format!("{}::lab_leaves_nothing_behind", suite.name), gone);
     }
-    count
 }

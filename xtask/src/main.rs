@@ -39,6 +39,9 @@ enum Command {
     Crash(lab::Hop),
     /// Take away from Volutus what it stands on, one thing after another, while it upgrades the lab.
     Faults(lab::Hop),
+    /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
+    /// instances that do not converge, hosts that stay away, a Volutus that is killed.
+    Drains,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -75,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
+        Command::Drains => test::drains(),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

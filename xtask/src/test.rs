@@ -63,15 +63,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         must(Command::new(own).args(["bench", "plan"])),
     );
     if !options.no_lab {
-        let programs = build()?;
-        // The end-to-end tests make and remove their own labs; they run as root like the lab.
-        let binary = e2e_binary()?;
-        let mut command = privileged("env");
-        command
-            .arg(format!("VOLUTUS={}", programs.volutus.display()))
-            .arg(format!("VOLUTUS_LAB={}", programs.lab.display()))
-            .arg(binary);
-        count(&mut tally, &mut command)?;
+        count(&mut tally, &mut end_to_end()?)?;
     }
     println!("{} s in all", start.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -79,6 +71,30 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bail!("{} tests failed", tally.failed);
     }
     Ok(())
+}
+
+/// Carries out the suite of drains and reboots, which takes too long for every change.
+pub fn drains() -> anyhow::Result<()> {
+    let (start, mut tally) = (Instant::now(), Tally::default());
+    count(&mut tally, end_to_end()?.arg("e2e-drain"))?;
+    let (passed, failed) = (tally.passed, tally.failed);
+    println!("{passed} passed, {failed} failed | {} s in all", start.elapsed().as_secs());
+    if failed > 0 {
+        bail!("{failed} scenarios failed");
+    }
+    Ok(())
+}
+
+/// The end-to-end tests. They make and remove their own labs, and run as root like the lab.
+fn end_to_end() -> anyhow::Result<Command> {
+    let programs = build()?;
+    let binary = e2e_binary()?;
+    let mut command = privileged("env");
+    command
+        .arg(format!("VOLUTUS={}", programs.volutus.display()))
+        .arg(format!("VOLUTUS_LAB={}", programs.lab.display()))
+        .arg(binary);
+    Ok(command)
 }
 
 /// Builds the end-to-end tests and returns the program.
