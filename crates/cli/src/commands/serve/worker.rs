@@ -19,6 +19,7 @@ use volutus_store::{Store, Subject};
 
 use super::works::{Order, problem};
 use crate::commands::control::load;
+use crate::commands::go_on;
 use crate::commands::plan::store_error;
 use crate::commands::rollback::is_due;
 use crate::commands::run::{After, begin, execute, make_ready};
@@ -179,7 +180,9 @@ impl Worker {
             let goes_on = match state.status {
                 RunStatus::Running | RunStatus::Paused | RunStatus::Aborting => true,
                 RunStatus::AwaitingFinalize => plan.policy.finalize_after_s.is_some(),
-                RunStatus::Aborted => is_due(&self.store, &record, &state)?,
+                RunStatus::Aborted => {
+                    is_due(&self.store, &record, &state)? || go_on::is_due(&self.store, &record, &state)?
+                }
                 RunStatus::Halted | RunStatus::Succeeded => false,
             };
             if goes_on {
