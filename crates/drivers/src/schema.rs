@@ -9,7 +9,7 @@ use volutus_model::name::{HostName, ServiceName};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::SchemaPhase;
 
-use crate::attempt::{Attempt, Attempted, command, last_line, permanent};
+use crate::attempt::{Attempt, Attempted, command, last_line, permanent, transient};
 use crate::channel::{ASK, Channel, standalone};
 use crate::work::{Program, perform, safe};
 
@@ -117,12 +117,14 @@ pub(crate) async fn check_upgrade(
     match finished.exit_code {
         0 => Ok(Outcome::done(format!("{service}: all upgrade checks passed"))),
         1 => Ok(Outcome::done(format!("{service}: warning: {}", concerns(&finished.output, "Warning")))),
-        2 => Err(permanent(
+        // A check reads rows that users are changing: cinder's "Service UUIDs" fails for as long as any
+        // volume is being created, and a moment later it passes.
+        2 => Err(transient(
             format!(
                 "the upgrade check of {service} on {host} failed: {}",
                 concerns(&finished.output, "Failure")
             ),
-            "do what the check's details say, then resume; nothing has been changed yet",
+            "it was tried several times; do what its details say, then resume; nothing has been changed yet",
             vec![command(host, argv, Some(2), &finished.output)],
         )),
         code => Ok(Outcome::done(format!(
