@@ -191,6 +191,43 @@ pub fn killed_in_a_drain(world: &World, lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub fn stopped_with_consent(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    bring_back_silent_daemons(lab)?;
+    let places = Guests::of(&lab.cloud())?.places()?;
+    let host = places.values().next().context("there are no instances")?.clone();
+    let made = Guests::of(&lab.cloud())?;
+    let (agrees, asleep) = (made.boot_on(&host, None)?, made.boot_on(&host, None)?);
+    made.choose(&agrees, "stop")?;
+    made.stop(&asleep)?;
+    let scene = Scene::new(world, lab, "")?;
+    let plan = scene.plan(&["--hosts", &host])?;
+    scene.volutus(&["run", text_at(&plan, &["id"])?])?.expect(0, &[])?;
+    let after = scene.all_run()?;
+    for id in scene.on(&host) {
+        let stays = *id == agrees;
+        ensure!((after[id] == host) == stays, "{id} is on {}, and agreed to be stopped: {stays}", after[id]);
+    }
+    let only = |id: &String| BTreeMap::from([(id.clone(), host.clone())]);
+    ensure!(scene.guests.moves(&only(&agrees))?[&agrees] == 0, "what agreed to be stopped was moved");
+    let server = scene.guests.look(&agrees)?;
+    ensure!(server.tags.is_empty(), "the mark is left: {:?}", server.tags);
+    let done = scene.guests.actions(&agrees)?;
+    ensure!(done == ["start", "stop", "create"], "{done:?}");
+    // What its owner switched off is not switched on.
+    let server = scene.guests.look(&asleep)?;
+    ensure!(server.status == "SHUTOFF" && server.host.as_deref() == Some(&host), "{server:?}");
+    // By hand: it stays off as long as the host is out, and comes back with it.
+    scene.volutus(&["drain", &host, "--yes"])?.expect(0, &[])?;
+    let server = scene.guests.look(&agrees)?;
+    ensure!(server.status == "SHUTOFF" && server.tags == ["volutus:stopped"], "{server:?}");
+    scene.volutus(&["undrain", &host, "--yes"])?.expect(0, &[])?;
+    let server = scene.guests.look(&agrees)?;
+    ensure!(server.status == "ACTIVE" && server.tags.is_empty(), "{server:?}");
+    scene.ensure_enabled(true, &host)?;
+    scene.guests.delete(&agrees)?;
+    scene.guests.delete(&asleep)
+}
+
 pub fn group_as_large_as_the_hosts(world: &World, lab: &Lab) -> anyhow::Result<()> {
     let scene = Scene::new(world, lab, "")?;
     let hosts: Vec<String> = scene.hosts()?.into_keys().collect();

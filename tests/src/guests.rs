@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use volutus_model::Inventory;
 use volutus_model::inventory::ProberResources;
-use volutus_openstack::compute::{Destination, NewServer, ServerFilter};
+use volutus_openstack::compute::{Destination, NewServer, Server, ServerFilter};
 use volutus_openstack::{Client, CloudConfig, Method, Request, ServiceType};
 
 /// A request that is not answered for this long has failed.
@@ -89,6 +89,38 @@ impl Guests {
 
     fn request(&self, method: Method, path: &str) -> Request {
         Request::new(method, ServiceType::Compute, path).microversion(MICROVERSION)
+    }
+
+    /// An instance as nova tells it now.
+    pub fn look(&self, id: &str) -> anyhow::Result<Server> {
+        let server = self.runtime.block_on(self.client.compute().server(id))?;
+        server.with_context(|| format!("instance {id} is gone"))
+    }
+
+    /// What was done to an instance, newest first.
+    pub fn actions(&self, id: &str) -> anyhow::Result<Vec<String>> {
+        let actions = self.runtime.block_on(self.client.migration().actions(id))?;
+        Ok(actions.into_iter().map(|action| action.action).collect())
+    }
+
+    /// Chooses for an instance what may be done with it, as its owner would.
+    pub fn choose(&self, id: &str, choice: &str) -> anyhow::Result<()> {
+        let body = json!({"metadata": {"volutus:maintenance": choice}});
+        let request = self.request(Method::POST, &format!("/servers/{id}/metadata")).json(body);
+        self.runtime.block_on(async { self.client.request(&request).await?.expect_status(&[200]) })?;
+        Ok(())
+    }
+
+    /// Stops an instance, as its owner would.
+    pub fn stop(&self, id: &str) -> anyhow::Result<()> {
+        self.runtime.block_on(self.client.migration().stop(id))?;
+        for _ in 0..BOOT_LOOKS {
+            if self.look(id)?.status == "SHUTOFF" {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        bail!("instance {id} is not stopped")
     }
 
     /// Deletes an instance, and waits until it is gone.

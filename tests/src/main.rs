@@ -74,6 +74,7 @@ const SUITES: &[Suite] = &[
         scenarios: &[
             ("host_is_drained_and_given_back_by_hand", drain::by_hand),
             ("killed_drain_resumes_and_moves_nothing_twice", drain::killed_in_a_drain),
+            ("instance_is_stopped_with_consent_and_started_again", drain::stopped_with_consent),
             ("group_as_large_as_the_hosts_is_told_beforehand", drain::group_as_large_as_the_hosts),
             ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
             ("refusing_destination_is_gone_around", drain::refused_by_the_destination),

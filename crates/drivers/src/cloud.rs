@@ -18,7 +18,7 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, schema, shadow,
+    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, rest, schema, shadow,
     snapshot, work,
 };
 
@@ -232,6 +232,8 @@ impl CloudDriver {
             Action::MoveInstances { host, moves, parallel_max, all_max } => {
                 drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
             }
+            Action::StopInstances { host, instances } => rest::stop(attempt, host, instances).await,
+            Action::StartInstances { host, instances } => rest::start(attempt, host, instances).await,
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
             Action::RebootHost { host, kernel, .. } => reboot::reboot(attempt, host, kernel.as_deref()).await,
             Action::RunCommand { host, what, argv, unchanged_exit, .. } => {

@@ -26,6 +26,7 @@ mod prove;
 mod reboot;
 mod refresh;
 mod release;
+mod rest;
 mod schema;
 mod shadow;
 mod snapshot;

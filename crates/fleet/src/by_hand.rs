@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use volutus_model::HostName;
-use volutus_model::fleet::plan::{Content, FORMAT, Figures, HostDrain, RebootPlan, Work};
+use volutus_model::fleet::plan::{Content, FORMAT, Figures, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::Act;
 use volutus_model::fleet::{Fleet, RebootPolicy, Selection};
 
@@ -33,7 +33,7 @@ pub fn drain(
     }
 }
 
-/// Plans to give one host back.
+/// Plans to give one host back, and to start there what Volutus stopped.
 ///
 /// # Errors
 /// [`Error::NoSuchHost`], [`Error::Description`].
@@ -66,7 +66,16 @@ pub fn undrain(
         policy: policy.clone(),
         drains: vec![drain],
         moves: Vec::new(),
-        stays: Vec::new(),
+        stays: fleet
+            .instances
+            .iter()
+            .filter(|instance| instance.host == *host && instance.stopped)
+            .map(|instance| Stay {
+                instance: instance.id.clone(),
+                host: host.clone(),
+                why: StayReason::Stopped,
+            })
+            .collect(),
         left: Vec::new(),
         control: Vec::new(),
         classes: Vec::new(),

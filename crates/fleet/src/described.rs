@@ -184,6 +184,7 @@ fn put_instances(shape: &Shape, fleet: &mut Fleet, host: usize, target_mib: u64,
             obstacles: BTreeSet::new(),
             pins: Vec::new(),
             choice: None,
+            stopped: false,
         };
         if fleet.hosts[host].aggregates.contains("fast") && chance.permille(60) {
             instance.aggregates_required = vec![BTreeSet::from(["fast".to_owned()])];

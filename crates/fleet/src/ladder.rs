@@ -71,6 +71,8 @@ pub(crate) fn groups_to_be_moved_together(fleet: &Fleet) -> BTreeMap<u32, Togeth
 pub(crate) fn classify(instance: &Instance, policy: &RebootPolicy, together: Option<&Together>) -> Outcome {
     let has = |rung: Rung| policy.drain.ladder.contains(&rung);
     match &instance.state {
+        // What an earlier run stopped and could not start is to be started by this one.
+        InstanceState::Off if instance.stopped => return Outcome::Stay(StayReason::Stopped),
         InstanceState::Off => return Outcome::Stay(StayReason::Off),
         _ if !policy.act.reboot && has(Rung::LeaveRunning) => return Outcome::Stay(StayReason::RunsOn),
         InstanceState::Busy { .. } => return Outcome::Blocked(Block::Busy),

@@ -170,6 +170,21 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "is_zero")]
         all_max: u32,
     },
+    /// Stop instances on a compute host, each marked ([`crate::fleet::STOPPED_TAG`]) so that it is
+    /// known who has to start it again. What is off already is left as it is, without a mark.
+    StopInstances {
+        /// The compute host.
+        host: HostName,
+        /// The instances.
+        instances: Vec<String>,
+    },
+    /// Start those of the instances that carry the mark, see them run, and take the mark off.
+    StartInstances {
+        /// The compute host.
+        host: HostName,
+        /// The instances.
+        instances: Vec<String>,
+    },
     /// See that nothing is on a compute host any more but the instances that may stay.
     ProveEmpty {
         /// The compute host.
@@ -335,6 +350,8 @@ impl Action {
             | Self::DisableCompute { host, .. }
             | Self::EnableCompute { host }
             | Self::MoveInstances { host, .. }
+            | Self::StopInstances { host, .. }
+            | Self::StartInstances { host, .. }
             | Self::ProveEmpty { host, .. }
             | Self::RebootHost { host, .. }
             | Self::RunCommand { host, .. }
@@ -379,6 +396,12 @@ impl Action {
             }
             Self::StopShadow { shadow } => format!("stop the shadow of {}", shadow.daemon),
             Self::MoveInstances { host, moves, .. } => format!("move {} instances off {host}", moves.len()),
+            Self::StopInstances { host, instances } => {
+                format!("stop {} instances on {host}", instances.len())
+            }
+            Self::StartInstances { host, instances } => {
+                format!("start {} instances on {host}", instances.len())
+            }
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),
             Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),

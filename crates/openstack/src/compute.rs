@@ -76,6 +76,9 @@ pub struct Server {
     /// Its state as nova's cells see it: `active`, `building`, `error`, ...
     #[serde(default, rename = "OS-EXT-STS:vm_state")]
     pub vm_state: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// Why it is in state ERROR.
     #[serde(default)]
     pub fault: Option<Fault>,

@@ -1,4 +1,4 @@
-//! Calls to nova that move instances.
+//! Calls to nova that move instances, or stop and start them.
 
 use reqwest::Method;
 use serde::Deserialize;
@@ -94,6 +94,43 @@ impl Migration<'_> {
     /// See [`Error`].
     pub async fn confirm(self, id: &str) -> Result<(), Error> {
         self.act(id, json!({"confirmResize": null})).await
+    }
+
+    /// Asks for an instance to be shut down, as by its power button; nova cuts it off when it has not
+    /// gone down by itself in its image's or nova's own time (`shutdown_timeout`, 60 s).
+    ///
+    /// # Errors
+    /// See [`Error`]; 409 where it does not run.
+    pub async fn stop(self, id: &str) -> Result<(), Error> {
+        self.act(id, json!({"os-stop": null})).await
+    }
+
+    /// Asks for an instance that is shut off to be started.
+    ///
+    /// # Errors
+    /// See [`Error`]; 409 where it is not shut off.
+    pub async fn start(self, id: &str) -> Result<(), Error> {
+        self.act(id, json!({"os-start": null})).await
+    }
+
+    /// Puts a tag to an instance (since 2.26), which may have it already.
+    ///
+    /// # Errors
+    /// See [`Error`]; 400 where it has 50 others.
+    pub async fn tag(self, id: &str, tag: &str) -> Result<(), Error> {
+        let path = format!("/servers/{}/tags/{}", quote(id), quote(tag));
+        self.0.request(&Self::build(Method::PUT, path)).await?.expect_status(&[201, 204])?;
+        Ok(())
+    }
+
+    /// Takes a tag off an instance, which may be without it already.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn untag(self, id: &str, tag: &str) -> Result<(), Error> {
+        let path = format!("/servers/{}/tags/{}", quote(id), quote(tag));
+        self.0.request(&Self::build(Method::DELETE, path)).await?.expect_status(&[204, 404])?;
+        Ok(())
     }
 
     /// The live migration of an instance that is under way.

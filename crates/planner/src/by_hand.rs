@@ -6,7 +6,7 @@ use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Step};
 
 use crate::Error;
 use crate::draft::{Draft, NewStage, step};
-use crate::reboot::{RebootInput, SLACK_S, declared, emptying, refuse_stops};
+use crate::reboot::{RebootInput, SLACK_S, declared, emptying, starting};
 use crate::rules::{canary, daemon};
 
 /// Seconds in which the daemons of a host that is well prove it.
@@ -15,7 +15,6 @@ const PROVE_S: u32 = 60;
 /// Empties the host. It stays disabled, unless the run is given up in the middle of it.
 pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(), Error> {
     let content = &input.reboot.content;
-    refuse_stops(content)?;
     let mut steps = Vec::new();
     for drain in &content.drains {
         declared(input, &drain.host)?;
@@ -28,7 +27,8 @@ pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(
             seconds_of(drain),
             moving_s.max(canary::SETTLE_TIMEOUT_S).saturating_add(SLACK_S),
         )?;
-        new.give_back = vec![Action::EnableCompute { host: drain.host.clone() }];
+        new.give_back = starting(content, &drain.host).into_iter().collect();
+        new.give_back.push(Action::EnableCompute { host: drain.host.clone() });
         steps.push(new);
     }
     add(draft, "drain", "empty a compute host and leave it disabled", steps)
@@ -43,6 +43,7 @@ pub(crate) fn plan_undrain(draft: &mut Draft<'_>, input: &RebootInput) -> Result
         let state = draft.state;
         let here = state.members.values().flatten().filter(|member| member.host.name == *host);
         let mut actions: Vec<Action> = here.map(|member| daemon::prove(draft, member)).collect();
+        actions.extend(starting(&input.reboot.content, host));
         actions.push(Action::EnableCompute { host: host.clone() });
         actions.push(Action::BootCanary { host: host.clone() });
         steps.push(step(

@@ -112,15 +112,6 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
-    /// Instances would be stopped, which no action does yet.
-    #[error(
-        "{instances} instances would be stopped where they are and started afterwards, which a run does not do: \
-         leave `stop` out of the policy's ladder, or stop them yourself and plan anew"
-    )]
-    InstancesStopped {
-        /// How many.
-        instances: usize,
-    },
     /// A running version belongs to no series of the catalog.
     #[error(
         "{daemon} runs {service} {version}, which belongs to no series of the catalog (known are \

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
-use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, StayReason, Work};
+use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::{Act, Rung};
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
@@ -40,6 +40,11 @@ pub(crate) const SLACK_S: u32 = 300;
 const RESTART_FACTOR: u32 = 3;
 /// The least time that is given to a move from its first byte on, in seconds.
 const MOVE_MIN_S: u32 = 20;
+/// Seconds that stopping an instance may take: twice what nova gives it to go down by itself
+/// (`shutdown_timeout`).
+const STOP_S: u32 = 120;
+/// Instances that are stopped at once, at the least.
+const STOPS_AT_ONCE: u32 = 8;
 /// The least time that is given to a restart, in seconds.
 const RESTART_MIN_S: u32 = 300;
 
@@ -106,7 +111,6 @@ fn id_of(host: &HostName) -> String {
 /// One step for every host that is emptied; a stage for every phase. The id of the last stage.
 fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
     let content = &input.reboot.content;
-    refuse_stops(content)?;
     let phases: BTreeSet<u32> = content.drains.iter().map(|drain| drain.phase).collect();
     let mut last = draft.edge("baseline", "ordinary work is watched first");
     let mut stage = None;
@@ -188,6 +192,9 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     let enable = Action::EnableCompute { host: host.clone() };
     let (around, undrains) = on_host(draft, host, &policy.act);
     actions.extend(around);
+    // They come back to a host that was proved well, and before others can take their room.
+    let starts = starting(content, host);
+    actions.extend(starts.clone());
     actions.push(enable.clone());
     actions.push(Action::BootCanary { host: host.clone() });
     let expected_ms = drain.back_ms.saturating_sub(drain.disable_ms);
@@ -215,20 +222,25 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
             .saturating_add(SLACK_S),
     )?;
     new.give_back = undrains;
+    new.give_back.extend(starts);
     new.give_back.push(enable);
     Ok(new)
 }
 
-/// Stopping instances with their owners' consent is not carried out yet.
-pub(crate) fn refuse_stops(content: &Content) -> Result<(), Error> {
-    match content.stays.iter().filter(|stay| stay.why == StayReason::Stopped).count() {
-        0 => Ok(()),
-        instances => Err(Error::InstancesStopped { instances }),
-    }
+/// The instances that are stopped on a host, and started there again.
+fn stopped(content: &Content, host: &HostName) -> Vec<String> {
+    let here = |stay: &&Stay| stay.host == *host && stay.why == StayReason::Stopped;
+    content.stays.iter().filter(here).map(|stay| stay.instance.clone()).collect()
+}
+
+/// Starts what was stopped on a host; nothing where nothing was.
+pub(crate) fn starting(content: &Content, host: &HostName) -> Option<Action> {
+    let instances = stopped(content, host);
+    (!instances.is_empty()).then(|| Action::StartInstances { host: host.clone(), instances })
 }
 
 /// What empties a host, from its disabling until it is proved empty, and the seconds that its moves
-/// may take at the most.
+/// and stops may take at the most.
 pub(crate) fn emptying(content: &Content, drain: &HostDrain) -> (Vec<Action>, u32) {
     let host = &drain.host;
     let moves: Vec<InstanceMove> = content
@@ -261,6 +273,12 @@ pub(crate) fn emptying(content: &Content, drain: &HostDrain) -> (Vec<Action>, u3
     if !moves.is_empty() {
         let all_max = content.policy.moves_at_once().unwrap_or(0);
         actions.push(Action::MoveInstances { host: host.clone(), moves, parallel_max: per_source, all_max });
+    }
+    let stopped = stopped(content, host);
+    let turns = u32::try_from(stopped.len()).unwrap_or(u32::MAX).div_ceil(STOPS_AT_ONCE);
+    let moving_s = moving_s.max(turns.saturating_mul(STOP_S));
+    if !stopped.is_empty() {
+        actions.push(Action::StopInstances { host: host.clone(), instances: stopped });
     }
     if !runs_on {
         actions.push(Action::ProveEmpty { host: host.clone(), stays });

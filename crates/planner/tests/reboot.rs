@@ -9,7 +9,7 @@ use support::{catalog, input};
 use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::{Availability, Fleet, FleetHost, Instance, OwnerChoice, RebootPolicy, Work};
-use volutus_model::plan::{Action, PlanKind};
+use volutus_model::plan::{Action, PlanKind, Step};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
 use volutus_planner::{Error, RebootInput, plan_reboot};
@@ -181,6 +181,64 @@ fn what_is_wrong_with_a_reboot_is_found() {
         stage.steps.push(again);
     };
     has(spoilt(&twice), "restarted-twice");
+}
+
+#[test]
+fn what_is_stopped_with_consent_is_started_again() {
+    let mut input = reboot(2);
+    let mut fleet = fleet();
+    let consents = fleet.instances.iter_mut().find(|instance| instance.id == "i21").unwrap();
+    consents.choice = Some(OwnerChoice::Stop);
+    let made = plan(
+        &fleet,
+        &input.reboot.content.policy,
+        &volutus_model::fleet::Selection::default(),
+        &input.inventory.name,
+        input.now,
+    );
+    input.reboot = made.unwrap();
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let step =
+        made.stages.iter().flat_map(|stage| &stage.steps).find(|s| s.id.as_str() == "reboot/cmp2").unwrap();
+    let names: Vec<String> = step.actions.iter().map(Action::summary).collect();
+    let place = |what: &str| names.iter().position(|name| name.starts_with(what)).unwrap();
+    assert!(place("disable") < place("stop 1 instances on cmp2"), "{names:?}");
+    assert!(place("stop 1") < place("prove cmp2 empty") && place("prove cmp2 empty") < place("reboot cmp2"));
+    assert!(place("prove nova-compute@cmp2") < place("start 1 instances on cmp2"), "{names:?}");
+    assert!(place("start 1") < place("enable nova-compute on cmp2"), "{names:?}");
+    for spoil in [
+        |step: &mut Step| step.actions.retain(|a| !matches!(a, Action::StartInstances { .. })),
+        |step: &mut Step| step.give_back.retain(|a| !matches!(a, Action::StartInstances { .. })),
+        |step: &mut Step| {
+            let start = step.actions.iter().position(|a| matches!(a, Action::StartInstances { .. })).unwrap();
+            let start = step.actions.remove(start);
+            step.actions.insert(0, start);
+        },
+    ] {
+        let mut spoilt = made.clone();
+        let steps = spoilt.stages.iter_mut().flat_map(|stage| &mut stage.steps);
+        spoil(steps.filter(|s| s.id.as_str() == "reboot/cmp2").last().unwrap());
+        spoilt.id = spoilt.compute_id();
+        let codes: Vec<String> = judge(&input, &spoilt).into_iter().map(|finding| finding.code).collect();
+        assert!(codes.iter().any(|code| code == "not-started"), "{codes:?}");
+    }
+}
+
+#[test]
+fn what_an_earlier_run_left_stopped_is_started_with_its_host() {
+    let mut input = reboot(1);
+    let mut fleet = fleet();
+    let left = fleet.instances.iter_mut().find(|instance| instance.id == "i21").unwrap();
+    (left.state, left.stopped) = (volutus_model::fleet::InstanceState::Off, true);
+    let cmp2: HostName = "cmp2".parse().unwrap();
+    let policy = input.reboot.content.policy.clone();
+    input.reboot = volutus_fleet::undrain(&fleet, &policy, &cmp2, &input.inventory.name, input.now).unwrap();
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    let names: Vec<String> =
+        made.stages.iter().flat_map(|stage| &stage.steps[0].actions).map(Action::summary).collect();
+    let start = names.iter().position(|name| name == "start 1 instances on cmp2").unwrap();
+    assert_eq!(names[start + 1], "enable nova-compute on cmp2");
 }
 
 #[test]

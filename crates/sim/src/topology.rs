@@ -389,6 +389,8 @@ impl Compiler<'_> {
                 host: topology.host(&anchor.host)?,
             },
             Action::MoveInstances { .. }
+            | Action::StopInstances { .. }
+            | Action::StartInstances { .. }
             | Action::ProveEmpty { .. }
             | Action::RebootHost { .. }
             | Action::RunCommand { .. } => {

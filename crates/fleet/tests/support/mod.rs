@@ -71,5 +71,6 @@ pub fn instance(id: &str, host: &str, gib: u64) -> Instance {
         obstacles: Default::default(),
         pins: Vec::new(),
         choice: None,
+        stopped: false,
     }
 }

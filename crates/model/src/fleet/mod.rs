@@ -222,7 +222,14 @@ pub struct Instance {
     /// What its owner chose, by metadata or tag `volutus:maintenance=...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<OwnerChoice>,
+    /// Whether Volutus stopped it and has yet to start it; see [`STOPPED_TAG`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
+
+/// The tag of an instance that Volutus stopped, and will start again. It stands in nova, beside the
+/// instance, so that it outlives Volutus's own store, and an owner who takes it off keeps the instance off.
+pub const STOPPED_TAG: &str = "volutus:stopped";
 
 impl Instance {
     /// Its memory in MiB, by its allocation.

@@ -37,7 +37,9 @@ pub(super) fn check_consent(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut
             StayReason::RunsOn => {
                 !facts.policy.act.reboot && facts.policy.drain.ladder.contains(&Rung::LeaveRunning)
             }
-            StayReason::Stopped => may_be_stopped(facts, instance),
+            StayReason::Stopped => {
+                (instance.stopped && instance.state == InstanceState::Off) || may_be_stopped(facts, instance)
+            }
         };
         if !allowed {
             wrong(

@@ -18,6 +18,9 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
             check_host(context, context.graph.steps[at.step].1, at.action, host, findings);
         }
     }
+    for at in &context.graph.steps {
+        check_started(at.1, findings);
+    }
     for (host, steps) in &context.in_work {
         for step in steps {
             check_enabled(context, context.graph.steps[*step].1, host, findings);
@@ -90,6 +93,35 @@ fn check_host(
                 format!("{id} does not prove itself after the restart of {host} and before it is given back"),
                 PLAN_AGAIN,
             ));
+        }
+    }
+}
+
+/// What is stopped is started again: behind the proofs of its host where that restarts, and in any case when
+/// the run is given up in between. Where the host is emptied by hand, whoever gives it back starts it.
+fn check_started(step: &Step, findings: &mut Vec<Finding>) {
+    for (at, action) in step.actions.iter().enumerate() {
+        let Action::StopInstances { host, instances } = action else {
+            continue;
+        };
+        let starts = |a: &Action, one: &String| matches!(a, Action::StartInstances { host: on, instances } if on == host && instances.contains(one));
+        let restart =
+            step.actions.iter().position(|a| matches!(a, Action::RebootHost { host: on, .. } if on == host));
+        let proved = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
+        let behind = &step.actions[restart.max(proved).unwrap_or(at)..];
+        for one in instances {
+            let forgotten = restart.is_some() && !behind.iter().any(|a| starts(a, one));
+            if forgotten || !step.give_back.iter().any(|a| starts(a, one)) {
+                findings.push(blocking(
+                    "not-started",
+                    &step.id,
+                    format!(
+                        "instance {one} is stopped on {host} and not started again after the restart, or not when \
+                         the run is aborted"
+                    ),
+                    PLAN_AGAIN,
+                ));
+            }
         }
     }
 }
