@@ -231,6 +231,9 @@ pub struct Instance {
 /// instance, so that it outlives Volutus's own store, and an owner who takes it off keeps the instance off.
 pub const STOPPED_TAG: &str = "volutus:stopped";
 
+/// What the names of instances begin with that the synthetic user and canaries boot. They last seconds.
+pub const OWN_INSTANCES: [&str; 2] = ["volutus-probe-", "volutus-canary-"];
+
 impl Instance {
     /// Its memory in MiB, by its allocation.
     #[must_use]

@@ -23,7 +23,7 @@ pub(super) fn fleet(inventory: &Inventory, answers: &Answers) -> Fleet {
     let mut fleet = Fleet { hosts: hosts(inventory, answers, &mut unseen), ..Fleet::default() };
     let known: HashSet<String> = fleet.hosts.iter().map(|host| host.name.to_string()).collect();
     let places = Places::new(answers, &mut unseen);
-    for server in &answers.servers {
+    for server in answers.servers.iter().filter(|server| !instance::passes(server)) {
         let Some(host) = &server.host else {
             if server.status == "UNKNOWN" {
                 unseen.note("instance-unknown", &server.id);
@@ -40,7 +40,9 @@ pub(super) fn fleet(inventory: &Inventory, answers: &Answers) -> Fleet {
     }
     fleet.instances.sort_by(|a, b| a.id.cmp(&b.id));
     let present: HashSet<&str> = fleet.instances.iter().map(|one| one.id.as_str()).collect();
-    add_held(&mut fleet.hosts, &present, &places, &mut unseen);
+    let passing = answers.servers.iter().filter(|server| instance::passes(server));
+    let passing: HashSet<&str> = passing.map(|server| server.id.as_str()).collect();
+    add_held(&mut fleet.hosts, &present, &passing, &places, &mut unseen);
     fleet.groups = groups(answers, &fleet.instances, &mut unseen);
     fleet.unseen = unseen.findings();
     fleet
@@ -273,13 +275,19 @@ fn fill(host: &mut FleetHost, placed: &Placed) {
 }
 
 /// What consumers other than the instances that are on a host hold there: migrations that are under
-/// way or unconfirmed, reservations, and what was left over.
-fn add_held(hosts: &mut [FleetHost], present: &HashSet<&str>, places: &Places<'_>, unseen: &mut Unseen) {
+/// way or unconfirmed, reservations, and what was left over. What passes holds nothing for long.
+fn add_held(
+    hosts: &mut [FleetHost],
+    present: &HashSet<&str>,
+    passing: &HashSet<&str>,
+    places: &Places<'_>,
+    unseen: &mut Unseen,
+) {
     let at: HashMap<String, usize> =
         hosts.iter().enumerate().map(|(at, host)| (host.name.to_string(), at)).collect();
     let mut consumers: Vec<_> = places.allocations.iter().collect();
     consumers.sort_unstable_by_key(|(consumer, _)| **consumer);
-    for (consumer, all) in consumers {
+    for (consumer, all) in consumers.into_iter().filter(|(consumer, _)| !passing.contains(*consumer)) {
         for (host, amounts) in all {
             let counted = present.contains(consumer) && places.is_home(consumer, host);
             let Some(at) = at.get(*host).filter(|_| !counted) else { continue };
