@@ -342,12 +342,21 @@ impl Turn<'_> {
         // Of the phases that are under way the one with the strictest policy counts.
         let phases = self.machine.progress.running.iter().map(|step| self.policy_in(self.phase_of(*step)));
         let policy = phases.max().unwrap_or_else(|| self.policy_in(Phase::Soak));
-        let cause = format!(
-            "{} of {} requests of the synthetic user failed; the policy halts a run at {}",
-            breach.failed,
-            breach.total,
-            self.machine.index.plan().policy.failed_requests_max.max(1)
-        );
+        let limits = &self.machine.index.plan().policy;
+        let cause = match &breach.silent {
+            Some(silent) => format!(
+                "no answer to {} for {:.1} s; the policy halts a run at {:.1} s",
+                silent.target,
+                seconds(silent.for_ms),
+                seconds(u64::from(limits.reach_gap_max_ms))
+            ),
+            None => format!(
+                "{} of {} requests of the synthetic user failed; the policy halts a run at {}",
+                breach.failed,
+                breach.total,
+                limits.failed_requests_max.max(1)
+            ),
+        };
         self.record(Event::ProbeBreached(breach))?;
         self.fall(cause, policy)
     }
@@ -619,4 +628,9 @@ fn attempt_id(run: &RunId, step: usize, list: ActionList, action: u32, number: u
     };
     AttemptId::new(format!("{run}-{step}-{list}{action}-{number}"))
         .expect("a run id of at most 150 characters, digits and dashes make a name")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
 }

@@ -121,7 +121,8 @@ pub enum Event {
     RollCompleted,
     /// Everything is complete.
     Succeeded,
-    /// The synthetic user saw more failures than the policy allows.
+    /// The synthetic user saw more failures than the policy allows, or an address of the data plane was
+    /// silent for longer.
     ProbeBreached(ProbeBreach),
 }
 
@@ -135,7 +136,7 @@ pub enum ActionList {
     GiveBack,
 }
 
-/// More failed requests than the policy allows.
+/// More failed requests, or a longer silence, than the policy allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeBreach {
     /// Failed requests so far.
@@ -144,6 +145,18 @@ pub struct ProbeBreach {
     pub total: u64,
     /// The last of them, one line each: time, service, operation, status, why.
     pub last: Vec<String>,
+    /// The address of the data plane that did not answer for too long, where that was it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Silence>,
+}
+
+/// An address of the data plane that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// How it was to be reached and what it is called: `ping vm7`.
+    pub target: String,
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
 }
 
 /// One record of a run's journal.

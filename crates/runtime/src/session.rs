@@ -396,10 +396,12 @@ impl Session<'_> {
     }
 
     async fn take_samples(&mut self, samples: Vec<Sample>) -> Result<(), Error> {
-        // What is reached past the APIs is judged by its gaps, in the verdict.
-        let requests: Vec<Sample> = samples.iter().filter(|sample| sample.is_request()).cloned().collect();
+        // What is reached past the APIs is judged by its gaps.
+        let (requests, reached): (Vec<Sample>, Vec<Sample>) =
+            samples.iter().cloned().partition(Sample::is_request);
         self.reporter.samples(&requests);
-        let breach = self.watch.count(&requests);
+        let silent = self.watch.reach(&reached);
+        let breach = self.watch.count(&requests).or(silent);
         if let Some(change) = self.pressure.as_mut().and_then(|pressure| pressure.take(&requests)) {
             self.runtime.driver.hold_batches(change);
         }

@@ -1,9 +1,9 @@
-//! Counts the synthetic user's failures against the policy.
+//! Counts the synthetic user's failures, and the data plane's silences, against the policy.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use volutus_model::event::{Event, JournalEntry, ProbeBreach};
+use volutus_model::event::{Event, JournalEntry, ProbeBreach, Silence};
 use volutus_model::name::StageId;
 use volutus_model::plan::{Phase, Plan};
 use volutus_model::probe::{Sample, SampleResult};
@@ -22,6 +22,11 @@ pub(crate) struct Watch {
     failed: u64,
     total: u64,
     last: VecDeque<String>,
+    /// Milliseconds for which an address of the data plane may be silent.
+    gap_max_ms: u32,
+    /// When each address answered last, in microseconds since the Unix epoch. One that never did is
+    /// not silent by the run's doing.
+    answered: BTreeMap<String, i64>,
 }
 
 impl Watch {
@@ -34,6 +39,8 @@ impl Watch {
             failed: 0,
             total: 0,
             last: VecDeque::new(),
+            gap_max_ms: plan.policy.reach_gap_max_ms,
+            answered: BTreeMap::new(),
         }
     }
 
@@ -80,11 +87,36 @@ impl Watch {
                 }
             }
         }
-        (worse && self.failed >= self.failed_max).then(|| ProbeBreach {
-            failed: self.failed,
-            total: self.total,
-            last: self.last.iter().cloned().collect(),
-        })
+        (worse && self.failed >= self.failed_max).then(|| self.breach(None))
+    }
+
+    /// Looks at what was reached past the APIs, and says so where an address that has answered is silent
+    /// for longer than the policy allows; once for every silence.
+    pub fn reach(&mut self, samples: &[Sample]) -> Option<ProbeBreach> {
+        let mut silent = None;
+        for sample in samples {
+            let target = sample.operation.as_str();
+            if !sample.failed() {
+                // An answer to an earlier attempt may be taken up behind that to a later one.
+                let at = sample.due_us + (sample.latency_ms * 1000.0) as i64;
+                let last = self.answered.entry(target.to_owned()).or_insert(at);
+                *last = at.max(*last);
+                continue;
+            }
+            let (Some(since), Some(last)) = (self.since_us(), self.answered.get(target)) else { continue };
+            let for_ms = sample.due_us.saturating_sub(since.max(*last)) / 1000;
+            if for_ms > i64::from(self.gap_max_ms) {
+                self.answered.remove(target);
+                let for_ms = u64::try_from(for_ms).unwrap_or_default();
+                silent = Some(Silence { target: target.to_owned(), for_ms });
+            }
+        }
+        silent.map(|silent| self.breach(Some(silent)))
+    }
+
+    fn breach(&self, silent: Option<Silence>) -> ProbeBreach {
+        let last = self.last.iter().cloned().collect();
+        ProbeBreach { failed: self.failed, total: self.total, last, silent }
     }
 }
 
@@ -106,6 +138,8 @@ mod tests {
             failed: 0,
             total: 0,
             last: VecDeque::new(),
+            gap_max_ms: 1000,
+            answered: BTreeMap::new(),
         }
     }
 
@@ -157,5 +191,26 @@ mod tests {
         watch.follow(&entry(20, Event::Resumed));
         assert_eq!(watch.count(&[sample(19, true)]), None, "it was due before the resumption");
         assert_eq!(watch.count(&[sample(21, true)]).unwrap().failed, 1);
+    }
+    #[test]
+    fn an_address_that_falls_silent_is_told_once() {
+        let mut watch = watch(&[], 1);
+        let ping = |due_ms: i64, failed| Sample {
+            due_us: due_ms * 1000,
+            operation: "ping vm".to_owned(),
+            service: volutus_model::probe::DATA_PLANE.parse().unwrap(),
+            ..sample(0, failed)
+        };
+        watch.follow(&entry(0, Event::RunCreated { plan: "p".parse().unwrap() }));
+        assert_eq!(watch.reach(&[ping(5_000, true)]), None, "it never answered");
+        assert_eq!(watch.reach(&[ping(5_200, false), ping(5_400, true), ping(6_200, true)]), None);
+        let breach = watch.reach(&[ping(6_400, true)]).unwrap();
+        assert_eq!(breach.silent, Some(Silence { target: "ping vm".to_owned(), for_ms: 1199 }));
+        assert_eq!(watch.reach(&[ping(9_000, true)]), None, "it was told");
+        assert_eq!(watch.reach(&[ping(9_200, false), ping(9_400, true)]), None);
+        // A person who resumes has seen it.
+        watch.follow(&entry(10, Event::Resumed));
+        assert_eq!(watch.reach(&[ping(10_900, true)]), None);
+        assert!(watch.reach(&[ping(11_100, true)]).is_some());
     }
 }

@@ -373,6 +373,7 @@ impl Simulation<'_> {
                             failed: self.failed_requests,
                             total: self.requests,
                             last: Vec::new(),
+                            silent: None,
                         }),
                     });
                     break;

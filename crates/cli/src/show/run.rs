@@ -56,7 +56,8 @@ pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
     for failure in last_failures(state) {
         text += &evidence(failure);
     }
-    if let Some(breach) = &state.breach {
+    // A silence is told in full as the cause of the halt.
+    if let Some(breach) = state.breach.as_ref().filter(|breach| breach.silent.is_none()) {
         text += &format!("\n{} of {} probe requests failed; the last:\n", breach.failed, breach.total);
         for line in &breach.last {
             text += &format!("  {line}\n");

@@ -31,7 +31,7 @@ const COMMANDS: [Command; 6] =
     [Command::Pause, Command::Resume, Command::Abort, Command::Finalize, Command::RollBack, Command::GoOn];
 
 fn breach() -> ProbeBreach {
-    ProbeBreach { failed: 3, total: 100, last: vec!["nova".to_owned()] }
+    ProbeBreach { failed: 3, total: 100, last: vec!["nova".to_owned()], silent: None }
 }
 
 /// Every input that may happen next, with what it costs.

@@ -33,7 +33,7 @@ fn parts() -> (std::sync::Arc<PlanIndex>, RunState) {
 #[test]
 fn run_level_events_are_possible_exactly_there() {
     use RunStatus::{Aborting, AwaitingFinalize, Halted, Paused, Running};
-    let breach = ProbeBreach { failed: 1, total: 1, last: Vec::new() };
+    let breach = ProbeBreach { failed: 1, total: 1, last: Vec::new(), silent: None };
     let replan = Event::ReplanDue { cause: "c".into(), set_aside: Vec::new() };
     let table: [(Event, &[RunStatus], Option<RunStatus>); 11] = [
         (
