@@ -50,6 +50,9 @@ pub(crate) fn cloud_toml(record: &Record) -> Result<String> {
          socket = \"/run/haproxy/admin.sock\"\n\n\
          [[database]]\nengine = \"mariadb\"\nhost = \"{infra}\"\n\n"
     );
+    if crate::render_virt::real(record) {
+        let _ = write!(text, "[ovn]\nhost = \"{infra}\"\n\n");
+    }
     for role in [Role::Controller, Role::Compute] {
         let _ = writeln!(text, "[[role]]\nname = \"{}\"\ndaemons = [", role.as_str());
         for daemon in role.daemons() {

@@ -21,6 +21,7 @@ const SERVE: &str = include_str!("host/serve.py");
 const PROCESS: &str = include_str!("host/process.py");
 const HOST: &str = include_str!("host/host.py");
 const SHADOW: &str = include_str!("host/shadow.py");
+const OVN: &str = include_str!("host/ovn.py");
 const DATABASE: &str = include_str!("host/database.py");
 
 /// Reads the length of a program and the program from its input, and becomes it; the requests
@@ -100,7 +101,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Opens a conversation with the host itself, by its system's Python.
     pub(crate) async fn to_host(hosts: &Arc<Hosts>, host: &HostName) -> Result<Self, Error> {
-        Self::open(hosts, host, "/usr/bin/python3", &[SERVE, PROCESS, HOST, SHADOW]).await
+        Self::open(hosts, host, "/usr/bin/python3", &[SERVE, PROCESS, OVN, HOST, SHADOW]).await
     }
 
     /// Opens a conversation with the databases that services on `host` use, by the Python of a

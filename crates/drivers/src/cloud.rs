@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use volutus_catalog::{Catalog, Service};
 use volutus_engine::ports::{Driver, Order, OutcomeFuture, Say};
 use volutus_model::Inventory;
+use volutus_model::inventory::Ovn;
 use volutus_model::name::{AttemptId, HostName, RunId, ServiceName, StepId};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::{Action, Refresh};
@@ -18,8 +19,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, haproxy, prove, reboot, refresh, release, rest, schema, shadow,
-    snapshot, work,
+    Error, anchor, canary, compute, drain, gateways, haproxy, prove, reboot, refresh, release, rest, schema,
+    shadow, snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -235,6 +236,8 @@ impl CloudDriver {
             Action::StopInstances { host, instances } => rest::stop(attempt, host, instances).await,
             Action::StartInstances { host, instances } => rest::start(attempt, host, instances).await,
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
+            Action::LowerGateways { host } => gateways::lower(attempt, self.ovn()?, host).await,
+            Action::RestoreGateways { host } => gateways::restore(attempt, self.ovn()?, host).await,
             Action::RebootHost { host, kernel, .. } => reboot::reboot(attempt, host, kernel.as_deref()).await,
             Action::RunCommand { host, what, argv, unchanged_exit, .. } => {
                 reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
@@ -244,6 +247,19 @@ impl CloudDriver {
                 refresh::refresh(attempt, daemon, service, unit, *how).await
             }
         }
+    }
+}
+
+impl CloudDriver {
+    /// Where OVN's databases are asked.
+    fn ovn(&self) -> Result<&Ovn, Outcome> {
+        self.inventory.ovn.as_ref().ok_or_else(|| {
+            permanent(
+                "the plan moves OVN's gateways, and the cloud description has no `[ovn]` any more",
+                "put the table back as it was when the plan was made, and resume; or abort and plan anew",
+                Vec::new(),
+            )
+        })
     }
 }
 

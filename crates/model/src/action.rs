@@ -185,6 +185,16 @@ pub enum Action {
         /// The instances.
         instances: Vec<String>,
     },
+    /// Put a host behind all others as a gateway of OVN's routers, and see that it is none any more.
+    LowerGateways {
+        /// The host.
+        host: HostName,
+    },
+    /// Give a host the places as a gateway back that it had.
+    RestoreGateways {
+        /// The host.
+        host: HostName,
+    },
     /// See that nothing is on a compute host any more but the instances that may stay.
     ProveEmpty {
         /// The compute host.
@@ -352,6 +362,8 @@ impl Action {
             | Self::MoveInstances { host, .. }
             | Self::StopInstances { host, .. }
             | Self::StartInstances { host, .. }
+            | Self::LowerGateways { host }
+            | Self::RestoreGateways { host }
             | Self::ProveEmpty { host, .. }
             | Self::RebootHost { host, .. }
             | Self::RunCommand { host, .. }
@@ -402,6 +414,8 @@ impl Action {
             Self::StartInstances { host, instances } => {
                 format!("start {} instances on {host}", instances.len())
             }
+            Self::LowerGateways { host } => format!("move OVN's gateways off {host}"),
+            Self::RestoreGateways { host } => format!("give OVN's gateways back to {host}"),
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),
             Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),

@@ -56,6 +56,9 @@ pub struct Inventory {
     /// The load balancers.
     #[serde(default, rename = "load_balancer")]
     pub load_balancers: Vec<LoadBalancer>,
+    /// OVN's databases, where its gateways are to be looked after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovn: Option<Ovn>,
     /// The database servers.
     #[serde(default, rename = "database")]
     pub databases: Vec<Database>,
@@ -276,6 +279,29 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<Backend
     input.deserialize_any(OneOrMore)
 }
 
+/// Where OVN's databases are asked, and with which commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ovn {
+    /// A host on which the commands reach the databases.
+    pub host: HostName,
+    /// The command for the northbound database, with whatever it needs: `["ovn-nbctl"]`, or
+    /// `["docker", "exec", "ovn_nb_db", "ovn-nbctl", "--no-leader-only"]`.
+    #[serde(default = "nbctl")]
+    pub nbctl: Vec<String>,
+    /// The same for the southbound database.
+    #[serde(default = "sbctl")]
+    pub sbctl: Vec<String>,
+}
+
+fn nbctl() -> Vec<String> {
+    vec!["ovn-nbctl".to_owned()]
+}
+
+fn sbctl() -> Vec<String> {
+    vec!["ovn-sbctl".to_owned()]
+}
+
 /// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -365,14 +391,17 @@ impl Inventory {
                 return refuse(format!("daemon `{id}` is declared twice, by two roles of its host"));
             }
         }
-        for host in
-            self.load_balancers.iter().map(|lb| &lb.host).chain(self.databases.iter().map(|db| &db.host))
-        {
+        let balancers = self.load_balancers.iter().map(|lb| &lb.host);
+        let databases = self.databases.iter().map(|db| &db.host);
+        for host in balancers.chain(databases).chain(self.ovn.as_ref().map(|ovn| &ovn.host)) {
             if !hosts.contains(host) {
                 return refuse(format!(
-                    "a load balancer or database is on host `{host}`, which no [[host]] declares"
+                    "a load balancer, database or OVN is on host `{host}`, which no [[host]] declares"
                 ));
             }
+        }
+        if self.ovn.as_ref().is_some_and(|ovn| ovn.nbctl.is_empty() || ovn.sbctl.is_empty()) {
+            return refuse("[ovn] names an empty command".to_owned());
         }
         for path in self.databases.iter().filter_map(|database| database.snapshot_key_file.as_deref()) {
             if !path.starts_with('/') || path.contains(char::is_control) {

@@ -6,7 +6,7 @@ use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Step};
 
 use crate::Error;
 use crate::draft::{Draft, NewStage, step};
-use crate::reboot::{RebootInput, SLACK_S, declared, emptying, starting};
+use crate::reboot::{RebootInput, SLACK_S, declared, emptying, gateways, starting};
 use crate::rules::{canary, daemon};
 
 /// Seconds in which the daemons of a host that is well prove it.
@@ -18,7 +18,9 @@ pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(
     let mut steps = Vec::new();
     for drain in &content.drains {
         declared(input, &drain.host)?;
-        let (actions, moving_s) = emptying(content, drain);
+        let (mut actions, moving_s) = emptying(content, drain);
+        let (lower, restore) = gateways(draft, &drain.host);
+        actions.extend(lower);
         let mut new = step(
             format!("drain/{}", drain.host),
             format!("empty {}", drain.host),
@@ -27,7 +29,7 @@ pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(
             seconds_of(drain),
             moving_s.max(canary::SETTLE_TIMEOUT_S).saturating_add(SLACK_S),
         )?;
-        new.give_back = starting(content, &drain.host).into_iter().collect();
+        new.give_back = restore.into_iter().chain(starting(content, &drain.host)).collect();
         new.give_back.push(Action::EnableCompute { host: drain.host.clone() });
         steps.push(new);
     }
@@ -43,6 +45,7 @@ pub(crate) fn plan_undrain(draft: &mut Draft<'_>, input: &RebootInput) -> Result
         let state = draft.state;
         let here = state.members.values().flatten().filter(|member| member.host.name == *host);
         let mut actions: Vec<Action> = here.map(|member| daemon::prove(draft, member)).collect();
+        actions.extend(gateways(draft, host).1);
         actions.extend(starting(&input.reboot.content, host));
         actions.push(Action::EnableCompute { host: host.clone() });
         actions.push(Action::BootCanary { host: host.clone() });

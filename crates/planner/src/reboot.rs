@@ -324,7 +324,10 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
         undrains.extend(undrain);
     }
     undrains.reverse();
+    let (lower, restore) = gateways(draft, host);
     let mut actions = drains;
+    actions.extend(lower);
+    undrains.extend(restore);
     let command = |what: &str, argv: &[String]| Action::RunCommand {
         host: host.clone(),
         what: what.to_owned(),
@@ -351,6 +354,15 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
     }
     actions.extend(undrains.clone());
     (actions, undrains)
+}
+
+/// What moves OVN's gateways off a host, and gives them back; nothing where OVN is not declared.
+pub(crate) fn gateways(draft: &Draft<'_>, host: &HostName) -> (Option<Action>, Option<Action>) {
+    let declared = draft.input.inventory.ovn.is_some();
+    (
+        declared.then(|| Action::LowerGateways { host: host.clone() }),
+        declared.then(|| Action::RestoreGateways { host: host.clone() }),
+    )
 }
 
 /// Upgrades packages by whichever tool the host has; `*` means all of them.

@@ -226,6 +226,30 @@ fn what_is_stopped_with_consent_is_started_again() {
 }
 
 #[test]
+fn gateways_are_moved_before_their_host_restarts() {
+    let mut input = reboot(2);
+    input.inventory.ovn = Some(described(serde_json::json!({"host": "infra1"})));
+    input.observation.inventory = input.inventory.digest();
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    for name in ["cmp1", "ctl1"] {
+        let id = format!("reboot/{name}");
+        let step = made.steps().map(|(_, step)| step).find(|step| step.id.as_str() == id).unwrap();
+        let names: Vec<String> = step.actions.iter().map(Action::summary).collect();
+        let place = |what: &str| names.iter().position(|one| one.starts_with(what)).unwrap();
+        assert!(place("move OVN's gateways off") < place("reboot"), "{names:?}");
+        assert!(place("give OVN's gateways back") > place("prove nova"), "{names:?}");
+        assert!(step.give_back.iter().any(|a| matches!(a, Action::RestoreGateways { .. })));
+    }
+    let mut spoilt = made.clone();
+    for step in spoilt.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+        step.actions.retain(|action| !matches!(action, Action::LowerGateways { .. }));
+    }
+    spoilt.id = spoilt.compute_id();
+    assert!(judge(&input, &spoilt).iter().any(|finding| finding.code == "gateways-not-moved"));
+}
+
+#[test]
 fn what_an_earlier_run_left_stopped_is_started_with_its_host() {
     let mut input = reboot(1);
     let mut fleet = fleet();

@@ -391,6 +391,8 @@ impl Compiler<'_> {
             Action::MoveInstances { .. }
             | Action::StopInstances { .. }
             | Action::StartInstances { .. }
+            | Action::LowerGateways { .. }
+            | Action::RestoreGateways { .. }
             | Action::ProveEmpty { .. }
             | Action::RebootHost { .. }
             | Action::RunCommand { .. } => {

@@ -162,6 +162,7 @@ pub(super) fn describe(groups: &Groups, cloud_name: &str) -> Result<Imported, Er
             volume_type: None,
         },
         reach: Vec::new(),
+        ovn: None,
         services: BTreeMap::new(),
         load_balancers: balancers,
         databases,

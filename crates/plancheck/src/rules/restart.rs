@@ -80,6 +80,20 @@ fn check_host(
             ));
         }
     }
+    let lowers = |a: &Action| matches!(a, Action::LowerGateways { host: on } if on == host);
+    let restores = |a: &Action| matches!(a, Action::RestoreGateways { host: on } if on == host);
+    if context.inventory.ovn.is_some()
+        && !(before.iter().any(lowers) && after.iter().any(restores) && step.give_back.iter().any(restores))
+    {
+        findings.push(blocking(
+            "gateways-not-moved",
+            &step.id,
+            format!(
+                "{host} may be the gateway of a router while it restarts, or is not given its place back"
+            ),
+            PLAN_AGAIN,
+        ));
+    }
     for (id, _) in here() {
         let proof =
             after.iter().position(|a| matches!(a, Action::ProveDaemon { daemon, .. } if daemon == id));
