@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod drain;
+mod mutations;
 mod snapshots;
 mod told;
 mod upgrade;
@@ -83,6 +84,26 @@ const SUITES: &[Suite] = &[
             ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
             ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
         ],
+    },
+    Suite {
+        name: "e2e-mutations",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--offer",
+            "2026.1",
+            "--controllers",
+            "2",
+            "--computes",
+            "1",
+            "--instances",
+            "4",
+        ],
+        scenarios: &[(
+            "mutated_release_is_halted_before_users_meet_it_and_the_real_one_is_not",
+            mutations::every_mutation_is_caught,
+        )],
     },
     Suite {
         name: "e2e-slurp",

@@ -83,7 +83,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
 }
 
 /// A plan to 2026.1 under a policy of its own, approved: the policy's file, and the plan's id.
-fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
+pub fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
     let file = lab.folder().join("policy.toml");
     std::fs::write(&file, policy)?;
     let file = file.to_str().context("the lab's folder has no plain name")?.to_owned();

@@ -42,6 +42,9 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Break the API of the lab's new release in many ways, one after another, and see that each halts
+    /// the upgrade before users meet it.
+    Mutations,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -79,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
         Command::Drains => test::drains(),
+        Command::Mutations => test::mutations(),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -23,6 +23,8 @@ pub struct Options {
 struct Tally {
     passed: u64,
     failed: u64,
+    /// What the mutations' scenario counted.
+    caught: Option<String>,
 }
 
 impl Tally {
@@ -85,6 +87,18 @@ pub fn drains() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Carries out the suite of mutations of a release.
+pub fn mutations() -> anyhow::Result<()> {
+    let (start, mut tally) = (Instant::now(), Tally::default());
+    count(&mut tally, end_to_end()?.arg("e2e-mutations"))?;
+    let caught = tally.caught.unwrap_or_else(|| "no mutation was tried".to_owned());
+    println!("{} s in all | {caught}", start.elapsed().as_secs());
+    if tally.failed > 0 {
+        bail!("{} scenarios failed", tally.failed);
+    }
+    Ok(())
+}
+
 /// The end-to-end tests. They make and remove their own labs, and run as root like the lab.
 fn end_to_end() -> anyhow::Result<Command> {
     let programs = build()?;
@@ -128,6 +142,9 @@ fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
             tally.failed += number("failed");
         } else {
             println!("{line}");
+            if line.starts_with("mutations caught ") {
+                tally.caught = Some(line);
+            }
         }
     }
     if !child.wait()?.success() && tally.failed == failed_before {

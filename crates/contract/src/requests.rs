@@ -1,5 +1,6 @@
 //! Makes requests out of a contract: every reading operation, at the lowest, the current and the highest
-//! microversion of the old release, with named holes for what has to be seen in the cloud first.
+//! microversion of the old release, with named holes for what has to be seen in the cloud first; each
+//! value that a query parameter may have; and what all projects own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,10 @@ pub struct Prepared {
     pub operation: String,
     /// Path below the service's root (`/v3` of keystone, `/v2.1` of nova), with its holes in braces.
     pub path: String,
+    /// The query without its question mark, which the operation's name has as well. Only
+    /// administrators ask with one: what it may be is the same for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// The microversion; none where the service has none, or where none is to be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub microversion: Option<Microversion>,
@@ -66,19 +71,79 @@ pub fn reading(document: &Document, current: &BTreeMap<String, Microversion>) ->
             for (pin, at) in pins(service, operation, current.get(name).copied()) {
                 pinned.entry(at).or_default().insert(pin);
             }
-            for (microversion, pins) in pinned {
+            let highest = pinned.keys().max().copied().flatten();
+            let mut ask = |microversion, pins, query: Option<String>| {
+                let asked = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
                 requests.push(Prepared {
                     service: name.clone(),
-                    operation: format!("GET {}", operation.path),
+                    operation: format!("GET {}{asked}", operation.path),
                     holes: holes(&path),
                     path: path.clone(),
+                    query,
                     microversion,
                     pins,
                 });
+            };
+            for (microversion, pins) in pinned {
+                ask(microversion, pins, None);
+            }
+            for query in queries(name, service, operation, highest) {
+                ask(highest, [Pin::Maximum].into(), Some(query));
             }
         }
     }
     requests
+}
+
+/// Lists that have a parameter for the objects of all projects which no schema tells of.
+const OF_ALL_PROJECTS: &[(&str, &str)] = &[
+    ("cinder", "/volumes"),
+    ("cinder", "/volumes/detail"),
+    ("cinder", "/snapshots"),
+    ("cinder", "/snapshots/detail"),
+    ("cinder", "/attachments"),
+    ("cinder", "/backups"),
+    ("cinder", "/groups"),
+];
+
+/// Queries of an operation at a microversion: what all projects own, because an administrator's own
+/// project is often empty, and each value of a parameter that has a list of them. Of what is true and
+/// false in many spellings none is asked for.
+fn queries(
+    name: &str,
+    service: &Service,
+    operation: &Operation,
+    at: Option<Microversion>,
+) -> BTreeSet<String> {
+    let mut queries = BTreeSet::new();
+    if OF_ALL_PROJECTS.contains(&(name, operation.path.as_str())) {
+        queries.insert("all_tenants=1".to_owned());
+    }
+    let valid = operation.query.iter().filter(|schemed| schemed.span.holds(at));
+    for schema in valid.filter_map(|schemed| service.schemas.get(&schemed.schema)) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (parameter, described) in properties.into_iter().flatten() {
+            if matches!(parameter.as_str(), "all_tenants" | "all_projects") {
+                queries.insert(format!("{parameter}=1"));
+            }
+            let values = values(described).unwrap_or_default();
+            if values.iter().all(Value::is_string) {
+                let texts = values.iter().filter_map(Value::as_str).filter(|text| !text.is_empty());
+                queries.extend(texts.map(|text| format!("{parameter}={}", escaped(text))));
+            }
+        }
+    }
+    queries
+}
+
+/// The list of values that a schema allows, where it has one.
+fn values(schema: &Value) -> Option<&Vec<Value>> {
+    let any = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
+    schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .or_else(|| schema.get("items").and_then(values))
+        .or_else(|| any.into_iter().find_map(values))
 }
 
 /// The microversions to ask an operation for.
@@ -198,10 +263,14 @@ impl Objects {
             })
             .take(OBJECTS_MAX)
             .collect();
-        self.0.insert((service.to_owned(), path.to_owned()), seen);
+        let known = self.0.entry((service.to_owned(), path.to_owned())).or_default();
+        // A list of all projects' objects has some where the asker's own project has none.
+        if !seen.is_empty() {
+            *known = seen;
+        }
     }
 
-    /// The paths of a request with its holes filled, one for each object; empty where something that
+    /// The paths of a request with its holes filled and its query, one for each object; empty where something that
     /// is needed was not seen.
     #[must_use]
     pub fn fill(&self, request: &Prepared) -> Vec<String> {
@@ -227,6 +296,9 @@ impl Objects {
             }
             longer.truncate(OBJECTS_MAX);
             paths = longer;
+        }
+        if let Some(query) = &request.query {
+            paths.iter_mut().for_each(|path| *path = format!("{path}?{query}"));
         }
         paths
     }
@@ -307,6 +379,32 @@ mod tests {
         assert_eq!(reading(&nova(gone), &BTreeMap::new()), []);
         let writing = json!({"method": "POST", "path": "/servers", "versions": [{}]});
         assert_eq!(reading(&nova(writing), &BTreeMap::new()), []);
+    }
+
+    #[test]
+    fn each_value_of_a_query_and_all_projects_are_asked_for_at_the_highest() {
+        let texts = |values: Value| json!({"type": "array", "items": {"type": "string", "enum": values}});
+        let schema = |key: Value| {
+            json!({"properties": {
+                "sort_key": texts(key), "all_tenants": {"type": "array"},
+                "with": {"enum": ["1", "true", true, false]}}})
+        };
+        let mut operation = get("/servers", json!([{}]));
+        operation["query"] = json!([
+            {"max": "2.74", "schema": schema(json!(["gone"]))}, {"min": "2.75", "schema": schema(json!(["id", "a b"]))}]);
+        let requests = reading(&nova(operation), &BTreeMap::new());
+        let asked: Vec<&str> = requests[3..].iter().map(|request| request.operation.as_str()).collect();
+        assert_eq!(
+            asked,
+            ["GET /servers?all_tenants=1", "GET /servers?sort_key=a%20b", "GET /servers?sort_key=id"]
+        );
+        assert_eq!(at(&requests[3..4]), ["2.103 {Maximum}"]);
+        let mut objects = Objects::default();
+        assert_eq!(objects.fill(&requests[3]), ["/servers?all_tenants=1"]);
+        objects.observe("nova", "/servers", &json!({"servers": [{"id": "s1"}]}));
+        objects.observe("nova", "/servers", &json!({"servers": []}));
+        let one = reading(&nova(get("/servers/{id}", json!([{}]))), &BTreeMap::new()).remove(0);
+        assert_eq!(objects.fill(&one), ["/servers/s1"]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ environment = {name: value for name, value in pairs if name not in own}
 # take that one's answers.
 environment[b'OS_DEFAULT__HOST'] = b'volutus-shadow'
 environment[b'OS_OSLO_MESSAGING_RABBIT__PROCESSNAME'] = b'volutus-shadow-' + kind.encode()
+# Two of these have their sets in the same order, so that only what was changed comes in another.
+environment[b'PYTHONHASHSEED'] = b'0'
 with open('/proc/%s/cmdline' % pid, 'rb') as file:
     argv = file.read().rstrip(b'\\0').split(b'\\0')
 with open('/proc/%s/status' % pid) as file:

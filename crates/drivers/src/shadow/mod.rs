@@ -18,13 +18,12 @@ use volutus_contract::requests::reading;
 use volutus_contract::rules::Class;
 use volutus_model::contract::Shadow;
 use volutus_model::contract::{ContractSeen, Gate, Waiver};
-use volutus_model::name::DaemonId;
 use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::Anchor;
 use volutus_openstack::ServiceType;
 
 use self::compare::{Example, Seen, compare};
-use self::replicas::Replicas;
+use self::replicas::{Replicas, forget_reader};
 use crate::anchor;
 use crate::attempt::{Attempt, Attempted, permanent, state, transient};
 use crate::channel::{ASK, Channel, Trouble};
@@ -46,6 +45,36 @@ const EXAMPLES_MAX: usize = 3;
 struct Running {
     active: bool,
     log: String,
+}
+
+/// A process of ours beside the old replica.
+struct Beside<'a> {
+    shadow: &'a Shadow,
+    /// What it is called on the host.
+    kind: String,
+    /// Whose code it runs, for people.
+    whose: &'static str,
+    /// The release directory of its code.
+    code: &'a str,
+    /// Where it answers.
+    url: String,
+}
+
+impl<'a> Beside<'a> {
+    /// The new code, which is compared.
+    fn new_code(shadow: &'a Shadow) -> Self {
+        let kind = safe(shadow.daemon.kind.as_str());
+        Self { shadow, kind, whose: "new", code: &shadow.to, url: shadow.new.clone() }
+    }
+
+    /// Old code in a fresh process that differs from the new code's in nothing else: sets of Python's
+    /// come in the same order in both, and in another one in the old replicas.
+    fn old_code(shadow: &'a Shadow) -> Self {
+        let kind = format!("{}-old", safe(shadow.daemon.kind.as_str()));
+        let (host, port) = shadow.new.rsplit_once(':').unwrap_or((&shadow.new, ""));
+        let port = port.parse::<u16>().map_or(port.to_owned(), |port| port.wrapping_add(1).to_string());
+        Self { shadow, kind, whose: "old", code: &shadow.from, url: format!("{host}:{port}") }
+    }
 }
 
 /// What the policy says.
@@ -92,9 +121,14 @@ pub(crate) async fn stop(attempt: &Attempt<'_>, shadow: &Shadow) -> Attempted {
 async fn take_away(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<bool, Outcome> {
     let stopped: Result<bool, Trouble> = async {
         let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
-        channel.ask("shadow_stop", json!({"kind": name_of(&shadow.daemon)}), ASK).await
+        let mut stopped = false;
+        for beside in [Beside::new_code(shadow), Beside::old_code(shadow)] {
+            stopped |= channel.ask::<bool>("shadow_stop", json!({"kind": beside.kind}), ASK).await?;
+        }
+        Ok(stopped)
     }
     .await;
+    forget_reader(attempt, shadow).await;
     let stopped = stopped.map_err(|trouble| trouble.outcome(true))?;
     if let Some(record) = record_of(attempt, shadow)? {
         anchor::release_of(attempt, &record, RECORD_HOST).await?;
@@ -116,10 +150,6 @@ fn record_of(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Option<Anchor>, O
     }))
 }
 
-fn name_of(daemon: &DaemonId) -> String {
-    safe(daemon.kind.as_str())
-}
-
 /// The inner error says why nothing can be compared here.
 async fn measure(
     attempt: &Attempt<'_>,
@@ -135,13 +165,14 @@ async fn measure(
         Err(why) => return Ok(Err(why)),
     };
     let requests = reading(&document, &BTreeMap::new());
-    if let Err(trouble) = start(attempt, shadow).await {
+    let new = Beside::new_code(shadow);
+    if let Err(trouble) = start(attempt, &new).await {
         return match trouble {
             Trouble::Refused { why, .. } => Ok(Err(why)),
             connection @ Trouble::Connection(_) => Err(connection.outcome(true)),
         };
     }
-    serves(attempt, shadow).await?;
+    serves(attempt, &new).await?;
     let unasked = |why: String| {
         transient(
             format!("comparing {}'s old and new code broke off: {why}", shadow.service),
@@ -171,20 +202,22 @@ async fn contract_of(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Document,
     collected.document(host.to_string(), Timestamp::now()).map_err(|error| error.to_string())
 }
 
-async fn start(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<(), Trouble> {
-    attempt.say(format!("starting {}'s new code beside {}", shadow.service, shadow.daemon));
+async fn start(attempt: &Attempt<'_>, beside: &Beside<'_>) -> Result<(), Trouble> {
+    let shadow = beside.shadow;
+    attempt.say(format!("starting {}'s {} code beside {}", shadow.service, beside.whose, shadow.daemon));
     let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
     let question = json!({
-        "kind": name_of(&shadow.daemon), "unit": shadow.unit, "before": shadow.from, "after": shadow.to,
-        "address": shadow.new.trim_start_matches("http://"),
+        "kind": beside.kind, "unit": shadow.unit, "before": shadow.from, "after": beside.code,
+        "address": beside.url.trim_start_matches("http://"),
         "lifetime_s": (attempt.left() + OUTLIVES).as_secs(),
     });
     channel.ask("shadow_start", question, ASK).await
 }
 
-/// Waits until the new code answers as it should.
-async fn serves(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<(), Outcome> {
-    let url = format!("{}{}", shadow.new, shadow.health);
+/// Waits until the code answers as it should.
+async fn serves(attempt: &Attempt<'_>, beside: &Beside<'_>) -> Result<(), Outcome> {
+    let (service, whose) = (&beside.shadow.service, beside.whose);
+    let url = format!("{}{}", beside.url, beside.shadow.health);
     let mut good = 0;
     while good < WARM_ANSWERS {
         let answer = match attempt.cloud.operator.authorize(attempt.cloud.http.get(&url)).await {
@@ -200,23 +233,31 @@ async fn serves(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<(), Outcome> {
             Err(error) => error,
         };
         good = 0;
-        let running = running(attempt, shadow).await.map_err(|trouble| trouble.outcome(true))?;
+        let running = running(attempt, beside).await.map_err(|trouble| trouble.outcome(true))?;
         if !running.active || attempt.is_over() {
             return Err(permanent(
-                format!("{}'s new code does not serve beside the old: GET {url}: {last}", shadow.service),
+                format!("{service}'s {whose} code does not serve beside the old: GET {url}: {last}"),
                 "read its log below; users have not met it. Mend the cause and resume",
                 vec![state("log of the shadow", &running.log)],
             ));
         }
-        attempt.say(format!("waiting until {}'s new code answers ({last})", shadow.service));
+        attempt.say(format!("waiting until {service}'s {whose} code answers ({last})"));
         attempt.pause(LOOK).await;
     }
     Ok(())
 }
 
-async fn running(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Running, Trouble> {
-    let mut channel = Channel::to_host(&attempt.cloud.hosts, &shadow.daemon.host).await?;
-    channel.ask("shadow_seen", json!({"kind": name_of(&shadow.daemon)}), ASK).await
+async fn running(attempt: &Attempt<'_>, beside: &Beside<'_>) -> Result<Running, Trouble> {
+    let mut channel = Channel::to_host(&attempt.cloud.hosts, &beside.shadow.daemon.host).await?;
+    channel.ask("shadow_seen", json!({"kind": beside.kind}), ASK).await
+}
+
+/// Starts the old code in a fresh process, and waits for it; where it answers.
+async fn fresh_old_code(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<String, String> {
+    let old = Beside::old_code(shadow);
+    start(attempt, &old).await.map_err(|trouble| trouble.to_string())?;
+    serves(attempt, &old).await.map_err(|outcome| format!("{outcome:?}"))?;
+    Ok(old.url)
 }
 
 /// The outcome of what was seen, by the policy.

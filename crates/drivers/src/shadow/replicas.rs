@@ -1,15 +1,18 @@
-//! Requests to two replicas of one API, beside the load balancer.
+//! Requests to replicas of one API, beside the load balancer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
 use volutus_contract::answers::{Asked, Body, Recorded};
 use volutus_contract::diff::Audience;
 use volutus_model::contract::Shadow;
 use volutus_openstack::{Client, ServiceType};
 
 use super::compare::{Asks, Side};
+use super::{Beside, OUTLIVES, fresh_old_code};
 use crate::attempt::Attempt;
 
 /// Bound of one request: lists of large clouds take seconds.
@@ -21,10 +24,12 @@ const BREATH: Duration = Duration::from_millis(5);
 
 /// Requests that a replica takes and hangs up on are tried so often.
 const TRIES: u32 = 3;
+/// The role of users who may look and do nothing.
+const READER: &str = "reader";
 /// What stands for a request that was taken and never answered.
 const UNANSWERED: u16 = 0;
 
-/// The two replicas, and those who ask them.
+/// The replicas, and those who ask them.
 pub(super) struct Replicas<'a> {
     attempt: &'a Attempt<'a>,
     http: reqwest::Client,
@@ -33,6 +38,9 @@ pub(super) struct Replicas<'a> {
     users: Vec<(Audience, Client, String, String)>,
     old: &'a str,
     new: &'a str,
+    shadow: &'a Shadow,
+    /// Where old code answers in a fresh process, once somebody has asked for it.
+    fresh: OnceCell<String>,
     /// Addresses that mean the same to a client.
     pub origins: Vec<String>,
 }
@@ -56,8 +64,16 @@ impl<'a> Replicas<'a> {
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
         let mut users = Vec::new();
-        let mut origins = vec![shadow.old.clone(), shadow.new.clone()];
-        let clients = [(Audience::Admin, &attempt.cloud.operator), (Audience::Member, &attempt.cloud.prober)];
+        let mut origins = vec![shadow.old.clone(), shadow.new.clone(), Beside::old_code(shadow).url];
+        let mut clients = vec![
+            (Audience::Admin, attempt.cloud.operator.clone()),
+            (Audience::Member, attempt.cloud.prober.clone()),
+        ];
+        // Where there is no reader, nobody is refused what a reader may do.
+        match reader(attempt, shadow).await {
+            Ok(reader) => clients.push((Audience::Reader, reader)),
+            Err(why) => attempt.say(format!("nobody asks as a reader: {why}")),
+        }
         for (audience, client) in clients {
             let root = client.endpoint(kind).await.map_err(|error| format!("{audience:?}: {error}"))?;
             let origin = root.origin().ascii_serialization();
@@ -65,9 +81,11 @@ impl<'a> Replicas<'a> {
                 origins.push(origin);
             }
             let balanced = root.as_str().trim_end_matches('/').to_owned();
-            users.push((audience, client.clone(), below_prefix(root.path()), balanced));
+            let root = below_prefix(root.path());
+            users.push((audience, client, root, balanced));
         }
-        Ok(Self { attempt, http, kind, users, old: &shadow.old, new: &shadow.new, origins })
+        let (old, new) = (&shadow.old, &shadow.new);
+        Ok(Self { attempt, http, kind, users, old, new, shadow, fresh: OnceCell::new(), origins })
     }
 
     /// Those who can ask.
@@ -94,6 +112,10 @@ impl<'a> Replicas<'a> {
             Side::Old => format!("{}{root}", self.old),
             Side::New => format!("{}{root}", self.new),
             Side::AnyOld => balanced.clone(),
+            Side::FreshOld => {
+                let fresh = self.fresh.get_or_try_init(|| fresh_old_code(self.attempt, self.shadow));
+                format!("{}{root}", fresh.await?)
+            }
         };
         let url = format!("{root}{}", asked.path);
         let mut tries = 0;
@@ -131,6 +153,33 @@ impl Asks for Replicas<'_> {
     fn ask<'a>(&'a self, side: Side, asked: &'a Asked) -> BoxFuture<'a, Result<Recorded, String>> {
         Box::pin(self.exchange(side, asked))
     }
+}
+
+/// The synthetic user with the role of a reader alone.
+async fn reader(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Client, String> {
+    let prober = &attempt.cloud.prober;
+    let token = prober.token().await.map_err(|error| error.to_string())?;
+    if !token.roles.iter().any(|role| role == READER) {
+        return Err(format!("the synthetic user has not the role {READER}"));
+    }
+    let until = Timestamp::now() + attempt.left() + OUTLIVES;
+    let narrowed = prober.identity().narrowed(&credential_of(shadow), READER, until).await;
+    let narrowed = narrowed.map_err(|error| error.to_string())?;
+    // A credential of which keystone makes no token serves nobody.
+    narrowed.token().await.map_err(|error| error.to_string())?;
+    Ok(narrowed)
+}
+
+/// Takes away what made a reader. What is left where that fails ends by itself.
+pub(super) async fn forget_reader(attempt: &Attempt<'_>, shadow: &Shadow) {
+    if let Err(error) = attempt.cloud.prober.identity().forget_credential(&credential_of(shadow)).await {
+        attempt.say(format!("the reader's credential is left to its end: {error}"));
+    }
+}
+
+/// Services are compared at the same time, each with a credential of its own.
+fn credential_of(shadow: &Shadow) -> String {
+    format!("volutus-reader-{}", shadow.service)
 }
 
 /// The part of a path that a replica itself knows: a load balancer may have one in front,
