@@ -62,6 +62,7 @@ pub struct Hole {
 pub fn reading(document: &Document, current: &BTreeMap<String, Microversion>) -> Vec<Prepared> {
     let mut requests = Vec::new();
     for (name, service) in &document.services {
+        let mut told = BTreeSet::new();
         for operation in service.operations.values().filter(|operation| operation.method == "GET") {
             if operation.removed {
                 continue;
@@ -87,7 +88,7 @@ pub fn reading(document: &Document, current: &BTreeMap<String, Microversion>) ->
             for (microversion, pins) in pinned {
                 ask(microversion, pins, None);
             }
-            for query in queries(name, service, operation, highest) {
+            for query in queries(name, service, operation, highest, &mut told) {
                 ask(highest, [Pin::Maximum].into(), Some(query));
             }
         }
@@ -108,26 +109,30 @@ const OF_ALL_PROJECTS: &[(&str, &str)] = &[
 
 /// Queries of an operation at a microversion: what all projects own, because an administrator's own
 /// project is often empty, and each value of a parameter that has a list of them. Of what is true and
-/// false in many spellings none is asked for.
+/// false in many spellings none is asked for, and the values of a schema that several operations have
+/// (`told`) of the first only.
 fn queries(
     name: &str,
     service: &Service,
     operation: &Operation,
     at: Option<Microversion>,
+    told: &mut BTreeSet<String>,
 ) -> BTreeSet<String> {
     let mut queries = BTreeSet::new();
     if OF_ALL_PROJECTS.contains(&(name, operation.path.as_str())) {
         queries.insert("all_tenants=1".to_owned());
     }
     let valid = operation.query.iter().filter(|schemed| schemed.span.holds(at));
-    for schema in valid.filter_map(|schemed| service.schemas.get(&schemed.schema)) {
+    for schemed in valid {
+        let Some(schema) = service.schemas.get(&schemed.schema) else { continue };
+        let first = told.insert(schemed.schema.clone());
         let properties = schema.get("properties").and_then(Value::as_object);
         for (parameter, described) in properties.into_iter().flatten() {
             if matches!(parameter.as_str(), "all_tenants" | "all_projects") {
                 queries.insert(format!("{parameter}=1"));
             }
-            let values = values(described).unwrap_or_default();
-            if values.iter().all(Value::is_string) {
+            let values = values(described).map_or(&[][..], Vec::as_slice);
+            if first && values.iter().all(Value::is_string) {
                 let texts = values.iter().filter_map(Value::as_str).filter(|text| !text.is_empty());
                 queries.extend(texts.map(|text| format!("{parameter}={}", escaped(text))));
             }

@@ -25,6 +25,9 @@ pub struct Sample {
     pub result: SampleResult,
     /// The steps that were running when it was due.
     pub steps: Vec<StepId>,
+    /// The highest microversion that the answer told, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertised: Option<String>,
 }
 
 /// How a request of the synthetic user turned out.

@@ -1,6 +1,6 @@
 //! The measured verdict of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -80,6 +80,9 @@ pub struct Verdict {
     pub reach: BTreeMap<String, Reached>,
     /// Per daemon: the version that its process ran at the end; `None` where it was not seen.
     pub versions_observed: BTreeMap<DaemonId, Option<PackageVersion>>,
+    /// Per service with microversions: the highest that it advertised through the load balancer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub advertised: BTreeMap<ServiceName, Advertised>,
     /// Whether new code was seen to answer as old code does, before users met it.
     #[serde(default)]
     pub api_contract: ApiContract,
@@ -99,6 +102,23 @@ pub struct Reached {
     pub longest_gap_ms: f64,
     /// The steps that ran in that time.
     pub gap_steps: Vec<StepId>,
+}
+
+/// What a service advertised as its highest microversion while the run worked. A client that chooses
+/// by it and meets an older replica with its next request is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertised {
+    /// At the beginning.
+    pub first: String,
+    /// At the end.
+    pub last: String,
+    /// How often it was asked.
+    pub asked: u64,
+    /// How often the answer was lower than the one before.
+    pub fell: u64,
+    /// The steps that ran then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fell_during: BTreeSet<StepId>,
 }
 
 /// What was seen of the API contracts of a run.

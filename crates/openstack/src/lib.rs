@@ -31,4 +31,4 @@ pub use config::{Auth, CloudConfig, Domain, Scope};
 pub use error::Error;
 pub use reqwest::{Method, Url};
 pub use token::Token;
-pub use versions::VersionDocument;
+pub use versions::{VersionDocument, highest_of};

@@ -19,6 +19,13 @@ pub struct VersionDocument {
     pub max_version: String,
 }
 
+/// The highest microversion that a version document tells; for services without them the version that
+/// is current. None where it is no such document.
+#[must_use]
+pub fn highest_of(answer: &Answer) -> Option<String> {
+    bounds(answer.json().ok()?).map(|(_, highest)| highest)
+}
+
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]

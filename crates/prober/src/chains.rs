@@ -101,6 +101,7 @@ impl Context {
             Chore::PortLife => self.port_life(number, due).await,
             Chore::NetworkLife => self.network_life(number, due).await,
             Chore::VolumeLife => self.volume_life(number, due).await,
+            Chore::ShowVersions => self.show_versions(number, due).await,
             Chore::ValidateToken
             | Chore::ListProjects
             | Chore::ListImages
@@ -142,6 +143,16 @@ impl Context {
         {
             client.adopt(token).await;
         }
+    }
+
+    /// What a client that chooses by version looks at before it asks for anything.
+    async fn show_versions(&self, number: u64, due: Instant) {
+        const SERVICES: [ServiceType; 3] =
+            [ServiceType::Compute, ServiceType::Volume, ServiceType::Placement];
+        let service = SERVICES[usize::try_from(number % 3).unwrap_or(0)];
+        let client = if service == ServiceType::Placement { &self.operator } else { &self.user };
+        let subject = Subject { service, operation: op::SHOW_VERSIONS, due };
+        self.recorder.versions(subject, client.version_answer(service)).await;
     }
 
     async fn read(&self, chore: Chore, due: Instant) {
@@ -193,7 +204,8 @@ impl Context {
             | Chore::ServerLife
             | Chore::PortLife
             | Chore::NetworkLife
-            | Chore::VolumeLife => unreachable!("perform sends these elsewhere"),
+            | Chore::VolumeLife
+            | Chore::ShowVersions => unreachable!("perform sends these elsewhere"),
         };
         self.send(operation, due, &request, Expected::key(&[200], key)).await;
     }

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use volutus_model::name::{ServiceName, StepId};
 use volutus_model::probe::{DATA_PLANE, Sample, SampleResult};
-use volutus_openstack::{Answer, Client, Request, ServiceType};
+use volutus_openstack::{Answer, Client, Request, ServiceType, highest_of};
 
 /// Requests in flight at the most. At the nominal rate it is what a cloud leaves unanswered
 /// within 14 s; a real user's patience and this machine's sockets end somewhere there.
@@ -120,6 +120,25 @@ impl Recorder {
         request: impl Future<Output = Result<Answer, volutus_openstack::Error>>,
         expected: Expected,
     ) -> Option<Answer> {
+        self.told(subject, request, expected, |_| None).await
+    }
+
+    /// Like [`Recorder::exchange`], for a version document: what it advertises is recorded as well.
+    pub(crate) async fn versions(
+        &self,
+        subject: Subject,
+        request: impl Future<Output = Result<Answer, volutus_openstack::Error>>,
+    ) {
+        self.told(subject, request, Expected::status(&[200, 300]), highest_of).await;
+    }
+
+    async fn told(
+        &self,
+        subject: Subject,
+        request: impl Future<Output = Result<Answer, volutus_openstack::Error>>,
+        expected: Expected,
+        advertised: fn(&Answer) -> Option<String>,
+    ) -> Option<Answer> {
         let Ok(permit) = self.permits.try_acquire() else {
             let why = format!("prober saturated: {IN_FLIGHT_MAX} requests are unanswered");
             self.record(subject, None, Some(why)).await;
@@ -133,11 +152,11 @@ impl Recorder {
             Ok(answer) => {
                 let fault = expected.fault(&answer);
                 let good = fault.is_none();
-                self.record_at(subject, answered, Some(answer.status), fault).await;
+                self.record_at(subject, answered, Some(answer.status), fault, advertised(&answer)).await;
                 good.then_some(answer)
             }
             Err(error) => {
-                self.record_at(subject, answered, error.status(), Some(error.to_string())).await;
+                self.record_at(subject, answered, error.status(), Some(error.to_string()), None).await;
                 None
             }
         }
@@ -145,18 +164,25 @@ impl Recorder {
 
     /// Records something that ended now.
     pub(crate) async fn record(&self, subject: Subject, status: Option<u16>, fault: Option<String>) {
-        self.record_at(subject, Instant::now(), status, fault).await;
+        self.record_at(subject, Instant::now(), status, fault, None).await;
     }
 
-    async fn record_at(&self, subject: Subject, ended: Instant, status: Option<u16>, fault: Option<String>) {
+    async fn record_at(
+        &self,
+        subject: Subject,
+        ended: Instant,
+        status: Option<u16>,
+        fault: Option<String>,
+        advertised: Option<String>,
+    ) {
         let Subject { service, operation, due } = subject;
-        self.put(service_name(service), operation, (due, ended), status, fault).await;
+        self.put(service_name(service), operation, (due, ended), status, fault, advertised).await;
     }
 
     /// Records an attempt to reach something of the data plane that ended now.
     pub(crate) async fn record_reach(&self, operation: &str, due: Instant, fault: Option<String>) {
         let service = ServiceName::new(DATA_PLANE).expect("a plain word");
-        self.put(service, operation, (due, Instant::now()), None, fault).await;
+        self.put(service, operation, (due, Instant::now()), None, fault, None).await;
     }
 
     async fn put(
@@ -166,6 +192,7 @@ impl Recorder {
         (due, ended): (Instant, Instant),
         status: Option<u16>,
         fault: Option<String>,
+        advertised: Option<String>,
     ) {
         let ago = Instant::now().duration_since(due);
         let due_us = Timestamp::now().as_microsecond() - i64::try_from(ago.as_micros()).unwrap_or(0);
@@ -180,6 +207,7 @@ impl Recorder {
                 Some(why) => SampleResult::Failed { why },
             },
             steps: self.steps_at(due).await,
+            advertised,
         };
         if self.samples.send(sample).await.is_err() {
             tracing::debug!(operation, "nobody reads samples any more");

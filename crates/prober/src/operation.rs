@@ -41,6 +41,7 @@ pub(crate) const DELETE_VOLUME: &str = "delete volume";
 pub(crate) const SHOW_DELETED_VOLUME: &str = "show deleted volume";
 pub(crate) const VOLUME_TO_AVAILABLE: &str = "volume to available";
 pub(crate) const VOLUME_TO_GONE: &str = "volume to gone";
+pub(crate) const SHOW_VERSIONS: &str = "show versions";
 pub(crate) const ALLOCATION_CANDIDATES: &str = "list allocation candidates";
 pub(crate) const LIST_RESOURCE_CLASSES: &str = "list resource classes";
 

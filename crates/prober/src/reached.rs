@@ -85,6 +85,7 @@ mod tests {
                 SampleResult::Ok
             },
             steps: vec![if lost { "move/vm" } else { "watch" }.parse().unwrap()],
+            advertised: None,
         }
     }
 

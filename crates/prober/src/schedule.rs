@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Requests per second that the table below makes in all while the cloud is at rest, polls
 /// included (an instance takes some 3 s to boot, a volume 1 s). Measured in the lab.
-pub const NOMINAL_RATE_PER_S: f64 = 14.0;
+pub const NOMINAL_RATE_PER_S: f64 = 15.0;
 
 /// Requests per second that the synthetic user makes unless told otherwise. During a roll there
 /// are some more of them, because what it creates takes longer and is asked for more often; and
@@ -50,6 +50,8 @@ pub enum Chore {
     AllocationCandidates,
     /// Lists resource classes.
     ListResourceClasses,
+    /// Shows the versions that a service with microversions advertises: one after another.
+    ShowVersions,
 }
 
 impl Chore {
@@ -58,7 +60,7 @@ impl Chore {
     /// The password of a token request costs keystone tens to hundreds of milliseconds of
     /// processor by design, so it is asked for less often than other things. An instance's
     /// life is begun often enough that every compute in a roll of a few minutes is met.
-    pub const ALL: [(Self, u64); 18] = [
+    pub const ALL: [(Self, u64); 19] = [
         (Self::IssueToken, 1_600),
         (Self::IssueOperatorToken, 20_000),
         (Self::ValidateToken, 1_100),
@@ -77,6 +79,7 @@ impl Chore {
         (Self::VolumeLife, 7_000),
         (Self::AllocationCandidates, 1_000),
         (Self::ListResourceClasses, 1_700),
+        (Self::ShowVersions, 900),
     ];
 }
 
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn no_two_chores_begin_at_the_same_moment() {
-        let mut offsets: Vec<Duration> = timetables(14.0).iter().map(|t| t.offset).collect();
+        let mut offsets: Vec<Duration> = timetables(15.0).iter().map(|t| t.offset).collect();
         offsets.sort();
         offsets.dedup();
         assert_eq!(offsets.len(), Chore::ALL.len());

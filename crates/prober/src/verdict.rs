@@ -22,7 +22,7 @@ use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::Plan;
 use volutus_model::probe::{Sample, SampleResult};
 use volutus_model::run::{RunState, RunStatus};
-use volutus_model::verdict::{ApiContract, ContractResult, Level, ServiceRequests, Verdict};
+use volutus_model::verdict::{Advertised, ApiContract, ContractResult, Level, ServiceRequests, Verdict};
 
 use crate::operation::OperationKind;
 use crate::reached;
@@ -160,9 +160,37 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
             .iter()
             .map(|(daemon, seen)| (daemon.clone(), seen.version.clone()))
             .collect(),
+        advertised: advertised(input.samples),
         api_contract: api_contract(&input),
         test: TEST.to_owned(),
     }
+}
+
+/// What services advertised as their highest microversion, in the order of time.
+fn advertised(samples: &[Sample]) -> BTreeMap<ServiceName, Advertised> {
+    let mut told: Vec<(&Sample, &String)> =
+        samples.iter().filter_map(|sample| Some((sample, sample.advertised.as_ref()?))).collect();
+    told.sort_by_key(|(sample, _)| sample.due_us);
+    let mut services: BTreeMap<ServiceName, Advertised> = BTreeMap::new();
+    for (sample, version) in told {
+        let seen = services.entry(sample.service.clone()).or_insert_with(|| Advertised {
+            first: version.clone(),
+            last: version.clone(),
+            ..Advertised::default()
+        });
+        if numbers(version) < numbers(&seen.last) {
+            seen.fell += 1;
+            seen.fell_during.extend(sample.steps.iter().cloned());
+        }
+        seen.asked += 1;
+        seen.last.clone_from(version);
+    }
+    services
+}
+
+/// `2.100` is more than `2.96`.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 /// What the last comparison of each service saw.

@@ -141,6 +141,7 @@ fn sample(ms: i64, operation: &str, latency_ms: f64) -> Sample {
         status: Some(200),
         result: SampleResult::Ok,
         steps: Vec::new(),
+        advertised: None,
     }
 }
 
@@ -433,6 +434,19 @@ fn a_rollback_is_judged_together_with_what_it_took_back() {
     fail(during_the_first.unwrap(), None, "refused");
     let input = VerdictInput { samples: &samples, ..input };
     assert_eq!(assess(input).level, Level::Rolling);
+}
+
+#[test]
+fn a_highest_microversion_that_falls_is_told_with_the_steps() {
+    let mut samples = quiet();
+    for (sample, version) in samples[200..].iter_mut().zip(["2.96", "2.100", "2.96", "2.100", "2.100"]) {
+        sample.advertised = Some(version.to_owned());
+        sample.steps = vec!["roll/nova-api@ctl1".parse().unwrap()];
+    }
+    let nova = judge_samples(&samples).advertised["nova"].clone();
+    assert_eq!((nova.first.as_str(), nova.last.as_str(), nova.asked, nova.fell), ("2.96", "2.100", 5, 1));
+    assert_eq!(nova.fell_during.len(), 1);
+    assert!(judge_samples(&quiet()).advertised.is_empty());
 }
 
 /// What a run saw of a contract, in an attempt at any step of the plan.

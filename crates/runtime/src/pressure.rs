@@ -107,6 +107,7 @@ mod tests {
                 status: Some(200),
                 result: SampleResult::Ok,
                 steps: vec![step.parse().unwrap()],
+                advertised: None,
             })
             .collect()
     }

@@ -167,6 +167,7 @@ mod tests {
             status: (!failed).then_some(200),
             result,
             steps: Vec::new(),
+            advertised: None,
         }
     }
 

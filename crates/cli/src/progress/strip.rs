@@ -85,6 +85,7 @@ mod tests {
             status: Some(if failed { 503 } else { 200 }),
             result: if failed { SampleResult::Failed { why: "503".to_owned() } } else { SampleResult::Ok },
             steps: Vec::new(),
+            advertised: None,
         }
     }
 

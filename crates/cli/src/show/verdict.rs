@@ -45,6 +45,13 @@ pub fn render(verdict: &Verdict) -> String {
         contract.operations_compared,
         if differences.is_empty() { "none".to_owned() } else { differences.join(", ") },
     );
+    for (service, seen) in &verdict.advertised {
+        text += &format!("highest microversion of {service}: {} -> {}", seen.first, seen.last);
+        text += &match seen.fell {
+            0 => format!(", never lower than before ({} times asked)\n", seen.asked),
+            times => format!(", lower than before in {times} of {} answers\n", seen.asked),
+        };
+    }
     text += &format!("latency test: {}\n", verdict.test);
     for reason in &verdict.reasons {
         text += &format!("not higher because: {reason}\n");

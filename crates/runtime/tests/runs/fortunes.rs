@@ -211,6 +211,7 @@ fn sample(entry: &JournalEntry, failed: bool) -> Sample {
         status: None,
         result,
         steps: Vec::new(),
+        advertised: None,
     }
 }
 

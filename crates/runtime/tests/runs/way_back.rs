@@ -296,6 +296,7 @@ async fn a_breach_under_watch_is_taken_back_and_never_finalized() {
         status: None,
         result: SampleResult::Failed { why: "refused".to_owned() },
         steps: Vec::new(),
+        advertised: None,
     };
     samples.send(sample).await.unwrap();
     let mut probes = Probes { probe: Arc::new(Deaf), samples: received };

@@ -280,6 +280,7 @@ fn samples_are_kept_and_counted() {
         status: Some(if failed { 503 } else { 200 }),
         result: if failed { SampleResult::Failed { why: "no".to_owned() } } else { SampleResult::Ok },
         steps: vec!["roll/a".parse().unwrap()],
+        advertised: None,
     };
     let samples = [sample(1, true), sample(3, true), sample(2, false)];
     store.append_samples(&run(), &samples).unwrap();
