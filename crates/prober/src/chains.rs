@@ -151,6 +151,10 @@ impl Context {
             [ServiceType::Compute, ServiceType::Volume, ServiceType::Placement];
         let service = SERVICES[usize::try_from(number % 3).unwrap_or(0)];
         let client = if service == ServiceType::Placement { &self.operator } else { &self.user };
+        // A cloud may be without cinder.
+        if let Err(volutus_openstack::Error::NoEndpoint { .. }) = client.endpoint(service).await {
+            return;
+        }
         let subject = Subject { service, operation: op::SHOW_VERSIONS, due };
         self.recorder.versions(subject, client.version_answer(service)).await;
     }

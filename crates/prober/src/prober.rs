@@ -251,7 +251,10 @@ fn service_of(chore: Chore) -> ServiceType {
             ServiceType::Identity
         }
         Chore::ListImages | Chore::ShowImage | Chore::ImageLife => ServiceType::Image,
-        Chore::ListServers | Chore::ListFlavors | Chore::ServerLife => ServiceType::Compute,
+        // Versions are asked of several; who probes at all has nova.
+        Chore::ListServers | Chore::ListFlavors | Chore::ServerLife | Chore::ShowVersions => {
+            ServiceType::Compute
+        }
         Chore::ListNetworks | Chore::ListPorts | Chore::PortLife | Chore::NetworkLife => ServiceType::Network,
         Chore::ListVolumes | Chore::VolumeLife => ServiceType::Volume,
         Chore::AllocationCandidates | Chore::ListResourceClasses => ServiceType::Placement,

@@ -177,10 +177,10 @@ impl<'a> Walk<'a> {
             self.below("[]", |walk| walk.value(was, is));
         }
         for gone in old.iter().skip(new.len()) {
-            self.below("[]", |walk| walk.note("element-removed", short(gone), Value::Null));
+            self.below("[]", |walk| walk.note("place-removed", short(gone), Value::Null));
         }
         for added in new.iter().skip(old.len()) {
-            self.below("[]", |walk| walk.note("element-added", Value::Null, short(added)));
+            self.below("[]", |walk| walk.note("place-added", Value::Null, short(added)));
         }
     }
 

@@ -14,8 +14,11 @@ enum Way {
     Status,
     /// A value, its type or its being null; not whether it is there.
     Value,
-    /// Whether a field, an element or a header is there.
+    /// Whether a field, a header, or an element of a list by its place is there.
     Presence,
+    /// Whether an element is there that something tells apart from the others: those that are there
+    /// every time do not vary for that.
+    Element,
     /// The order of a list.
     Order,
 }
@@ -69,8 +72,9 @@ fn way(rule: &str) -> Way {
         | "server-error-mended"
         | "server-error"
         | "status-changed" => Way::Status,
-        "field-removed" | "field-added" | "element-removed" | "element-added" | "header-missing"
+        "field-removed" | "field-added" | "place-removed" | "place-added" | "header-missing"
         | "header-added" | "body-kind-changed" => Way::Presence,
+        "element-removed" | "element-added" => Way::Element,
         "order-changed" => Way::Order,
         _ => Way::Value,
     }

@@ -172,7 +172,7 @@ fn lists_without_identity_are_compared_by_place() {
         bodies(old.clone(), json!([{"a": 1}, {"a": 3}])),
         expect("value-changed", Class::Breaking, "[].a")
     );
-    assert_eq!(bodies(old, json!([{"a": 1}])), expect("element-removed", Class::Breaking, "[]"));
+    assert_eq!(bodies(old, json!([{"a": 1}])), expect("place-removed", Class::Breaking, "[]"));
 }
 
 #[test]
@@ -218,6 +218,19 @@ fn what_varies_by_itself_is_learnt() {
     assert_eq!(comparator.compare(&asked(), &old, &gone, &noise).differences[0].rule, "field-removed");
     let other = Asked { operation: "GET /other".to_owned(), ..asked() };
     assert_eq!(comparator.compare(&other, &old, &body("3", true, ["a", "b"]), &noise).differences.len(), 1);
+}
+
+#[test]
+fn elements_that_come_and_go_hide_no_change_of_those_that_stay() {
+    let comparator = comparator();
+    let server = |id: &str| json!({"id": id, "status": "ACTIVE"});
+    let mut noise = Noise::default();
+    let both = answer(json!({"servers": [server("a"), server("b")]}));
+    noise.learn(&comparator, &asked(), &both, &answer(json!({"servers": [server("a")]})));
+    let new = answer(json!({"servers": [{"id": "a"}]}));
+    let compared = comparator.compare(&asked(), &both, &new, &noise);
+    let rules: Vec<&str> = compared.differences.iter().map(|d| d.rule.as_str()).collect();
+    assert_eq!((rules, compared.noise), (vec!["field-removed"], 1));
 }
 
 #[test]
