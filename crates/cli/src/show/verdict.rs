@@ -1,6 +1,7 @@
 //! The verdict of a run.
 
 use owo_colors::OwoColorize as _;
+use volutus_model::gate::GateFailure;
 use volutus_model::verdict::{Level, Verdict};
 
 use super::{duration, short, table};
@@ -45,6 +46,14 @@ pub fn render(verdict: &Verdict) -> String {
         contract.operations_compared,
         if differences.is_empty() { "none".to_owned() } else { differences.join(", ") },
     );
+    for gate in &verdict.gates {
+        let result = match (gate.passed, gate.on_failure) {
+            (true, _) => "passed",
+            (false, GateFailure::Warn) => "FAILED, and only warns",
+            (false, GateFailure::Block) => "FAILED",
+        };
+        text += &format!("gate {} ({}): {result}: {}\n", gate.gate, gate.when, gate.detail);
+    }
     text += &format!("latency test: {}\n", verdict.test);
     for reason in &verdict.reasons {
         text += &format!("not higher because: {reason}\n");
