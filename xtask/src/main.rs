@@ -18,6 +18,7 @@ mod lab;
 mod process;
 mod setup;
 mod sim;
+mod tempest;
 mod test;
 mod tidy;
 
@@ -42,6 +43,8 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// OpenStack's own smoke tests before and after an upgrade of the lab, as gates of its run.
+    Tempest(tempest::Options),
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -79,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
         Command::Drains => test::drains(),
+        Command::Tempest(options) => tempest::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),
