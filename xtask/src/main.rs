@@ -18,6 +18,7 @@ mod lab;
 mod process;
 mod setup;
 mod sim;
+mod tempest;
 mod test;
 mod tidy;
 
@@ -45,6 +46,8 @@ enum Command {
     /// Break the API of the lab's new release in many ways, one after another, and see that each halts
     /// the upgrade before users meet it.
     Mutations,
+    /// OpenStack's own smoke tests before and after an upgrade of the lab, as gates of its run.
+    Tempest(tempest::Options),
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -83,6 +86,7 @@ fn main() -> anyhow::Result<()> {
         Command::Faults(hop) => faults::run(&hop),
         Command::Drains => test::drains(),
         Command::Mutations => test::mutations(),
+        Command::Tempest(options) => tempest::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -110,7 +110,8 @@ impl Context {
 
     /// Connects nothing yet, but checks that everything that connecting needs is there.
     pub fn driver(&self) -> Result<CloudDriver> {
-        CloudDriver::connect(self.inventory.clone(), self.base(), self.catalog.clone()).map_err(|error| {
+        let (gates, catalog) = (self.state.join("gates"), self.catalog.clone());
+        CloudDriver::connect(self.inventory.clone(), self.base(), &gates, catalog).map_err(|error| {
             CliError::new(
                 Kind::Cloud,
                 "cannot-connect",

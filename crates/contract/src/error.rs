@@ -68,6 +68,16 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Tempest could not be installed, configured or run. A test that fails is no error.
+    #[error("{doing}: {why}")]
+    Tempest {
+        /// What was attempted.
+        doing: String,
+        /// What was seen.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A cloud's API.
     #[error("{doing}: {source}")]
     Cloud {

@@ -5,9 +5,10 @@
 //! installed packages, [`fetch`] from live endpoints. [`diff::compare`] classes every difference
 //! between two documents under the interoperability guideline of OpenStack's API SIG, and
 //! [`waivers`] takes out what somebody has reviewed. [`answers`] compares what old and new code
-//! answer to the same request, and [`requests`] makes the requests.
+//! answer to the same request, and [`requests`] makes the requests. [`tempest`] runs OpenStack's own
+//! tests against a cloud.
 //!
-//! Only [`extract`] and [`fetch`] touch anything outside; all else is pure.
+//! Only [`extract`], [`fetch`] and [`tempest`] touch anything outside; all else is pure.
 
 pub mod answers;
 pub mod canonical;
@@ -22,6 +23,7 @@ pub mod report;
 pub mod requests;
 pub mod rules;
 pub mod schema;
+pub mod tempest;
 pub mod waivers;
 
 pub use document::Document;

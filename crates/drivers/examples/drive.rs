@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let inventory = Arc::new(Inventory::parse(&std::fs::read_to_string(path)?)?);
     let catalog = Arc::new(Catalog::builtin()?);
     let base = path.parent().unwrap_or(Path::new("."));
-    let driver = CloudDriver::connect(inventory, base, catalog)?;
+    let driver = CloudDriver::connect(inventory, base, &base.join(".volutus/gates"), catalog)?;
     let begun = Instant::now();
     if what == "observe" {
         let observation = driver.observe().await;

@@ -19,8 +19,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, gateways, haproxy, prove, reboot, refresh, release, rest, schema,
-    shadow, snapshot, work,
+    Error, anchor, canary, compute, drain, gate, gateways, haproxy, prove, reboot, refresh, release, rest,
+    schema, shadow, snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -41,6 +41,7 @@ pub struct CloudDriver {
     /// The synthetic user: an ordinary member.
     pub(crate) prober: Client,
     pub(crate) http: reqwest::Client,
+    pub(crate) gates: gate::Gates,
     left: Mutex<Left>,
     /// The instances that move, of all attempts.
     pub(crate) lanes: Lanes,
@@ -59,15 +60,28 @@ struct Left {
 
 impl CloudDriver {
     /// Makes a driver for the cloud that `inventory` describes. `base_dir` is the directory in
-    /// which relative paths of the description start: that of `cloud.toml`. Nothing is connected
-    /// yet: that happens when it is first needed.
+    /// which relative paths of the description start: that of `cloud.toml`. What client gates say is
+    /// kept in `gates_dir`, made where it is first needed. Nothing is connected yet: that happens when
+    /// it is first needed.
     ///
     /// # Errors
     /// Where files that the description names are missing, or its credentials cannot be read.
-    pub fn connect(inventory: Arc<Inventory>, base_dir: &Path, catalog: Arc<Catalog>) -> Result<Self, Error> {
+    pub fn connect(
+        inventory: Arc<Inventory>,
+        base_dir: &Path,
+        gates_dir: &Path,
+        catalog: Arc<Catalog>,
+    ) -> Result<Self, Error> {
         let credentials = &inventory.credentials;
         let path = credentials.clouds_yaml.as_ref().map(|name| base_dir.join(name));
         let config = CloudConfig::load(path.as_deref(), &credentials.operator).map_err(Error::Credentials)?;
+        // Gates run in a directory of their own, where a relative path would lead nowhere.
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let gates = gate::Gates {
+            folder: absolute(gates_dir),
+            clouds_yaml: absolute(&config.file),
+            cloud: credentials.prober.clone(),
+        };
         let operator = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
         let config = CloudConfig::load(path.as_deref(), &credentials.prober).map_err(Error::Credentials)?;
         let prober = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
@@ -86,6 +100,7 @@ impl CloudDriver {
             operator,
             prober,
             http,
+            gates,
             left: Mutex::default(),
             lanes: Lanes::default(),
             held: Mutex::default(),
@@ -242,6 +257,7 @@ impl CloudDriver {
             Action::RunCommand { host, what, argv, unchanged_exit, .. } => {
                 reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
             }
+            Action::RunGate(gate) => gate::run(attempt, gate).await,
             Action::BootCanary { host } => canary::boot(attempt, host).await,
             Action::RefreshDaemon { daemon, service, unit, how } => {
                 refresh::refresh(attempt, daemon, service, unit, *how).await

@@ -19,6 +19,7 @@ mod compute;
 mod database;
 mod drain;
 mod error;
+mod gate;
 mod gateways;
 mod haproxy;
 mod lanes;

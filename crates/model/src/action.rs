@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::{Gate, Shadow, Waiver};
 use crate::fleet::plan::How;
+use crate::gate::{ClientGate, GateFailure};
 use crate::name::{BackendName, DaemonId, HostName, PackageVersion, Series, ServiceName};
 
 /// One thing that drivers can do. Each can be repeated: a driver looks first, and finding that
@@ -226,6 +227,9 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit_s: Option<u32>,
     },
+    /// Run a command of the operator's on Volutus's own machine, and go by how it ends. An attempt
+    /// that nobody knows the end of is ended, and the command runs again.
+    RunGate(ClientGate),
     /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
     BootCanary {
         /// The compute host.
@@ -352,7 +356,7 @@ impl Action {
     #[must_use]
     pub fn host(&self) -> Option<&HostName> {
         match self {
-            Self::Watch { .. } => None,
+            Self::Watch { .. } | Self::RunGate(_) => None,
             Self::StageRelease { host, .. }
             | Self::CheckUpgrade { host, .. }
             | Self::SnapshotDatabase { host, .. }
@@ -419,6 +423,13 @@ impl Action {
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),
             Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),
+            Self::RunGate(gate) => {
+                let or = match gate.on_failure {
+                    GateFailure::Block => "halt",
+                    GateFailure::Warn => "warn",
+                };
+                format!("gate {}: `{}` within {} s, or {or}", gate.name, gate.argv.join(" "), gate.timeout_s)
+            }
             Self::BootCanary { host } => format!("boot a canary instance on {host}"),
             Self::RefreshDaemon { daemon, how, .. } => match how {
                 Refresh::Hangup => format!("reload {daemon}"),

@@ -11,6 +11,7 @@ pub mod contract;
 pub mod event;
 pub mod finding;
 pub mod fleet;
+pub mod gate;
 pub mod inventory;
 pub mod name;
 pub mod observation;
@@ -25,6 +26,7 @@ pub mod way_back;
 pub use contract::{ContractPolicy, ContractSeen, Gate};
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
+pub use gate::{ClientGate, GateFailure, GateSeen, Moment};
 pub use inventory::{DaemonDeclaration, HostDeclaration, Inventory};
 pub use name::{
     AttemptId, BackendName, DaemonId, DaemonKind, HostName, PackageVersion, PlanId, RunId, Series,

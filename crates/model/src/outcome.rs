@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::ContractSeen;
+use crate::gate::GateSeen;
 use crate::name::HostName;
 
 /// How an attempt turned out.
@@ -112,6 +113,8 @@ pub enum Evidence {
     },
     /// How the answers of old and new code compare.
     Contract(ContractSeen),
+    /// What came of a client gate.
+    Gate(GateSeen),
     /// A state that was read.
     State {
         /// What was read.

@@ -1,10 +1,11 @@
 //! What the operator wants kept while Volutus works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::contract::ContractPolicy;
+use crate::gate::ClientGate;
 use crate::plan::Phase;
 
 /// The limits of a run. Defaults suit a cloud of a few controllers.
@@ -65,6 +66,9 @@ pub struct Policy {
     /// description, in milliseconds, with which the cloud still counts as accessible.
     #[serde(skip_serializing_if = "is_usual_gap")]
     pub reach_gap_max_ms: u32,
+    /// Commands that judge the cloud at certain moments of an upgrade, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<ClientGate>,
 }
 
 /// Longer than a live migration should cost an instance, shorter than most clients' patience.
@@ -149,6 +153,7 @@ impl Default for Policy {
             snapshots_keep: SNAPSHOTS_KEEP,
             contract: ContractPolicy::default(),
             reach_gap_max_ms: REACH_GAP_MAX_MS,
+            gates: Vec::new(),
         }
     }
 }
@@ -194,6 +199,13 @@ impl Policy {
         if let Some(waiver) = policy.contract.waivers.iter().find(|w| w.reason.trim().is_empty()) {
             return Err(format!("the waiver of {} has no reason", waiver.difference));
         }
+        if let Some(mistake) = policy.gates.iter().find_map(ClientGate::mistake) {
+            return Err(mistake);
+        }
+        let mut places = BTreeSet::new();
+        if let Some(gate) = policy.gates.iter().find(|gate| !places.insert(gate.step_id())) {
+            return Err(format!("two gates `{}` would run at the moment `{}`", gate.name, gate.when));
+        }
         if policy.finalize_after_s == Some(0) {
             return Err("finalize_after_s = 0 would take the way back without a look; leave it out, or \
                         give the time for which the cloud is to be watched"
@@ -224,10 +236,22 @@ mod tests {
             "[on_failure_in]\nfinalize = \"roll-back\"",
             "on_failure = \"pray\"",
             "[contract]\ngate = \"perhaps\"",
+            "[[gates]]\nname = \"g\"\nargv = []\nwhen = \"before\"",
+            "[[gates]]\nname = \"g\"\nargv = [\"true\"]\nwhen = \"some-day\"",
             "[[contract.waiver]]\ndifference = \"a\"\nreason = \" \"\nexpires = \"2027-01-31\"",
         ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn gates_are_read_and_told_apart() {
+        let one = "[[gates]]\nname = \"site\"\nargv = [\"/usr/bin/true\"]\nwhen = \"after-roll\"\n";
+        let gates = Policy::parse(one).unwrap().gates;
+        assert_eq!(gates[0].step_id(), "gate/after-roll/site");
+        assert!(Policy::parse(&format!("{one}{one}")).unwrap_err().contains("two gates"));
+        let other = one.replace("after-roll", "before");
+        assert_eq!(Policy::parse(&format!("{one}{other}")).unwrap().gates.len(), 2);
     }
 
     /// The stored form of a policy that says nothing of failures is what it always was, and with it
@@ -235,7 +259,9 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        for absent in ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms", "contract"] {
+        for absent in
+            ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms", "contract", "gates"]
+        {
             assert!(!text.contains(absent), "{text}");
         }
         assert!(

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::GateSeen;
 use crate::name::{DaemonId, PackageVersion, PlanId, RunId, Series, ServiceName, StepId};
 use crate::run::RunStatus;
 
@@ -86,6 +87,9 @@ pub struct Verdict {
     /// Whether new code was seen to answer as old code does, before users met it.
     #[serde(default)]
     pub api_contract: ApiContract,
+    /// What the last attempt at each client gate saw, in the order of the attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateSeen>,
     /// The statistical test behind zero-impact, in a sentence.
     pub test: String,
 }

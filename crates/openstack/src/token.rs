@@ -58,6 +58,12 @@ struct Named {
 }
 
 impl Token {
+    /// Whether the catalog has a service of this very type.
+    #[must_use]
+    pub fn has_service(&self, kind: &str) -> bool {
+        self.catalog.iter().any(|entry| entry.kind == kind)
+    }
+
     /// Reads keystone's answer to `POST /v3/auth/tokens`.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ pub fn check_plan(
     rules::finalize::check_finalize(&context, &mut findings);
     rules::anchor::check_anchor(&context, &mut findings);
     rules::shadow::check_shadow(&context, &mut findings);
+    rules::gates::check_gates(&context, &mut findings);
     rules::way_back::check_way_back(&context, &mut findings);
     condense(findings)
 }

@@ -22,6 +22,9 @@ pub(crate) struct Draft<'a> {
     /// Per kind of daemon: the stage with which the last of them is replaced.
     ends: BTreeMap<DaemonKind, StageId>,
     awaited: BTreeSet<StageId>,
+    /// The last gates, which every stage that is added from now on comes after, and the stages that
+    /// do already.
+    gate: Option<(StageId, BTreeSet<StageId>)>,
     report: PlanReport,
 }
 
@@ -52,6 +55,7 @@ impl<'a> Draft<'a> {
             stages: Vec::new(),
             ends: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            gate: None,
             report: PlanReport::default(),
         }
     }
@@ -102,11 +106,17 @@ impl<'a> Draft<'a> {
     }
 
     /// Adds a stage, unless it has no steps, and tells what it waits for.
-    pub fn add(&mut self, new: NewStage) -> Result<Option<StageId>, Error> {
+    pub fn add(&mut self, mut new: NewStage) -> Result<Option<StageId>, Error> {
         if new.steps.is_empty() {
             return Ok(None);
         }
         let id = StageId::new(new.id)?;
+        if let Some((gate, behind)) = &mut self.gate {
+            if !new.after.iter().any(|(on, _)| on == gate || behind.contains(on)) {
+                new.after.push((gate.clone(), "the operator's gates have to pass first".to_owned()));
+            }
+            behind.insert(id.clone());
+        }
         for (on, why) in &new.after {
             self.awaited.insert(on.clone());
             self.report.waits.push(Wait { stage: id.clone(), on: on.clone(), why: why.clone() });
@@ -121,6 +131,11 @@ impl<'a> Draft<'a> {
             steps: new.steps,
         });
         Ok(Some(id))
+    }
+
+    /// Puts a stage of gates before everything that is added from now on.
+    pub fn close_gate(&mut self, stage: StageId) {
+        self.gate = Some((stage, BTreeSet::new()));
     }
 
     /// The id of a stage, where the plan has one of that name.

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use volutus_catalog::Catalog;
 use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName, StageId};
 use volutus_model::plan::{FORMAT, Plan, PlanKind, RollbackHorizon, Stage};
-use volutus_model::{Inventory, Observation, Policy};
+use volutus_model::{Inventory, Moment, Observation, Policy};
 
 pub use diff::{PlanDiff, diff};
 pub use error::Error;
@@ -85,10 +85,12 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
     let state = state::read_state(input, catalog)?;
     let mut draft = draft::Draft::new(input, catalog, &state, PlanKind::Upgrade);
     rules::baseline::plan_baseline(&mut draft)?;
+    rules::gates::plan_gates(&mut draft, Moment::Before)?;
     rules::stage_release::plan_stage_release(&mut draft)?;
     rules::upgrade_check::plan_upgrade_check(&mut draft)?;
     rules::expand::plan_expand(&mut draft, false)?;
     rules::anchor::plan_keep(&mut draft)?;
+    rules::gates::plan_gates(&mut draft, Moment::AfterExpand)?;
     rules::roll::check_links(&mut draft);
     let (late, early): (Vec<_>, Vec<_>) = {
         let late = rules::roll::late(&draft);
@@ -99,8 +101,11 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
     rules::expand::plan_expand(&mut draft, true)?;
     rules::shadow::plan_shadows(&mut draft, &late)?;
     replace(&mut draft, &late)?;
+    rules::gates::plan_gates(&mut draft, Moment::AfterRoll)?;
     rules::soak::plan_soak(&mut draft)?;
+    rules::gates::plan_gates(&mut draft, Moment::BeforeFinalize)?;
     rules::finalize::plan_finalize(&mut draft)?;
+    rules::gates::plan_gates(&mut draft, Moment::After)?;
     let (rollback, closing) = rules::horizon::plan_horizon(&draft);
     let kind = draft.kind.clone();
     let draft::Parts { stages, report } = draft.finish();

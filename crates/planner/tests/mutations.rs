@@ -285,3 +285,53 @@ fn shadow() {
         });
     }
 }
+
+#[test]
+fn gates() {
+    let mut input = input(3, 3, "2025.2", "2026.1");
+    for moment in volutus_model::Moment::ALL {
+        for name in ["site", "smoke"] {
+            let gate =
+                format!("[[gates]]\nname = \"{name}\"\nargv = [\"/opt/{name}\"]\nwhen = \"{moment}\"\n");
+            input.policy.gates.extend(volutus_model::Policy::parse(&gate).unwrap().gates);
+        }
+    }
+    let (good, _) = plan(&input, &catalog()).unwrap();
+    let findings = check_plan(&good, &input.inventory, &input.observation, &catalog(), &input.policy);
+    assert!(findings.is_empty(), "{findings:#?}");
+    let asked: Vec<&str> = good
+        .steps()
+        .filter(|(_, step)| matches!(step.actions[..], [Action::RunGate(_)]))
+        .map(|(_, step)| step.id.as_str())
+        .collect();
+    assert_eq!(asked.len(), 10, "{asked:?}");
+    assert_eq!(asked[..2], ["gate/before/site", "gate/before/smoke"]);
+    let expect = |code: &str, spoil: &dyn Fn(&mut Plan)| {
+        let findings = spoilt(&input, spoil);
+        let found = findings.iter().any(|f| f.code == code && f.severity == Severity::Blocking);
+        assert!(found, "`{code}` is not among {findings:#?}");
+    };
+    for moment in volutus_model::Moment::ALL {
+        let id = format!("gates-{moment}");
+        expect("gate-missing", &|plan| {
+            stage(plan, &id).steps.remove(1);
+        });
+        // Another command than the policy's.
+        expect("gate-unknown", &|plan| {
+            if let Action::RunGate(gate) = &mut step(plan, &format!("gate/{moment}/site")).actions[0] {
+                gate.argv.push("--force".to_owned());
+            }
+        });
+        if moment != volutus_model::Moment::Before {
+            expect("gate-early", &|plan| stage(plan, &id).after.clear());
+        }
+        if moment != volutus_model::Moment::After {
+            expect("gate-late", &|plan| {
+                for other in &mut plan.stages {
+                    other.after.retain(|after| after.as_str() != id);
+                }
+            });
+        }
+    }
+    expect("gate-unknown", &|plan| step(plan, "gate/before/site").action_timeout_s = 5);
+}

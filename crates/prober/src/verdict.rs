@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use volutus_model::contract::ContractSeen;
+use volutus_model::gate::GateSeen;
 use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName};
 use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::Plan;
@@ -162,6 +163,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
             .collect(),
         advertised: advertised(input.samples),
         api_contract: api_contract(&input),
+        gates: gates(&input),
         test: TEST.to_owned(),
     }
 }
@@ -193,21 +195,36 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
-/// What the last comparison of each service saw.
-fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
+/// All evidence of the runs, in the order in which attempts ended.
+fn evidence<'a>(input: &VerdictInput<'a>) -> Vec<&'a Evidence> {
     let mut attempts: Vec<_> = input.runs().flat_map(|(_, state)| state.attempts.values()).collect();
     attempts.sort_by_key(|attempt| attempt.finished_at);
+    let of_attempt = |outcome: &'a Option<Outcome>| match outcome {
+        Some(Outcome::Done { evidence, .. }) => evidence.as_slice(),
+        Some(Outcome::Failed(failure)) => failure.evidence.as_slice(),
+        _ => &[],
+    };
+    attempts.into_iter().flat_map(|attempt| of_attempt(&attempt.outcome)).collect()
+}
+
+/// What the last attempt at each gate saw.
+fn gates(input: &VerdictInput<'_>) -> Vec<GateSeen> {
+    let mut last: Vec<&GateSeen> = Vec::new();
+    for piece in evidence(input) {
+        let Evidence::Gate(seen) = piece else { continue };
+        last.retain(|earlier| (earlier.when, &earlier.gate) != (seen.when, &seen.gate));
+        last.push(seen);
+    }
+    last.into_iter().cloned().collect()
+}
+
+/// What the last comparison of each service saw.
+fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
     let mut last: BTreeMap<&ServiceName, &ContractSeen> = BTreeMap::new();
-    for attempt in attempts {
-        let evidence = match &attempt.outcome {
-            Some(Outcome::Done { evidence, .. }) => evidence,
-            Some(Outcome::Failed(failure)) => &failure.evidence,
-            _ => continue,
-        };
-        last.extend(evidence.iter().filter_map(|piece| match piece {
-            Evidence::Contract(seen) => Some((&seen.service, seen)),
-            _ => None,
-        }));
+    for piece in evidence(input) {
+        if let Evidence::Contract(seen) = piece {
+            last.insert(&seen.service, seen);
+        }
     }
     let mut contract = ApiContract::default();
     for seen in last.values() {

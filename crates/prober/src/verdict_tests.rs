@@ -488,3 +488,35 @@ fn the_contract_is_held_broken_or_not_measured() {
     assert_eq!(result(with_contract("nova", true, false)), ContractResult::Broken, "the gate only warns");
     assert_eq!(result(with_contract("glance", false, false)), ContractResult::NotMeasured, "nova was not");
 }
+
+/// A gate before all else is no work of the run; and of each gate the last attempt counts.
+#[test]
+fn gates_are_told_and_are_no_work() {
+    let mut plan = plan();
+    let gate = stage("gates-before", Phase::Gate, vec![step("gate/before/site", vec![])]);
+    plan.stages.insert(1, gate);
+    let mut state = state(&plan);
+    let mut ask = |passed: bool, at_s: i64, id: &str| {
+        let seen = GateSeen {
+            gate: "site".to_owned(),
+            when: volutus_model::Moment::Before,
+            passed,
+            on_failure: volutus_model::GateFailure::Block,
+            exit_code: Some(i32::from(!passed)),
+            detail: String::new(),
+            output: String::new(),
+        };
+        let mut attempt = state.attempts.values().next().unwrap().clone();
+        attempt.step = name("gate/before/site");
+        attempt.started_at = at(at_s);
+        attempt.finished_at = Some(at(at_s + 1));
+        attempt.outcome = Some(Outcome::Done { detail: String::new(), evidence: vec![Evidence::Gate(seen)] });
+        state.attempts.insert(name(id), attempt);
+    };
+    ask(false, BASE_S - 20, "first");
+    ask(true, BASE_S - 10, "second");
+    let verdict = judge(&plan, &state, &quiet(), &daemons(), &[]);
+    assert_eq!(verdict.gates.len(), 1);
+    assert!(verdict.gates[0].passed);
+    assert_eq!(verdict.duration_s, judge_samples(&quiet()).duration_s);
+}

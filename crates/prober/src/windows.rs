@@ -72,6 +72,10 @@ pub fn windows(plan: &Plan, state: &RunState) -> Windows {
             }
             continue;
         }
+        // A gate changes nothing, and one before all else sees the cloud as it was.
+        if stage.phase == Phase::Gate {
+            continue;
+        }
         work = Some(work.map_or(started, |first| first.min(started)));
         if !matches!(stage.phase, Phase::Soak | Phase::Finalize) {
             widen(&mut changes, started, attempt.finished_at.or(state.last_at).unwrap_or(started));

@@ -1,5 +1,7 @@
 //! `volutus contract`: API contracts, read and compared.
 
+mod tempest;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ pub async fn run(cli: &Cli, command: &ContractCommand) -> Result<()> {
             write(&document, args.output.as_deref())
         }
         ContractCommand::Diff(args) => compare(args),
+        ContractCommand::Tempest(args) => tempest::run(&Context::load(cli)?, args).await,
     }
 }
 
@@ -77,13 +80,18 @@ async fn from_host(context: &Context, host: &str, args: &ExtractArgs) -> Result<
 /// Bound of one reading request. Lists of large clouds take seconds; what is read here is short.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn fetch_from(context: &Context) -> Result<Document> {
+/// A client with the operator's credentials.
+fn operator(context: &Context) -> Result<Client> {
     let credentials = &context.inventory.credentials;
     let file = credentials.clouds_yaml.as_ref().map(|name| context.base().join(name));
     let config = CloudConfig::load(file.as_deref(), &credentials.operator);
-    let client = config.and_then(|config| Client::new(config, REQUEST_TIMEOUT)).map_err(|error| {
+    config.and_then(|config| Client::new(config, REQUEST_TIMEOUT)).map_err(|error| {
         CliError::new(Kind::Cloud, "credentials", "the operator's credentials cannot be used").because(&error)
-    })?;
+    })
+}
+
+async fn fetch_from(context: &Context) -> Result<Document> {
+    let client = operator(context)?;
     let name = context.inventory.name.to_string();
     fetch::from_cloud(&client, &name, Context::now()).await.map_err(|error| refused(&error))
 }
@@ -188,6 +196,7 @@ fn refused(error: &Error) -> CliError {
             .hint("Name the virtual environment that holds the services: the folder with `bin` in it."),
         Error::Program { .. } => CliError::new(Kind::Internal, "contract-program", message)
             .hint("Run it with -vv, and report it with the versions of the packages."),
+        Error::Tempest { hint, .. } => CliError::new(Kind::Internal, "tempest", message).hint(*hint),
         Error::Cloud { .. } => CliError::new(Kind::Cloud, "contract-of-cloud", message),
         Error::Rules(_) | Error::Local { .. } => CliError::new(Kind::Internal, "contract", message),
     }

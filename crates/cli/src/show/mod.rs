@@ -11,6 +11,7 @@ pub mod rehearsal;
 pub mod run;
 pub mod schedule;
 pub mod snapshot;
+pub mod tempest;
 pub mod verdict;
 
 use comfy_table::{ContentArrangement, Table, presets};

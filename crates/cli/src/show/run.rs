@@ -139,6 +139,9 @@ pub fn evidence(failure: &Failure) -> String {
                 let status = status.map_or("no answer".to_owned(), |s| format!("HTTP {s}"));
                 (format!("{request}  ({status})"), body)
             }
+            Evidence::Gate(seen) => {
+                (format!("gate {} ({}), all of its output", seen.gate, seen.when), &seen.output)
+            }
             Evidence::State { what, value } => (what.clone(), value),
         };
         text += &format!("  {}\n", title.bold());

@@ -1,6 +1,7 @@
 //! The verdict of a run.
 
 use owo_colors::OwoColorize as _;
+use volutus_model::gate::GateFailure;
 use volutus_model::verdict::{Level, Verdict};
 
 use super::{duration, short, table};
@@ -51,6 +52,14 @@ pub fn render(verdict: &Verdict) -> String {
             0 => format!(", never lower than before ({} times asked)\n", seen.asked),
             times => format!(", lower than before in {times} of {} answers\n", seen.asked),
         };
+    }
+    for gate in &verdict.gates {
+        let result = match (gate.passed, gate.on_failure) {
+            (true, _) => "passed",
+            (false, GateFailure::Warn) => "FAILED, and only warns",
+            (false, GateFailure::Block) => "FAILED",
+        };
+        text += &format!("gate {} ({}): {result}: {}\n", gate.gate, gate.when, gate.detail);
     }
     text += &format!("latency test: {}\n", verdict.test);
     for reason in &verdict.reasons {

@@ -6,6 +6,7 @@ pub(crate) mod canary;
 pub(crate) mod daemon;
 pub(crate) mod expand;
 pub(crate) mod finalize;
+pub(crate) mod gates;
 pub(crate) mod horizon;
 pub(crate) mod links;
 pub(crate) mod roll;
