@@ -241,7 +241,7 @@ fn gateways_are_moved_before_their_host_restarts() {
         assert!(place("give OVN's gateways back") > place("prove nova"), "{names:?}");
         assert!(step.give_back.iter().any(|a| matches!(a, Action::RestoreGateways { .. })));
     }
-    let mut spoilt = made.clone();
+    let mut spoilt = made;
     for step in spoilt.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
         step.actions.retain(|action| !matches!(action, Action::LowerGateways { .. }));
     }
