@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod drain;
+mod schedules;
 mod snapshots;
 mod told;
 mod upgrade;
@@ -82,6 +83,18 @@ const SUITES: &[Suite] = &[
             ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
             ("instance_that_lands_in_between_is_not_lost", drain::new_instance_in_between),
             ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
+        ],
+    },
+    Suite {
+        name: "e2e-schedule",
+        by_name: true,
+        up: &["--series", "2025.2", "--offer", "2026.1", "--computes", "2"],
+        scenarios: &[
+            ("bad_release_holds_the_schedule", schedules::bad_release_holds_the_schedule),
+            (
+                "due_in_its_window_and_again_a_month_later",
+                schedules::due_in_its_window_and_again_a_month_later,
+            ),
         ],
     },
     Suite {

@@ -83,7 +83,7 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
 }
 
 /// A plan to 2026.1 under a policy of its own, approved: the policy's file, and the plan's id.
-fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
+pub fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
     let file = lab.folder().join("policy.toml");
     std::fs::write(&file, policy)?;
     let file = file.to_str().context("the lab's folder has no plain name")?.to_owned();
@@ -96,7 +96,7 @@ fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String)> {
 
 /// The latest verdict is of an upgrade that was taken back with no more than so many failed
 /// requests, everything runs the old release, and nothing of the run is left.
-fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Result<()> {
+pub fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Result<()> {
     let verdict = runs_everywhere(lab, series, nova)?;
     ensure!(verdict["rolled_back"] == true, "{verdict}");
     let failed = verdict["requests_failed"].as_u64().context("no requests_failed")?;

@@ -42,6 +42,9 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Let a server carry out schedules on the lab under a clock of the test's: an upgrade that is due, and
+    /// one that goes badly, with what people are told of each.
+    Schedules,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -78,7 +81,8 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
-        Command::Drains => test::drains(),
+        Command::Drains => test::suite("e2e-drain"),
+        Command::Schedules => test::suite("e2e-schedule"),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -23,6 +23,8 @@ pub struct Options {
 struct Tally {
     passed: u64,
     failed: u64,
+    /// What scenarios measured.
+    figures: Vec<String>,
 }
 
 impl Tally {
@@ -73,12 +75,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Carries out the suite of drains and reboots, which takes too long for every change.
-pub fn drains() -> anyhow::Result<()> {
+/// Carries out a suite on a lab of its own that takes too long for every change.
+pub fn suite(name: &str) -> anyhow::Result<()> {
     let (start, mut tally) = (Instant::now(), Tally::default());
-    count(&mut tally, end_to_end()?.arg("e2e-drain"))?;
-    let (passed, failed) = (tally.passed, tally.failed);
-    println!("{passed} passed, {failed} failed | {} s in all", start.elapsed().as_secs());
+    count(&mut tally, end_to_end()?.arg(name))?;
+    let Tally { passed, failed, figures } = tally;
+    let figures: String = figures.iter().map(|figure| format!(" | {figure}")).collect();
+    println!("{passed} passed, {failed} failed{figures} | {} s in all", start.elapsed().as_secs());
     if failed > 0 {
         bail!("{failed} scenarios failed");
     }
@@ -126,6 +129,9 @@ fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
             };
             tally.passed += number("passed");
             tally.failed += number("failed");
+        } else if let Some(figure) = line.strip_prefix("figures: ") {
+            println!("{figure}");
+            tally.figures.push(figure.to_owned());
         } else {
             println!("{line}");
         }
