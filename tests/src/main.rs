@@ -7,6 +7,7 @@
 mod bad_input;
 mod drain;
 mod mutations;
+mod schedules;
 mod snapshots;
 mod told;
 mod upgrade;
@@ -104,6 +105,18 @@ const SUITES: &[Suite] = &[
             "mutated_release_is_halted_before_users_meet_it_and_the_real_one_is_not",
             mutations::every_mutation_is_caught,
         )],
+    },
+    Suite {
+        name: "e2e-schedule",
+        by_name: true,
+        up: &["--series", "2025.2", "--offer", "2026.1", "--computes", "2"],
+        scenarios: &[
+            ("bad_release_holds_the_schedule", schedules::bad_release_holds_the_schedule),
+            (
+                "due_in_its_window_and_again_a_month_later",
+                schedules::due_in_its_window_and_again_a_month_later,
+            ),
+        ],
     },
     Suite {
         name: "e2e-slurp",

@@ -96,7 +96,7 @@ pub fn approved_under(lab: &Lab, policy: &str) -> anyhow::Result<(String, String
 
 /// The latest verdict is of an upgrade that was taken back with no more than so many failed
 /// requests, everything runs the old release, and nothing of the run is left.
-fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Result<()> {
+pub fn is_back(lab: &Lab, series: &str, nova: &str, failed_max: u64) -> anyhow::Result<()> {
     let verdict = runs_everywhere(lab, series, nova)?;
     ensure!(verdict["rolled_back"] == true, "{verdict}");
     let failed = verdict["requests_failed"].as_u64().context("no requests_failed")?;

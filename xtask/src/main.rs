@@ -48,6 +48,9 @@ enum Command {
     Mutations,
     /// OpenStack's own smoke tests before and after an upgrade of the lab, as gates of its run.
     Tempest(tempest::Options),
+    /// Let a server carry out schedules on the lab under a clock of the test's: an upgrade that is due, and
+    /// one that goes badly, with what people are told of each.
+    Schedules,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -84,9 +87,10 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
-        Command::Drains => test::drains(),
-        Command::Mutations => test::mutations(),
+        Command::Mutations => test::suite("e2e-mutations"),
         Command::Tempest(options) => tempest::run(&options),
+        Command::Drains => test::suite("e2e-drain"),
+        Command::Schedules => test::suite("e2e-schedule"),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -23,8 +23,8 @@ pub struct Options {
 struct Tally {
     passed: u64,
     failed: u64,
-    /// What the mutations' scenario counted.
-    caught: Option<String>,
+    /// What scenarios measured.
+    figures: Vec<String>,
 }
 
 impl Tally {
@@ -75,26 +75,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Carries out the suite of drains and reboots, which takes too long for every change.
-pub fn drains() -> anyhow::Result<()> {
+/// Carries out a suite on a lab of its own that takes too long for every change.
+pub fn suite(name: &str) -> anyhow::Result<()> {
     let (start, mut tally) = (Instant::now(), Tally::default());
-    count(&mut tally, end_to_end()?.arg("e2e-drain"))?;
-    let (passed, failed) = (tally.passed, tally.failed);
-    println!("{passed} passed, {failed} failed | {} s in all", start.elapsed().as_secs());
+    count(&mut tally, end_to_end()?.arg(name))?;
+    let Tally { passed, failed, figures } = tally;
+    let figures: String = figures.iter().map(|figure| format!(" | {figure}")).collect();
+    println!("{passed} passed, {failed} failed{figures} | {} s in all", start.elapsed().as_secs());
     if failed > 0 {
         bail!("{failed} scenarios failed");
-    }
-    Ok(())
-}
-
-/// Carries out the suite of mutations of a release.
-pub fn mutations() -> anyhow::Result<()> {
-    let (start, mut tally) = (Instant::now(), Tally::default());
-    count(&mut tally, end_to_end()?.arg("e2e-mutations"))?;
-    let caught = tally.caught.unwrap_or_else(|| "no mutation was tried".to_owned());
-    println!("{} s in all | {caught}", start.elapsed().as_secs());
-    if tally.failed > 0 {
-        bail!("{} scenarios failed", tally.failed);
     }
     Ok(())
 }
@@ -140,11 +129,11 @@ fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
             };
             tally.passed += number("passed");
             tally.failed += number("failed");
+        } else if let Some(figure) = line.strip_prefix("figures: ") {
+            println!("{figure}");
+            tally.figures.push(figure.to_owned());
         } else {
             println!("{line}");
-            if line.starts_with("mutations caught ") {
-                tally.caught = Some(line);
-            }
         }
     }
     if !child.wait()?.success() && tally.failed == failed_before {

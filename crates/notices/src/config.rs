@@ -22,11 +22,28 @@ pub enum Moment {
     RolledBack,
     /// It stands still and waits for a person.
     Halted,
+    /// It was due by a schedule, and was not done.
+    Missed,
+    /// Nothing more is begun by a schedule, because what it did last did not go well.
+    Held,
 }
 
 impl Moment {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Before, Self::Start, Self::End, Self::RolledBack, Self::Halted];
+    pub const ALL: [Self; 7] =
+        [Self::Before, Self::Start, Self::End, Self::RolledBack, Self::Halted, Self::Missed, Self::Held];
+
+    /// Whether it concerns those who run the cloud, and not those who use it.
+    #[must_use]
+    pub const fn is_of_operators(self) -> bool {
+        matches!(self, Self::Halted | Self::Missed | Self::Held)
+    }
+
+    /// Whether it is told of a schedule, and not of a run or a plan.
+    #[must_use]
+    pub const fn is_of_schedule(self) -> bool {
+        matches!(self, Self::Missed | Self::Held)
+    }
 
     /// Its name in files.
     #[must_use]
@@ -37,6 +54,8 @@ impl Moment {
             Self::End => "end",
             Self::RolledBack => "rolled-back",
             Self::Halted => "halted",
+            Self::Missed => "missed",
+            Self::Held => "held",
         }
     }
 }
@@ -47,9 +66,9 @@ impl std::fmt::Display for Moment {
     }
 }
 
-/// Users are not told of a halt: it is the operators' to end.
+/// Users are not told of a halt, say: it is the operators' to end.
 fn of_users() -> BTreeSet<Moment> {
-    [Moment::Before, Moment::Start, Moment::End, Moment::RolledBack].into()
+    Moment::ALL.into_iter().filter(|moment| !moment.is_of_operators()).collect()
 }
 
 fn of_all() -> BTreeSet<Moment> {
@@ -70,6 +89,10 @@ pub struct Config {
     /// A folder with texts in place of the built-in ones, relative to this file.
     #[serde(default)]
     pub templates: Option<PathBuf>,
+    /// How many days ahead what a schedule will begin is told; where absent, nothing is told ahead by
+    /// itself.
+    #[serde(default)]
+    pub before_days: Option<u16>,
     /// How e-mail is sent; needed where a recipient has an address.
     #[serde(default)]
     pub smtp: Option<Smtp>,

@@ -86,8 +86,19 @@ pub struct Facts {
     pub instances: Vec<InstanceFate>,
     /// Requests of the synthetic user that failed, and all of them.
     pub requests: Option<(u64, u64)>,
-    /// Why it halted or was taken back.
+    /// Why it halted, was taken back, was not done, or why its schedule is held.
     pub cause: Option<String>,
+    /// The schedule that it is due by, where it is told ahead of a run or of a schedule.
+    pub schedule: Option<Occurrence>,
+}
+
+/// One time at which something is due by a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Occurrence {
+    /// The schedule's name.
+    pub name: String,
+    /// When it is due.
+    pub due: Timestamp,
 }
 
 impl Facts {
@@ -102,6 +113,9 @@ impl Facts {
         own.instances.retain(|instance| is_theirs(&instance.project));
         let uses = |name: &str| recipient.services.as_ref().is_none_or(|all| all.contains(name));
         own.services.retain(|impact| uses(&impact.service));
+        if self.moment.is_of_schedule() {
+            return Some(own);
+        }
         let concerned = match self.what {
             What::Reboot => recipient.projects.is_none() || !own.instances.is_empty(),
             What::Upgrade | What::Rollback => recipient.services.is_none() || !own.services.is_empty(),

@@ -16,12 +16,14 @@ use crate::facts::{Facts, Fate, What};
 use crate::{Error, webhook};
 
 /// The built-in texts: by moment, and the parts that some of them share.
-const BUILTIN: [(&str, &str); 7] = [
+const BUILTIN: [(&str, &str); 9] = [
     ("before", include_str!("templates/before.txt")),
     ("start", include_str!("templates/start.txt")),
     ("end", include_str!("templates/end.txt")),
     ("rolled-back", include_str!("templates/rolled-back.txt")),
     ("halted", include_str!("templates/halted.txt")),
+    ("missed", include_str!("templates/missed.txt")),
+    ("held", include_str!("templates/held.txt")),
     ("what", include_str!("templates/what.txt")),
     ("measured", include_str!("templates/measured.txt")),
 ];
@@ -60,6 +62,7 @@ struct View<'a> {
     instances: Vec<Instance<'a>>,
     requests: Option<Requests>,
     cause: Option<&'a str>,
+    schedule: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -192,6 +195,7 @@ fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
             .collect(),
         requests: facts.requests.map(|(failed, total)| Requests { failed, total }),
         cause: facts.cause.as_deref(),
+        schedule: facts.schedule.as_ref().map(|schedule| schedule.name.as_str()),
     }
 }
 
@@ -199,6 +203,7 @@ fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
 fn doing(facts: &Facts) -> String {
     match facts.what {
         // A rollback is told of as what it takes back.
+        What::Upgrade if facts.to.is_empty() => "the update to the newest packages".to_owned(),
         What::Upgrade => format!("the upgrade to OpenStack {}", facts.to),
         What::Rollback => format!("the upgrade to OpenStack {}", facts.from),
         What::Reboot => "the restart of hosts".to_owned(),
@@ -221,9 +226,11 @@ fn duration(seconds: u64) -> String {
 /// # Errors
 /// Where a template is wrong.
 pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result<Vec<NewNotice>, Error> {
-    let about = match &facts.run {
-        Some(run) => run.clone(),
-        None => format!("{}/{}", facts.plan, facts.begins),
+    let about = match (&facts.schedule, &facts.run) {
+        // Whatever plan it will be, and whenever its window opens.
+        (Some(schedule), _) => format!("schedule/{}/{}", schedule.name, schedule.due),
+        (None, Some(run)) => run.clone(),
+        (None, None) => format!("{}/{}", facts.plan, facts.begins),
     };
     let moment = facts.moment;
     let notice = |channel: &str, name: &str, to: &str, message: Message| NewNotice {
@@ -253,7 +260,7 @@ pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result
         let body = webhook::body(hook.shape, &own, &message);
         all.push(notice("webhook", &hook.name, "", Message { subject: message.subject, body }));
     }
-    if moment != Moment::Halted {
+    if !moment.is_of_operators() {
         let public = Facts { instances: Vec::new(), ..facts.clone() };
         all.push(notice(FEED, "", "", templates.message(&public, &config.zone_of(None)?)?));
     }
@@ -263,7 +270,8 @@ pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{InstanceFate, ServiceImpact};
+    use crate::config::Recipient;
+    use crate::facts::{InstanceFate, Occurrence, ServiceImpact};
 
     fn facts(moment: Moment) -> Facts {
         Facts {
@@ -292,6 +300,10 @@ mod tests {
                 .to_vec(),
             requests: Some((0, 812)),
             cause: Some("a proof failed".to_owned()),
+            schedule: (moment == Moment::Before || moment.is_of_schedule()).then(|| Occurrence {
+                name: "monthly".to_owned(),
+                due: "2026-11-03T01:00:00Z".parse().unwrap(),
+            }),
         }
     }
 
@@ -348,16 +360,31 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_has_words_and_users_are_not_told_of_a_halt() {
+    fn every_moment_has_words_and_users_are_not_told_what_is_the_operators() {
         let config = config();
         let templates = Templates::load(&config, Path::new(".")).unwrap();
         for moment in Moment::ALL {
             let made = messages(&config, &templates, &facts(moment)).unwrap();
-            assert_eq!(made.len(), if moment == Moment::Halted { 1 } else { 5 }, "{moment}");
+            assert_eq!(made.len(), if moment.is_of_operators() { 1 } else { 5 }, "{moment}");
             for one in &made {
                 assert!(!one.subject.is_empty() && !one.body.contains("{{"), "{moment}: {one:?}");
             }
         }
+        let held = &messages(&config, &templates, &facts(Moment::Held)).unwrap()[0];
+        assert_eq!(held.key, "schedule/monthly/2026-11-03T01:00:00Z/held/webhook/chat/");
+        assert!(
+            held.body.contains("schedule monthly is held") && held.body.contains("a proof failed"),
+            "{held:?}"
+        );
+        let desk = config.recipients[2].clone();
+        let desk =
+            Recipient { moments: [Moment::Missed].into(), services: Some(["nova".into()].into()), ..desk };
+        let config_of_desk = Config { recipients: vec![desk], webhooks: Vec::new(), ..config.clone() };
+        let missed =
+            Facts { services: Vec::new(), what: What::Upgrade, to: String::new(), ..facts(Moment::Missed) };
+        let missed = messages(&config_of_desk, &templates, &missed).unwrap();
+        assert_eq!(missed.len(), 2, "{missed:?}");
+        assert_eq!(missed[0].subject, "north: the update to the newest packages was due and was not done");
         let end = messages(&config, &templates, &facts(Moment::End)).unwrap();
         assert!(end[0].body.contains("0 of 812 requests failed"), "{}", end[0].body);
     }

@@ -49,6 +49,7 @@ fn trial(shape: &str) -> Trial {
         instances: Vec::new(),
         requests: None,
         cause: None,
+        schedule: None,
     };
     let templates = Templates::load(&config, Path::new(".")).unwrap();
     let made = messages(&config, &templates, &facts).unwrap();

@@ -43,7 +43,8 @@ pub enum Decision {
 /// Decides on something that is due at a time, takes so many seconds, and is looked at `now`.
 ///
 /// Something that is due outside of every opening waits for the next one. It never starts in an
-/// opening that it would not fit into, and never later than lets it fit.
+/// opening that it would not fit into, and never later than lets it fit; where no window is declared,
+/// it starts within an hour or not at all.
 #[must_use]
 pub fn decide(due: Timestamp, expected_s: i64, now: Timestamp, openings: &Openings) -> Decision {
     let Some(opening) = openings.at_or_after(due) else {
@@ -56,8 +57,16 @@ pub fn decide(due: Timestamp, expected_s: i64, now: Timestamp, openings: &Openin
         return Decision::TooLong { opening, expected_s, available_s };
     }
     let latest_start = Timestamp::from_second(opening.end.as_second() - expected_s).unwrap_or(opening.start);
+    let (latest_start, opened) = match openings.late_max_s {
+        None => (latest_start, opening),
+        Some(late_s) => {
+            let late = Timestamp::from_second(at.as_second() + late_s).unwrap_or(latest_start);
+            let latest_start = latest_start.min(late);
+            (latest_start, Interval { end: latest_start, ..opening })
+        }
+    };
     if now > latest_start {
-        return Decision::Missed { opening, latest_start };
+        return Decision::Missed { opening: opened, latest_start };
     }
     Decision::Start { at, opening }
 }

@@ -22,7 +22,13 @@ pub struct Openings {
     pub open: Vec<Interval>,
     /// Freezes that took something away, by name.
     pub frozen: Vec<(String, Interval)>,
+    /// Seconds after which something that is due is too late, where no window says so.
+    pub late_max_s: Option<i64>,
 }
+
+/// How late something may start where no window says until when: a server that comes back after days
+/// must not begin an upgrade at whatever time that is.
+const LATE_MAX_S: i64 = 3_600;
 
 impl Interval {
     /// Whether a time is within.
@@ -86,7 +92,8 @@ impl Openings {
                 frozen.push((freeze.name.clone(), freeze.interval));
             }
         }
-        Ok(Self { open, frozen })
+        let late_max_s = windows.windows.is_empty().then_some(LATE_MAX_S);
+        Ok(Self { open, frozen, late_max_s })
     }
 
     /// The opening that a time is in, or the next one after it.

@@ -421,6 +421,17 @@ fn what_was_not_done_is_told() {
     let horizon = Interval { start: at("2026-11-25T00:00:00Z"), end: at("2026-12-11T11:30:00Z") };
     let all = calendar(&[friday], &windows, &facts(), |_| None, horizon, horizon.end, zones()).unwrap();
     assert!(matches!(all[0].decision, Some(Decision::Start { .. })) && not_done(all, &[]).is_empty());
+    // Without any window it is an hour in which it starts, or is missed.
+    let anytime = |now: &str, begun: &[Timestamp]| {
+        let none = Windows::default();
+        let all =
+            calendar(std::slice::from_ref(&monthly), &none, &facts(), |_| None, horizon, at(now), zones());
+        not_done(all.unwrap(), begun).len()
+    };
+    assert_eq!(anytime("2026-12-08T02:00:00Z", &[]), 0);
+    assert_eq!(anytime("2026-12-08T02:00:01Z", &[]), 1);
+    assert_eq!(anytime("2026-12-19T00:00:00Z", &[at("2026-12-08T01:59:59Z")]), 0);
+    assert_eq!(anytime("2026-12-19T00:00:00Z", &[at("2026-12-08T02:30:00Z")]), 1);
     // What was due before the schedule was there is not missed.
     let horizon = Interval { start: at("2026-11-25T00:00:00Z"), end: at("2026-12-20T00:00:00Z") };
     let late = Schedule { since: at("2026-12-09T00:00:00Z"), ..monthly.clone() };

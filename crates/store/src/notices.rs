@@ -175,6 +175,18 @@ impl Store {
         })
     }
 
+    /// Whether a notice about a cloud is due to be sent.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn is_notice_due(&self, cloud: &str, now: Timestamp) -> Result<bool, Error> {
+        self.read("look for notices", |transaction| {
+            let sql =
+                "SELECT EXISTS (SELECT 1 FROM notice WHERE cloud = ?1 AND state = 'queued' AND due_us <= ?2)";
+            Ok(transaction.query_row(sql, params![cloud, now.as_microsecond()], |row| row.get(0))?)
+        })
+    }
+
     /// Records how a try ended. A notice that is not being sent any more is left alone.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ pub fn every_mutation_is_caught(_: &World, lab: &Lab) -> anyhow::Result<()> {
             vec!["resume".to_owned()]
         };
     }
-    println!("mutations caught {}/{}", trial.caught, MUTATIONS.len());
+    println!("figures: mutations caught {}/{}", trial.caught, MUTATIONS.len());
     let words: Vec<&str> =
         ["--policy", &policy].into_iter().chain(command.iter().map(String::as_str)).collect();
     lab.volutus(&words)?.expect(0, &["verdict: ", "API contract: held"])?;

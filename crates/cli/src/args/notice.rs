@@ -71,6 +71,10 @@ pub enum NoticeMoment {
     RolledBack,
     /// It stands still and waits for a person.
     Halted,
+    /// It was due by a schedule, and was not done.
+    Missed,
+    /// Its schedule is held.
+    Held,
 }
 
 /// What can be published.

@@ -30,6 +30,10 @@ pub struct ServeArgs {
     /// Windows and freezes; see `volutus schedule list`.
     #[arg(long, value_name = "FILE", env = "VOLUTUS_WINDOWS")]
     pub windows: Option<PathBuf>,
+    /// For tests: a file that holds the time by which schedules are decided, and by which nothing else
+    /// is done. Only the user that the server runs as may write it.
+    #[arg(long, value_name = "FILE")]
+    pub schedule_clock: Option<PathBuf>,
     /// Answer over TLS as well.
     #[command(flatten)]
     pub tls: TlsArgs,

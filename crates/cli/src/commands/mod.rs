@@ -9,6 +9,7 @@ pub mod contract;
 pub mod control;
 pub mod exposure;
 pub mod fleet;
+pub mod glances;
 pub mod go_on;
 pub mod hosts;
 pub mod init;

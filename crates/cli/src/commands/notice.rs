@@ -12,7 +12,7 @@ use volutus_model::fleet::plan::{How, StayReason};
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, PlanKind, RunId};
 use volutus_notices::{
-    Config, Deliverer, Error, Facts, Fate, InstanceFate, Moment, Settling, Templates, What, atom,
+    Config, Deliverer, Error, Facts, Fate, InstanceFate, Moment, Occurrence, Settling, Templates, What, atom,
     deliver_due, expected_impact, messages, status_page,
 };
 use volutus_store::{AnyPlan, FEED, Store};
@@ -63,13 +63,22 @@ pub struct Notices {
 impl Notices {
     /// What the file says; `None` where there is none.
     pub fn load(context: &Context, store: &Store) -> Result<Option<Self>> {
+        Self::file(context).map(|path| Self::read(context, store, &path)).transpose()
+    }
+
+    /// The file that says who is told what; `None` where there is none.
+    pub fn file(context: &Context) -> Option<PathBuf> {
         let beside = context.base().join(FILE);
-        let path = match &context.notices {
-            Some(path) => path.clone(),
-            None if beside.exists() => beside,
-            None => return Ok(None),
-        };
-        Self::read(context, store, &path).map(Some)
+        match &context.notices {
+            Some(path) => Some(path.clone()),
+            None => Some(beside).filter(|beside| beside.exists()),
+        }
+    }
+
+    /// How many days ahead what a schedule will begin is told; `None` where it is not.
+    pub fn before_days(context: &Context) -> Result<Option<u16>> {
+        let Some(path) = Self::file(context) else { return Ok(None) };
+        Ok(read_config(&path)?.before_days)
     }
 
     fn needed(context: &Context, store: &Store) -> Result<Self> {
@@ -84,15 +93,9 @@ impl Notices {
     }
 
     fn read(context: &Context, store: &Store, path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            CliError::refused("no-notices", format!("could not read {}", path.display())).because(&error)
-        })?;
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        let malformed = |error: Error| {
-            CliError::refused("malformed-notices", format!("{}: {error}", path.display()))
-                .hint("docs/operating/notices.md shows every key and every word of a template.")
-        };
-        let config = Config::parse(&text).map_err(malformed)?;
+        let malformed = |error: Error| malformed(path, &error);
+        let config = read_config(path)?;
         Ok(Self {
             templates: Templates::load(&config, &base).map_err(malformed)?,
             deliverer: Deliverer::new(&config, &base).map_err(malformed)?,
@@ -110,14 +113,27 @@ impl Notices {
     }
 
     /// Queues what is to be told; what was queued before is not queued again.
-    fn queue(&self, facts: &Facts) -> Result<usize> {
+    pub fn queue(&self, facts: &Facts) -> Result<usize> {
         let messages = self.messages(facts)?;
         self.store.queue_notices(&self.cloud, &messages, Context::now()).map_err(store_error)
     }
 
-    async fn deliver(&self) -> Result<Settling> {
+    /// Sends what is due.
+    pub async fn deliver(&self) -> Result<Settling> {
         deliver_due(&self.store, &self.cloud, &self.deliverer, Context::now).await.map_err(store_error)
     }
+}
+
+fn read_config(path: &Path) -> Result<Config> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::refused("no-notices", format!("could not read {}", path.display())).because(&error)
+    })?;
+    Config::parse(&text).map_err(|error| malformed(path, &error))
+}
+
+fn malformed(path: &Path, error: &Error) -> CliError {
+    CliError::refused("malformed-notices", format!("{}: {error}", path.display()))
+        .hint("docs/operating/notices.md shows every key and every word of a template.")
 }
 
 /// What a run tells while it lasts. Nothing of it can hold the run up or end it: what goes wrong is
@@ -212,7 +228,8 @@ fn run_facts(store: &Store, run: &RunId, plan: &Plan, state: &RunState, moment: 
     Ok(facts)
 }
 
-fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp) -> Result<Facts> {
+/// What there is to tell of a plan.
+pub fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp) -> Result<Facts> {
     let (what, instances) = match &plan.kind {
         PlanKind::Upgrade => (What::Upgrade, Vec::new()),
         PlanKind::Rollback { .. } => (What::Rollback, Vec::new()),
@@ -240,6 +257,7 @@ fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp) -> 
         instances,
         requests: None,
         cause: None,
+        schedule: None,
     })
 }
 
@@ -260,6 +278,7 @@ fn reboot_facts(plan: &RebootPlan, moment: Moment, begins: Timestamp) -> Facts {
         instances: fates(plan),
         requests: None,
         cause: None,
+        schedule: None,
     }
 }
 
@@ -300,6 +319,8 @@ const fn moment_of(moment: NoticeMoment) -> Moment {
         NoticeMoment::End => Moment::End,
         NoticeMoment::RolledBack => Moment::RolledBack,
         NoticeMoment::Halted => Moment::Halted,
+        NoticeMoment::Missed => Moment::Missed,
+        NoticeMoment::Held => Moment::Held,
     }
 }
 
@@ -314,6 +335,9 @@ fn preview(context: &Context, store: &Store, args: &PreviewArgs) -> Result<()> {
         facts.ended = begins.checked_add(takes).ok();
         facts.requests = Some((0, 1_000));
         facts.cause = Some("an example of a cause".to_owned());
+        if facts.moment.is_of_schedule() {
+            facts.schedule = Some(Occurrence { name: "SCHEDULE".to_owned(), due: begins });
+        }
         if facts.moment == Moment::RolledBack && facts.what == What::Upgrade {
             facts.what = What::Rollback;
             std::mem::swap(&mut facts.from, &mut facts.to);

@@ -1,18 +1,20 @@
 //! `volutus schedule add`, `schedule list`, `schedule remove`, and `volutus calendar`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::tz::{TimeZoneDatabase, db};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
-use volutus_model::Event;
 use volutus_schedule::{
     Entry, Facts, Interval, Next, Openings, Rule, Schedule, Windows, calendar, not_done, read_ics, write_ics,
 };
 use volutus_store::Store;
 
 use crate::args::{CalendarArgs, CalendarFormat, Format, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
+use crate::commands::glances::Glances;
 use crate::commands::plan::{series, store_error};
 use crate::commands::print_json;
+use crate::commands::serve::firing::{Deeds, Firing};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::show;
@@ -57,6 +59,8 @@ pub struct Known {
     begun: Vec<Timestamp>,
     /// The median of what the latest runs took.
     expected_s: Option<i64>,
+    /// What each schedule did last.
+    pub firings: BTreeMap<String, Firing>,
     /// As of when.
     pub now: Timestamp,
 }
@@ -64,10 +68,20 @@ pub struct Known {
 impl Known {
     /// Reads all of it, with the windows of the file named or of the one beside the cloud description.
     pub fn load(context: &Context, windows: Option<&Path>) -> Result<Self> {
-        let store = context.store()?;
-        let now = Context::now();
+        Self::load_at(context, &context.store()?, windows, Context::now(), &Glances::default())
+    }
+
+    /// The same as of a time, for whoever looks again and again.
+    pub fn load_at(
+        context: &Context,
+        store: &Store,
+        windows: Option<&Path>,
+        now: Timestamp,
+        glances: &Glances,
+    ) -> Result<Self> {
         let schedules = store.documents::<Schedule>(&kind(context)).map_err(store_error)?;
-        let past = past(context, &store)?;
+        let firings = Deeds::of(context, store).firings()?;
+        let past = past(context, store, &firings, glances)?;
         let released = context.catalog.series.iter();
         let releases =
             released.filter_map(|(series, facts)| Some((*series, facts.released.parse().ok()?))).collect();
@@ -77,6 +91,7 @@ impl Known {
             facts: Facts { releases, last_success: past.last_success },
             begun: past.begun,
             expected_s: past.expected_s,
+            firings,
             now,
         })
     }
@@ -107,7 +122,13 @@ impl Known {
     /// What was due and was not done.
     pub fn missed(&self) -> Result<Vec<Entry>> {
         let from = days_from(self.now, -BACK_DAYS);
-        Ok(not_done(self.entries(from, self.now)?, &self.begun))
+        let mut missed = not_done(self.entries(from, self.now)?, &self.begun);
+        let did = |entry: &Entry| {
+            let firing = self.firings.get(&entry.schedule);
+            firing.is_some_and(|firing| entry.due.is_some_and(|due| firing.did(due)))
+        };
+        missed.retain(|entry| !did(entry));
+        Ok(missed)
     }
 }
 
@@ -190,7 +211,10 @@ fn list(context: &Context, windows: Option<&Path>, output: Format) -> Result<()>
 }
 
 fn remove(context: &Context, name: &str) -> Result<()> {
-    match context.store()?.remove_document(&kind(context), name).map_err(store_error)? {
+    let store = context.store()?;
+    // What it did last holds none that is added again under its name.
+    Deeds::of(context, &store).forget_firing(name)?;
+    match store.remove_document(&kind(context), name).map_err(store_error)? {
         true => Ok(()),
         false => Err(CliError::refused("not-found", format!("there is no schedule `{name}`"))
             .hint("`volutus schedule list` names them.")),
@@ -224,32 +248,30 @@ struct Past {
 }
 
 /// Looks at the journals of the cloud's runs: when they were begun, how long it took until everything
-/// was replaced and watched, and when the last of them succeeded.
-fn past(context: &Context, store: &Store) -> Result<Past> {
+/// was replaced and watched, and when the last of them succeeded. Times of a run that a schedule began
+/// are by the clock that it was begun by.
+fn past(
+    context: &Context,
+    store: &Store,
+    firings: &BTreeMap<String, Firing>,
+    glances: &Glances,
+) -> Result<Past> {
     let mut found = Past { last_success: None, begun: Vec::new(), expected_s: None };
     let mut took: Vec<i64> = Vec::new();
     let runs = store.runs().map_err(store_error)?;
     for run in runs.into_iter().filter(|run| run.cloud == context.inventory.name) {
-        found.begun.push(run.created_at);
+        let of = firings.values().find(|firing| firing.run == run.id);
+        let ahead = SignedDuration::from_secs(of.map_or(0, |firing| firing.ahead_s));
+        found.begun.push(run.created_at.saturating_add(ahead).unwrap_or(run.created_at));
         if took.len() >= RUNS_MAX && found.last_success.is_some() {
             continue;
         }
-        let plan = store.plan(&run.plan).map_err(store_error)?;
-        if !plan.kind.is_upgrade() {
-            continue;
-        }
-        let (mut rolled, mut succeeded) = (None, None);
-        store
-            .read_journal(&run.id, |entry| match entry.event {
-                Event::RollCompleted => rolled = Some(entry.at),
-                Event::Succeeded => succeeded = Some(entry.at),
-                _ => {}
-            })
-            .map_err(store_error)?;
-        if let Some(rolled) = rolled.filter(|_| took.len() < RUNS_MAX) {
+        let Some(times) = glances.times(store, &run)? else { continue };
+        if let Some(rolled) = times.rolled.filter(|_| took.len() < RUNS_MAX) {
             took.push(rolled.as_second() - run.created_at.as_second());
         }
         // Runs come the latest first.
+        let succeeded = times.succeeded.map(|at| at.saturating_add(ahead).unwrap_or(at));
         found.last_success = found.last_success.or(succeeded);
     }
     took.sort_unstable();

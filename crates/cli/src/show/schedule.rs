@@ -7,7 +7,8 @@ use super::{duration, table};
 /// Openings longer than this are no windows of maintenance.
 const OPEN_ALWAYS_S: i64 = 7 * 86_400;
 
-fn decision(entry: &Entry) -> String {
+/// What is done about something that is due.
+pub fn decision(entry: &Entry) -> String {
     let Some(decision) = &entry.decision else { return "waits".to_owned() };
     match decision {
         Decision::Start { at, opening } => {

@@ -3,9 +3,16 @@
 //! Work is done by one task per server, which is one per cloud ([`worker`]); the API hands what it is
 //! asked for to it ([`works`]). Everything else is in the store, as with every other command.
 
+mod clock;
+pub mod firing;
+mod hands;
+#[cfg(test)]
+mod tests;
+mod told;
 mod worker;
 mod works;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +25,13 @@ use volutus_openstack::CloudConfig;
 use volutus_runtime::interrupts;
 use volutus_server::{Access, Api, FleetLock, Keystone, Peer, Tls, listen, router};
 
+use self::clock::Clock;
+use self::firing::Deeds;
+use self::hands::OnCloud;
+use self::told::Told;
+use self::worker::{LOOK, Worker};
 use crate::args::ServeArgs;
+use crate::commands::glances::Glances;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 
@@ -35,7 +48,15 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let context = Arc::new(context);
     let store = context.store()?;
     let (orders, received) = mpsc::channel(ORDERS_MAX);
-    let works = works::ByOrders::new(context.clone(), args.windows.clone(), orders);
+    let clock = Clock::new(args.schedule_clock.clone())?;
+    let glances = Arc::new(Glances::default());
+    let works = works::ByOrders {
+        context: context.clone(),
+        windows: args.windows.clone(),
+        clock: clock.clone(),
+        glances: glances.clone(),
+        orders,
+    };
     let tls = tls(args);
     let keystone = tls.as_ref().map(|_| keystone(&context)).transpose()?;
     let access = Access::new(args.group.clone(), keystone, args.four_eyes);
@@ -64,7 +85,20 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
     anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
 
-    let worker = worker::Worker::new(context, store, args.windows.clone(), received, stopped);
+    let worker = Worker {
+        hands: OnCloud::new(context.clone(), store.clone()),
+        clock,
+        windows: args.windows.clone(),
+        glances,
+        orders: received,
+        stopped,
+        look: LOOK,
+        deeds: Deeds::of(&context, &store),
+        told: Told::new(context.clone(), store.clone()),
+        said: BTreeMap::new(),
+        context,
+        store,
+    };
     worker.work().await;
     local.abort();
     if let Some((handle, task)) = remote {

@@ -9,8 +9,10 @@ use volutus_model::event::Actor;
 use volutus_model::{Finding, Plan, PlanId, RunId};
 use volutus_server::{Answer, Calendar, Problem, StatusCode, Works};
 
-use super::worker::held;
+use super::clock::Clock;
+use super::firing::Deeds;
 use crate::commands::check::judge;
+use crate::commands::glances::Glances;
 use crate::commands::plan::store_error;
 use crate::commands::schedule::Known;
 use crate::context::Context;
@@ -29,17 +31,19 @@ pub enum Order {
 
 /// Works by orders to the worker.
 pub struct ByOrders {
-    context: Arc<Context>,
-    windows: Option<PathBuf>,
-    orders: mpsc::Sender<Order>,
+    /// The cloud.
+    pub context: Arc<Context>,
+    /// The file of windows, where one is named.
+    pub windows: Option<PathBuf>,
+    /// What schedules are decided by.
+    pub clock: Clock,
+    /// What is known of runs.
+    pub glances: Arc<Glances>,
+    /// The way to the worker.
+    pub orders: mpsc::Sender<Order>,
 }
 
 impl ByOrders {
-    /// Works on the cloud of a context.
-    pub fn new(context: Arc<Context>, windows: Option<PathBuf>, orders: mpsc::Sender<Order>) -> Self {
-        Self { context, windows, orders }
-    }
-
     async fn give<T>(
         &self,
         order: Order,
@@ -66,9 +70,11 @@ impl Works for ByOrders {
 
     fn calendar(&self) -> Result<Calendar, Problem> {
         let read = || {
-            let known = Known::load(&self.context, self.windows.as_deref())?;
+            let (store, now) = (self.context.store()?, self.clock.now()?);
+            let windows = self.windows.as_deref();
+            let known = Known::load_at(&self.context, &store, windows, now, &self.glances)?;
             let (entries, missed) = (known.coming(MONTHS)?, known.missed()?);
-            let held = held(&self.context, &self.context.store()?, &known.schedules)?;
+            let held = Deeds::of(&self.context, &store).held(&known.schedules, &self.glances)?;
             Ok(Calendar { entries, missed, held, now: known.now, schedules: known.schedules })
         };
         read().map_err(problem)
