@@ -7,6 +7,7 @@ mod worker;
 mod works;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use volutus_openstack::CloudConfig;
 use volutus_runtime::interrupts;
-use volutus_server::{Access, Api, FleetLock, Keystone, Peer, Tls, listen, router};
+use volutus_server::{Access, Api, FleetLock, Keystone, Peer, People, Tls, listen, router};
 
 use crate::args::ServeArgs;
 use crate::context::Context;
@@ -38,7 +39,10 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let works = works::ByOrders::new(context.clone(), args.windows.clone(), orders);
     let tls = tls(args);
     let keystone = tls.as_ref().map(|_| keystone(&context)).transpose()?;
-    let access = Access::new(args.group.clone(), keystone, args.four_eyes);
+    let mut access = Access::new(args.group.clone(), keystone, args.four_eyes);
+    if let Some(path) = &args.people {
+        access.people = people(path)?;
+    }
     let slots = context.reboot.hosts.at_once.of(context.inventory.hosts.len());
     let fleet_lock = args.fleet_lock.then(|| FleetLock { slots: u32::try_from(slots).unwrap_or(u32::MAX) });
     let cloud = context.inventory.name.clone();
@@ -108,6 +112,17 @@ fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
         served
     });
     Ok((handle, task))
+}
+
+/// Which names are one person's.
+fn people(path: &Path) -> Result<People> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::refused("no-people", format!("could not read {}", path.display())).because(&error)
+    })?;
+    People::parse(&text).map_err(|error| {
+        CliError::refused("malformed-people", format!("{}: {error}", path.display()))
+            .hint("docs/operating/serve.md shows its form.")
+    })
 }
 
 /// The keystone of the cloud, as the operator's entry of clouds.yaml names it.

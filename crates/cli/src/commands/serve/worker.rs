@@ -85,6 +85,12 @@ pub fn held(context: &Context, store: &Store, schedules: &[Schedule]) -> Result<
     Ok(held)
 }
 
+/// The run that the server carries out, or is about to.
+pub fn carried_run(context: &Context, store: &Store) -> Result<Option<RunId>> {
+    let all = store.documents::<Carried>(&carried(context)).map_err(store_error)?;
+    Ok(all.into_iter().next().map(|document| document.body.run))
+}
+
 /// The task.
 pub struct Worker {
     context: Arc<Context>,
@@ -149,8 +155,11 @@ impl Worker {
                         let _gone = answer.send(Err(problem(error)));
                     }
                     Ok((run, plan)) => {
-                        let _gone = answer.send(Ok(run.clone()));
-                        self.carry(Carried { run, actor, until: None, schedule: None }, &plan).await;
+                        let work = Carried { run, actor, until: None, schedule: None };
+                        // Who is answered finds the run carried out.
+                        let noted = self.note(&work).map_err(problem);
+                        let _gone = answer.send(noted.map(|()| work.run.clone()));
+                        self.carry(work, &plan).await;
                     }
                 }
             }
@@ -159,8 +168,9 @@ impl Worker {
                     let _gone = answer.send(Err(problem(error)));
                 }
                 Ok(plan) => {
-                    let _gone = answer.send(Ok(()));
-                    self.carry(Carried { run, actor, until: None, schedule: None }, &plan).await;
+                    let work = Carried { run, actor, until: None, schedule: None };
+                    let _gone = answer.send(self.note(&work).map_err(problem));
+                    self.carry(work, &plan).await;
                 }
             },
         }
@@ -200,6 +210,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Notes what is carried out, so that the next process goes on with it.
+    fn note(&self, work: &Carried) -> Result<()> {
+        let kept = [("run".to_owned(), work.clone())];
+        self.store.put_documents(&carried(&self.context), &kept, Context::now()).map_err(store_error)
+    }
+
     fn forget(&self) -> Result<()> {
         self.store.remove_document(&carried(&self.context), "run").map(|_| ()).map_err(store_error)
     }
@@ -213,8 +229,7 @@ impl Worker {
     }
 
     async fn carry_out(&mut self, work: Carried, plan: &Plan) -> Result<()> {
-        let kept = [("run".to_owned(), work.clone())];
-        self.store.put_documents(&carried(&self.context), &kept, Context::now()).map_err(store_error)?;
+        self.note(&work)?;
         let (context, store) = (self.context.clone(), self.store.clone());
         let mut execution =
             Box::pin(execute(&context, &store, &work.run, plan, After::AsRecorded, &work.actor));

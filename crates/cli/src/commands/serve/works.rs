@@ -9,7 +9,7 @@ use volutus_model::event::Actor;
 use volutus_model::{Finding, Plan, PlanId, RunId};
 use volutus_server::{Answer, Calendar, Problem, StatusCode, Works};
 
-use super::worker::held;
+use super::worker::{carried_run, held};
 use crate::commands::check::judge;
 use crate::commands::plan::store_error;
 use crate::commands::schedule::Known;
@@ -62,6 +62,11 @@ impl Works for ByOrders {
         let (answer, answered) = oneshot::channel();
         let order = Order::TakeUp { run: run.clone(), command, actor: actor.clone(), answer };
         Box::pin(self.give(order, answered))
+    }
+
+    fn carries(&self) -> Result<Option<RunId>, Problem> {
+        let read = || carried_run(&self.context, &self.context.store()?);
+        read().map_err(problem)
     }
 
     fn calendar(&self) -> Result<Calendar, Problem> {
