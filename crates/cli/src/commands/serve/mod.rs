@@ -6,8 +6,10 @@
 mod worker;
 mod works;
 
+pub use worker::carried_run;
+
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +67,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     })?;
     let local = router.clone().into_make_service_with_connect_info::<Peer>();
     let local = tokio::spawn(async move { axum::serve(listener, local).await });
+    let link = Link::leave(&context, &args.socket)?;
     let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
     anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
 
@@ -75,8 +78,38 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
         handle.graceful_shutdown(Some(END_LIMIT));
         end(task).await;
     }
-    drop(socket);
+    drop((link, socket));
     Ok(())
+}
+
+/// The link in the state directory by which the command line finds the server; gone with it.
+struct Link(PathBuf);
+
+impl Link {
+    fn leave(context: &Context, socket: &Path) -> Result<Self> {
+        let link = context.server_link();
+        let left = || {
+            let socket = std::fs::canonicalize(socket)?;
+            match std::fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            std::os::unix::fs::symlink(socket, &link)
+        };
+        left().map_err(|error| {
+            let message = format!("could not leave a link to the socket at {}", link.display());
+            CliError::new(Kind::Internal, "cannot-listen", message).because(&error)
+        })?;
+        Ok(Self(link))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(%error, "the link to the socket was not removed");
+        }
+    }
 }
 
 /// What a listener says at its end that nobody has asked for.
