@@ -26,10 +26,15 @@ pub struct Hop {
     pub computes: u32,
 }
 
+/// Where cargo puts what it makes.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Builds the two programs and returns where they are.
 pub fn build() -> anyhow::Result<Programs> {
     must(cargo().args(["build", "--quiet", "-p", "volutus-cli", "-p", "volutus-lab"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = target();
     Ok(Programs { volutus: target.join("debug/volutus"), lab: target.join("debug/volutus-lab") })
 }
 

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `sim`, `tidy`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `sim`, `fuzz`, `tidy` and others.
 //!
 //! Each does all its own set-up on a fresh Debian 12 machine, prints its figures on its last
 //! line, and exits non-zero where its goal is missed.
@@ -14,8 +14,10 @@ mod crash;
 mod demo;
 mod demo_reboot;
 mod faults;
+mod fuzz;
 mod lab;
 mod process;
+mod schemathesis;
 mod setup;
 mod sim;
 mod tempest;
@@ -60,6 +62,10 @@ enum Command {
     Sim(sim::Options),
     /// See that the simulation notices rules that are wrong on purpose.
     MutantsSim,
+    /// Ask a real `volutus serve` everything that its OpenAPI document says can be asked, and more.
+    Schemathesis(schemathesis::Options),
+    /// Give what reads texts from outside millions of them.
+    Fuzz(fuzz::Options),
     /// Check the rules of the repository: layers, file lengths, words.
     Tidy,
 }
@@ -101,6 +107,8 @@ fn main() -> anyhow::Result<()> {
         Command::Sim(options) => sim::run(&options),
         Command::MutantsSim => sim::mutants(),
         Command::Bench(Bench::Fleet) => bench_fleet::run(),
+        Command::Schemathesis(options) => schemathesis::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Tidy => tidy::run(),
     }
 }

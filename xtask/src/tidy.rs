@@ -34,7 +34,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
         "volutus-server",
-        &["volutus-model", "volutus-engine", "volutus-schedule", "volutus-store", "volutus-runtime"],
+        &[
+            "volutus-model",
+            "volutus-engine",
+            "volutus-notices",
+            "volutus-schedule",
+            "volutus-store",
+            "volutus-runtime",
+        ],
     ),
     (
         "volutus-sim",

@@ -98,6 +98,11 @@ impl Context {
         Self { inventory: Arc::new(inventory), ..self.clone() }
     }
 
+    /// Where a server that keeps the cloud leaves a link to its socket.
+    pub fn server_link(&self) -> PathBuf {
+        self.state.join(format!("server-{}.sock", self.inventory.name))
+    }
+
     /// Opens the store, made where it does not exist.
     pub fn store(&self) -> Result<Store> {
         Store::open(&self.state).map_err(|error| {

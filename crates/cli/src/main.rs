@@ -6,6 +6,7 @@ mod commands;
 mod context;
 mod error;
 mod progress;
+mod server;
 mod show;
 
 use std::io::Write as _;
@@ -78,7 +79,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Observe(args) => observe::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Plan(args) => plan::run(&context, args).await,
-        Command::Approve(args) => approve::run(&context, args),
+        Command::Approve(args) => approve::run(&context, args).await,
         Command::Run(args) => run::run(&context, args).await,
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Status(args) => control::status(&context, args),

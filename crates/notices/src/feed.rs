@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use volutus_store::{FEED, Notice};
 
+/// Entries of a feed, and of a page: the latest so many.
+pub const ENTRIES_MAX: u32 = 200;
+
 /// The characters that mean something in XML and HTML.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -15,8 +18,9 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // XML 1.0 has no place for other control characters.
+            // XML 1.0 has no place for other control characters, nor for these two.
             c if c.is_control() && !matches!(c, '\n' | '\t') => {}
+            '\u{fffe}' | '\u{ffff}' => {}
             c => out.push(c),
         }
     }

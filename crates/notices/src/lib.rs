@@ -15,7 +15,7 @@ mod webhook;
 pub use config::{Config, Encryption, Moment, Recipient, Shape, Smtp, Webhook};
 pub use delivery::{Deliverer, Settling, deliver_due};
 pub use facts::{Facts, Fate, InstanceFate, Occurrence, ServiceImpact, What, expected_impact};
-pub use feed::{atom, status_page};
+pub use feed::{ENTRIES_MAX, atom, status_page};
 pub use text::{Message, Templates, messages};
 
 /// Why notices could not be made.

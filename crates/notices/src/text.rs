@@ -28,6 +28,10 @@ const BUILTIN: [(&str, &str); 9] = [
     ("measured", include_str!("templates/measured.txt")),
 ];
 
+/// Steps of the template language that one text may take. The built-in ones take some hundreds and
+/// some tens per instance; a loop in a loop by mistake must not hold up the run that it tells of.
+const FUEL: u64 = 10_000_000;
+
 /// What the first line of a text begins with.
 const SUBJECT: &str = "Subject: ";
 
@@ -91,9 +95,22 @@ impl Templates {
     /// # Errors
     /// Where one cannot be read, or is wrong.
     pub fn load(config: &Config, base: &Path) -> Result<Self, Error> {
+        Self::with(|name| {
+            let path = config.templates.as_ref().map(|folder| base.join(folder).join(format!("{name}.txt")));
+            let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };
+            std::fs::read_to_string(&path).map(Some).map_err(|source| Error::Read { path, source })
+        })
+    }
+
+    /// The built-in texts, and in their place those that `own` has for a name such as `start`.
+    ///
+    /// # Errors
+    /// Those of `own`; [`Error::Template`] where a text is wrong.
+    pub fn with(own: impl Fn(&str) -> Result<Option<String>, Error>) -> Result<Self, Error> {
         let mut environment = Environment::new();
         // A misspelt name is an error at the preview, and not a hole in what people read.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
         environment.set_syntax(
             SyntaxConfig::builder()
                 .trim_blocks(true)
@@ -101,13 +118,7 @@ impl Templates {
                 .map_err(|error| Error::Template { moment: Moment::Before, what: format!("{error:#}") })?,
         );
         for (name, builtin) in BUILTIN {
-            let path = config.templates.as_ref().map(|folder| base.join(folder).join(format!("{name}.txt")));
-            let text = match path.filter(|path| path.exists()) {
-                Some(path) => {
-                    std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?
-                }
-                None => builtin.to_owned(),
-            };
+            let text = own(name)?.unwrap_or_else(|| builtin.to_owned());
             let moment = Moment::ALL.into_iter().find(|moment| moment.as_str() == name);
             let moment = moment.unwrap_or(Moment::Before);
             environment
@@ -132,6 +143,8 @@ impl Templates {
         let subject = first.strip_prefix(SUBJECT).ok_or_else(|| {
             wrong(format!("its first line is `{first}`, and has to begin with `{SUBJECT}`"))
         })?;
+        // Names of instances are their owners' words, and a subject is one line of a header.
+        let subject: String = subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         Ok(Message { subject: subject.trim().to_owned(), body: tidy(body) })
     }
 }

@@ -14,7 +14,7 @@ use uzers::{User, get_effective_uid, get_user_by_uid};
 use volutus_model::event::Actor;
 
 use crate::unix::Peer;
-use crate::{Api, Keystone, Problem};
+use crate::{Api, Keystone, People, Problem};
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,17 @@ pub struct Caller {
     pub actor: Actor,
     /// What they may do.
     pub roles: Vec<Role>,
+    /// The way by which they came in, which says what sort of name theirs is.
+    pub way: Way,
+}
+
+/// A way in, and so who it is that knows the caller by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The Unix socket: the name of a user of this machine.
+    Socket,
+    /// The network: a user of keystone, `name@domain`.
+    Network,
 }
 
 impl Caller {
@@ -89,6 +100,8 @@ pub struct Access {
     pub keystone: Option<Keystone>,
     /// Whether the author of a plan may not approve it.
     pub four_eyes: bool,
+    /// Which names are one person's.
+    pub people: People,
     limiter: DefaultKeyedRateLimiter<Source>,
 }
 
@@ -96,8 +109,16 @@ impl Access {
     /// Access by these rules.
     #[must_use]
     pub fn new(group: Option<String>, keystone: Option<Keystone>, four_eyes: bool) -> Self {
-        let quota = Quota::per_second(RATE_PER_S).allow_burst(BURST);
-        Self { group, keystone, four_eyes, limiter: RateLimiter::keyed(quota) }
+        let limiter = RateLimiter::keyed(Quota::per_second(RATE_PER_S).allow_burst(BURST));
+        Self { group, keystone, four_eyes, people: People::default(), limiter }
+    }
+
+    /// The same with another number of requests of one caller in a second, all of which may come at
+    /// once.
+    #[must_use]
+    pub fn at_rate(mut self, per_second: NonZeroU32) -> Self {
+        self.limiter = RateLimiter::keyed(Quota::per_second(per_second));
+        self
     }
 
     fn limit(&self, source: &Source) -> Result<(), Problem> {
@@ -125,7 +146,7 @@ impl Access {
         let trusted =
             uid == 0 || uid == get_effective_uid() || user.is_some_and(|user| self.is_member(&user));
         let roles = if trusted { vec![Role::Reader, Role::Operator, Role::Approver] } else { Vec::new() };
-        Caller { actor: Actor(name), roles }
+        Caller { actor: Actor(name), roles, way: Way::Socket }
     }
 
     fn is_member(&self, user: &User) -> bool {
@@ -136,7 +157,8 @@ impl Access {
 
 /// Paths that are answered without asking who calls: they tell nothing that is to be kept from
 /// anybody on the network of the server, and who asks has no token.
-const OPEN: &[&str] = &["/health", "/ready", "/metrics", "/openapi.json"];
+const OPEN: &[&str] =
+    &["/health", "/ready", "/metrics", "/openapi.json", "/status", "/feed.atom", "/calendar.ics"];
 
 /// The paths of FleetLock, whose hosts have no token either.
 const FLEET_LOCK: &str = "/v1/";

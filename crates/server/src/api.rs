@@ -11,14 +11,16 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
-use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use volutus_model::name::HostName;
 use volutus_store::Store;
 
 use crate::metrics::{Requests, count};
-use crate::routes::{command, events, fleet_lock, health, plans, runs, schedules};
+use crate::routes::{command, events, fleet_lock, health, plans, public, runs, schedules};
 use crate::{Access, Problem, Works, access};
 
 /// Bytes of a request's body: the largest one names a plan and some codes.
@@ -109,17 +111,34 @@ impl Api {
 #[openapi(
     info(
         title = "Volutus",
-        description = "What `volutus serve` answers. Every refusal is a problem document with a stable code."
+        description = "What `volutus serve` answers. Every refusal is a problem document with a stable code. At the \
+                       Unix socket no token is needed: the kernel says who calls."
     ),
+    modifiers(&Tokens),
+    security(("token" = [])),
     tags(
         (name = "health", description = "For monitoring"),
         (name = "plans", description = "Plans, what stands in their way, and consent to them"),
         (name = "runs", description = "Runs, what happened in them, and commands to them"),
+        (name = "public", description = "What everybody may read, without a token"),
         (name = "schedules", description = "What is due, and what was missed"),
         (name = "fleet-lock", description = "For hosts that reboot themselves")
     )
 )]
 struct Document;
+
+/// What requests from the network carry.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let says =
+            "A token of keystone with one of the roles volutus_reader, volutus_operator, volutus_approver";
+        let token = ApiKey::Header(ApiKeyValue::with_description("X-Auth-Token", says));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+    }
+}
 
 fn described() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
@@ -141,8 +160,11 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(command::abort))
         .routes(routes!(command::finalize))
         .routes(routes!(command::rollback))
+        .routes(routes!(command::go_on))
         .routes(routes!(schedules::schedules))
-        .routes(routes!(schedules::calendar))
+        .routes(routes!(public::status))
+        .routes(routes!(public::feed))
+        .routes(routes!(public::calendar))
         .routes(routes!(fleet_lock::pre_reboot))
         .routes(routes!(fleet_lock::steady_state))
 }
@@ -150,7 +172,21 @@ fn described() -> OpenApiRouter<Api> {
 /// The OpenAPI document.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+    let mut document = described().into_openapi();
+    for path in document.paths.paths.values_mut() {
+        for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                // OpenAPI 3.1 wants every response described, and the attribute leaves it out.
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    let says = if status == "default" { "Refused, and why" } else { "As asked" };
+                    says.clone_into(&mut response.description);
+                }
+            }
+        }
+    }
+    document
 }
 
 /// Everything that is answered.

@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use volutus_model::event::Actor;
 
+use crate::access::Way;
 use crate::{Caller, Problem, Role};
 
 /// How long keystone may take; a person waits for the answer.
@@ -100,6 +101,7 @@ impl Keystone {
         Ok(Caller {
             actor: Actor(format!("{}@{}", answer.token.user.name, answer.token.user.domain.name)),
             roles: [Role::Reader, Role::Operator, Role::Approver].into_iter().filter(has).collect(),
+            way: Way::Network,
         })
     }
 }

@@ -45,6 +45,12 @@ pub trait Works: Send + Sync {
     /// Takes up a run that no process carries out, with a command. Answers once that has begun.
     fn take_up<'a>(&'a self, run: &'a RunId, command: Command, actor: &'a Actor) -> Answer<'a, ()>;
 
+    /// The run that is carried out, or is about to be. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the store.
+    fn carries(&self) -> Result<Option<RunId>, Problem>;
+
     /// What is due. Blocks for as long as the disk takes.
     ///
     /// # Errors

@@ -25,7 +25,15 @@ fn the_committed_document_is_that_of_the_code() {
         committed == written,
         "docs/reference/openapi.json is old; UPDATE_CASES=1 cargo test -p volutus-server"
     );
-    assert!(written.contains("\"openapi\": \"3.1.0\""));
+    let document: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            for response in operation["responses"].as_object().unwrap().values() {
+                assert!(response["description"].is_string(), "{path}: a response is not described");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -80,6 +88,9 @@ async fn finalize_is_consented_to_by_the_name_of_the_cloud() {
 async fn the_author_of_a_plan_does_not_approve_it_where_four_eyes_are_wanted() {
     let served = serve(|mut access| {
         access.four_eyes = true;
+        // Whoever the tests run as, root maybe, is a person here.
+        let people = format!("[people]\nsomebody = [{:?}]", support::this_user());
+        access.people = volutus_server::People::parse(&people).unwrap();
         access
     })
     .await;
@@ -177,8 +188,29 @@ async fn from_the_network_keystone_says_who_calls_and_what_they_may_do() {
     }
     let (status, approval) = ask(Method::POST, &approve, "approver").await;
     assert_eq!((status, &approval["actor"]), (200, &json!("alice@Default")));
+    for path in ["/status", "/feed.atom", "/calendar.ics"] {
+        assert_eq!(ask(Method::GET, path, "").await.0, 200, "{path} is for everybody");
+    }
     let (status, problem) = ask(Method::GET, "/plans", "broken").await;
     assert_eq!((status, &problem["code"]), (503, &json!("keystone")));
+}
+
+#[tokio::test]
+async fn everybody_may_read_how_things_stand_and_nothing_that_is_not_theirs() {
+    let served = serve(|access| access).await;
+    served.schedule();
+    served.notices();
+    let page = served.text("/status", None).await;
+    assert!(page.contains("<h2>The upgrade &lt;begins&gt;</h2>") && !page.contains("<script"), "{page}");
+    let feed = served.text("/feed.atom", None).await;
+    assert!(feed.contains("<title>The upgrade &lt;begins&gt;</title>"), "{feed}");
+    for text in [&page, &feed] {
+        assert!(!text.contains("for-one"), "what was sent to one is told to all: {text}");
+    }
+    let calendar = served.text("/calendar.ics", None).await;
+    assert!(calendar.starts_with("BEGIN:VCALENDAR\r\n"), "{calendar}");
+    assert!(calendar.contains("SUMMARY:monthly: update to the newest packages"), "{calendar}");
+    assert!(!calendar.contains("operator"), "who added a schedule is nobody's business: {calendar}");
 }
 
 /// Every metric that rules and dashboard name is told.

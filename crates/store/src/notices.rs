@@ -224,6 +224,22 @@ impl Store {
         })
     }
 
+    /// The latest notices about a cloud that everybody may read, newest first, however many were sent to
+    /// people besides.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn public_notices(&self, cloud: &str, count_max: u32) -> Result<Vec<Notice>, Error> {
+        self.read("read notices", |transaction| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM notice WHERE cloud = ?1 AND channel = ?3 ORDER BY id DESC LIMIT ?2"
+            );
+            let mut statement = transaction.prepare(&sql)?;
+            let rows = statement.query_map(params![cloud, count_max, FEED], |row| Ok(read(row)))?;
+            rows.map(|row| row?).collect()
+        })
+    }
+
     /// The latest notices about a cloud, newest first.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ pub struct ServeArgs {
     /// Refuse an approval by the author of the plan.
     #[arg(long, env = "VOLUTUS_FOUR_EYES")]
     pub four_eyes: bool,
+    /// Which names are one person's, for --four-eyes (TOML): docs/operating/serve.md.
+    #[arg(long, value_name = "FILE", env = "VOLUTUS_PEOPLE")]
+    pub people: Option<PathBuf>,
     /// Give slots to hosts that reboot themselves (FleetLock), as many as [reboot.hosts] at_once of
     /// the policy allows.
     #[arg(long, env = "VOLUTUS_FLEET_LOCK")]

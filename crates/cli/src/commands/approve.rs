@@ -4,17 +4,28 @@ use crate::args::ApproveArgs;
 use crate::commands::plan::store_error;
 use crate::context::Context;
 use crate::error::Result;
+use crate::server::Server;
 use crate::show;
 
 /// Records the operator's consent to exactly this plan.
-pub fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
+pub async fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
     let store = context.store()?;
     let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
-    let actor = Context::actor();
-    let approval = store.approve(plan.id(), &actor, Context::now(), &args.accepted).map_err(store_error)?;
-    anstream::println!("plan {} is approved by {} at {}", plan.id(), approval.actor, approval.at);
-    if !approval.consents.is_empty() {
-        anstream::println!("consented to: {}", approval.consents.join(", "));
+    let (by, at, consents) = match Server::of(context).await? {
+        Some(server) => {
+            let approved = server.approve(plan.id().as_str(), &args.accepted).await?;
+            (approved.actor, approved.at, approved.consents)
+        }
+        None => {
+            let actor = Context::actor();
+            let approval = store.approve(plan.id(), &actor, Context::now(), &args.accepted);
+            let approval = approval.map_err(store_error)?;
+            (approval.actor.to_string(), approval.at.to_string(), approval.consents)
+        }
+    };
+    anstream::println!("plan {} is approved by {by} at {at}", plan.id());
+    if !consents.is_empty() {
+        anstream::println!("consented to: {}", consents.join(", "));
     }
     anstream::eprintln!("Next: volutus run {}", show::short(plan.id().as_str()));
     Ok(())

@@ -1,7 +1,7 @@
 //! `volutus status`, `pause`, `resume`, `abort`, `finalize`
 //!
-//! Where another process carries the run out, the command is left for it in the store; else this
-//! process takes the run up itself.
+//! A server that keeps the cloud is given the command. Without one, where another process carries the
+//! run out, the command is left for it in the store; else this process takes the run up itself.
 
 use serde::Serialize;
 use volutus_engine::Command;
@@ -15,6 +15,7 @@ use crate::commands::plan::store_error;
 use crate::commands::{consent, print_json, run};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
+use crate::server::Server;
 use crate::show;
 
 /// The run that is named, or the latest one of the cloud.
@@ -121,6 +122,9 @@ fn ask_to_finalize(plan: &Plan) -> Result<()> {
 pub async fn ask(context: &Context, reference: Option<&str>, command: Command) -> Result<()> {
     let store = context.store()?;
     let record = locate(context, &store, reference)?;
+    if let Some(server) = Server::of(context).await? {
+        return server.command(context, &store, &record, command).await;
+    }
     let holder = store.lease(&record.cloud, Context::now()).map_err(store_error)?;
     let Some(holder) = holder else {
         return run::take_up(context, &store, &record, command).await;

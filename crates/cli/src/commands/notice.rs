@@ -12,8 +12,8 @@ use volutus_model::fleet::plan::{How, StayReason};
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, PlanKind, RunId};
 use volutus_notices::{
-    Config, Deliverer, Error, Facts, Fate, InstanceFate, Moment, Occurrence, Settling, Templates, What, atom,
-    deliver_due, expected_impact, messages, status_page,
+    Config, Deliverer, ENTRIES_MAX, Error, Facts, Fate, InstanceFate, Moment, Occurrence, Settling,
+    Templates, What, atom, deliver_due, expected_impact, messages, status_page,
 };
 use volutus_store::{AnyPlan, FEED, Store};
 
@@ -31,8 +31,6 @@ const LOOK: Duration = Duration::from_secs(3);
 /// What is still to be sent at the end of a run may hold its process up for so long, and then waits for
 /// the next one.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-/// Entries of a feed.
-const ENTRIES_MAX: u32 = 200;
 
 /// `volutus notice`
 pub async fn run(context: &Context, command: &NoticeCommand) -> Result<()> {
@@ -394,7 +392,7 @@ fn retry(store: &Store, id: i64) -> Result<()> {
 
 fn publish(context: &Context, store: &Store, form: PublishForm) -> Result<()> {
     let cloud = context.inventory.name.as_str();
-    let notices = store.notices(cloud, ENTRIES_MAX).map_err(store_error)?;
+    let notices = store.public_notices(cloud, ENTRIES_MAX).map_err(store_error)?;
     let text = match form {
         PublishForm::Atom => atom(cloud, Context::now(), &notices),
         PublishForm::Html => status_page(cloud, Context::now(), &notices),

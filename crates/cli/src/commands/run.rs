@@ -9,7 +9,8 @@ use volutus_model::event::Actor;
 use volutus_model::fleet::RebootPlan;
 use volutus_model::plan::PlanKind;
 use volutus_model::probe::Sample;
-use volutus_model::run::RunStatus;
+use volutus_model::run::{RunState, RunStatus};
+use volutus_model::verdict::Verdict;
 use volutus_model::{Finding, Observation, Plan, RunId, Severity, StepId};
 use volutus_openstack::CloudConfig;
 use volutus_prober::{Prober, ProberConfig, ProberHandle};
@@ -27,10 +28,14 @@ use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
+use crate::server::Server;
 use crate::{progress, show};
 
-/// Carries out an approved plan.
+/// Carries out an approved plan, or has the server do so that keeps the cloud.
 pub async fn run(context: &Context, args: &RunArgs) -> Result<()> {
+    if let Some(server) = Server::of(context).await? {
+        return server.run(context, &args.plan).await;
+    }
     let store = context.store()?;
     let (run, plan) = begin(context, &store, &args.plan).await?;
     execute(context, &store, &run, &plan, After::AsRecorded, &Context::actor()).await
@@ -401,7 +406,7 @@ fn wanted_by_policy(store: &Store, plan: &Plan) -> Result<Option<(RunId, String)
     }))
 }
 
-/// Shows where the run stands and, once everything is on the target, what users noticed.
+/// Makes the verdict once everything is on the target, and shows where the run stands.
 async fn conclude(
     context: &Context,
     store: &Store,
@@ -411,17 +416,36 @@ async fn conclude(
 ) -> Result<()> {
     let record = store.run(run).map_err(store_error)?;
     let (plan, state, _) = load(store, &record)?;
+    let verdict = match status {
+        RunStatus::AwaitingFinalize | RunStatus::Succeeded => {
+            let observation = context.observe(driver).await?;
+            Some(verdict::make(context, store, run, &plan, &state, &observation)?)
+        }
+        _ => None,
+    };
+    tell_end(store, run, &plan, &state, verdict.as_ref())
+}
+
+/// Shows where a run stands that nobody carries out any more and, once everything is on the target, what
+/// users noticed.
+pub fn tell_end(
+    store: &Store,
+    run: &RunId,
+    plan: &Plan,
+    state: &RunState,
+    verdict: Option<&Verdict>,
+) -> Result<()> {
     let stopped = |code, what: &str| {
         Err(CliError::new(Kind::Stopped, code, format!("run {} {what}", show::short(run.as_str()))))
     };
-    match status {
+    anstream::print!("{}", show::run::render(run, plan, state));
+    match state.status {
         RunStatus::AwaitingFinalize | RunStatus::Succeeded => {
-            let observation = context.observe(driver).await?;
-            let verdict = verdict::make(context, store, run, &plan, &state, &observation)?;
-            anstream::print!("{}", show::run::render(run, &plan, &state));
-            anstream::println!();
-            anstream::print!("{}", show::verdict::render(&verdict));
-            match wanted_by_policy(store, &plan)? {
+            if let Some(verdict) = verdict {
+                anstream::println!();
+                anstream::print!("{}", show::verdict::render(verdict));
+            }
+            match wanted_by_policy(store, plan)? {
                 Some((earlier, cause)) => Err(CliError::new(
                     Kind::RolledBack,
                     "rolled-back",
@@ -431,30 +455,16 @@ async fn conclude(
                     ),
                 )
                 .hint("The cloud runs what it ran before. `volutus status RUN` shows the evidence.")),
-                None => go_on::tell_failed(store, &plan, &state),
+                None => go_on::tell_failed(store, plan, state),
             }
         }
-        RunStatus::Aborted => {
-            anstream::print!("{}", show::run::render(run, &plan, &state));
-            if state.left.is_empty() && state.replan_due.is_some() {
-                go_on::tell_failed(store, &plan, &state)
-            } else if state.left.is_empty() {
-                Ok(())
-            } else {
-                stopped("left-behind", "could not give everything back")
-            }
+        RunStatus::Aborted if state.left.is_empty() && state.replan_due.is_some() => {
+            go_on::tell_failed(store, plan, state)
         }
-        RunStatus::Halted => {
-            anstream::print!("{}", show::run::render(run, &plan, &state));
-            stopped("halted", "halted")
-        }
-        RunStatus::Paused => {
-            anstream::print!("{}", show::run::render(run, &plan, &state));
-            stopped("paused", "is paused")
-        }
-        RunStatus::Running | RunStatus::Aborting => {
-            anstream::print!("{}", show::run::render(run, &plan, &state));
-            stopped("broken-off", "was left in the middle")
-        }
+        RunStatus::Aborted if state.left.is_empty() => Ok(()),
+        RunStatus::Aborted => stopped("left-behind", "could not give everything back"),
+        RunStatus::Halted => stopped("halted", "halted"),
+        RunStatus::Paused => stopped("paused", "is paused"),
+        RunStatus::Running | RunStatus::Aborting => stopped("broken-off", "was left in the middle"),
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use volutus_engine::{Machine, PlanIndex};
-use volutus_model::run::RunStatus;
+use volutus_model::Plan;
+use volutus_model::run::{RunState, RunStatus};
+use volutus_store::{RunRecord, Store};
 
 use crate::args::RunRef;
 use crate::commands::control::locate;
@@ -20,6 +22,23 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
     let store = context.store()?;
     let record = locate(context, &store, args.run.as_deref())?;
+    let held =
+        || -> Result<bool> { Ok(store.lease(&record.cloud, Context::now()).map_err(store_error)?.is_some()) };
+    let (plan, state) = follow(context, &store, &record, held).await?;
+    anstream::print!("{}", show::run::render(&record.id, &plan, &state));
+    if matches!(state.status, RunStatus::Running | RunStatus::Aborting) {
+        anstream::println!("No process carries it out: `volutus resume` goes on.");
+    }
+    Ok(())
+}
+
+/// Shows what happens in a run from its first entry on, until it has ended or nobody carries it out.
+pub async fn follow(
+    context: &Context,
+    store: &Store,
+    record: &RunRecord,
+    carried: impl Fn() -> Result<bool>,
+) -> Result<(Plan, RunState)> {
     let plan = store.plan(&record.plan).map_err(store_error)?;
     let internal = |error: volutus_engine::Error| {
         CliError::new(Kind::Internal, "journal", format!("the journal of run {} does not fold", record.id))
@@ -30,6 +49,8 @@ pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
     let mut reporter = progress::reporter(&plan, context.no_progress);
     let (mut seq, mut samples_seen) = (0, 0);
     loop {
+        // Asked before the journal is read: what was written in between is read then.
+        let carried = carried()?;
         for entry in store.journal(&record.id, seq).map_err(store_error)? {
             seq = entry.seq + 1;
             machine.fold(&entry).map_err(internal)?;
@@ -39,18 +60,12 @@ pub async fn run(context: &Context, args: &RunRef) -> Result<()> {
         samples_seen = last;
         reporter.samples(&samples);
         reporter.tick(machine.state());
-        let held = store.lease(&record.cloud, Context::now()).map_err(store_error)?.is_some();
         // What follows a run that has ended (a rollback) is another run, to be watched by its own name.
-        if !held || machine.state().status.is_final() {
+        if !carried || machine.state().status.is_final() {
             break;
         }
         tokio::time::sleep(PERIOD).await;
     }
     drop(reporter);
-    let state = machine.state();
-    anstream::print!("{}", show::run::render(&record.id, &plan, state));
-    if matches!(state.status, RunStatus::Running | RunStatus::Aborting) {
-        anstream::println!("No process carries it out: `volutus resume` goes on.");
-    }
-    Ok(())
+    Ok((plan, machine.state().clone()))
 }

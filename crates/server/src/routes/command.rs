@@ -46,6 +46,17 @@ pub async fn resume(State(api): State<Api>, Extension(caller): Extension<Caller>
     ask(&api, &caller, run, Command::Resume).await
 }
 
+/// Goes on with a halted reboot without the hosts that failed, under a new plan.
+#[utoipa::path(post, path = "/runs/{run}/go-on", tag = "runs",
+    params(("run" = String, Path, description = "The run, or any unambiguous beginning of its id")),
+    responses(
+        (status = 202, body = Accepted),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn go_on(State(api): State<Api>, Extension(caller): Extension<Caller>, run: Reference) -> Reply {
+    ask(&api, &caller, run, Command::GoOn).await
+}
+
 /// Gives a run up: running steps end, and what is drained or disabled is given back.
 #[utoipa::path(post, path = "/runs/{run}/abort", tag = "runs",
     params(("run" = String, Path, description = "The run, or any unambiguous beginning of its id")),

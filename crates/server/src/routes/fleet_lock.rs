@@ -23,10 +23,11 @@ pub struct Ask {
 /// Which host, of which group.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Params {
-    /// The host, by an id that stays the same.
+    /// The host, by an id that stays the same: no control characters.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     id: String,
     /// Its group: letters, digits, dots and dashes.
-    #[schema(pattern = "^[a-zA-Z0-9.-]+$")]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[a-zA-Z0-9.-]+$")]
     group: String,
 }
 
@@ -61,9 +62,13 @@ impl IntoResponse for Refusal {
 }
 
 /// A host wants to reboot: takes a slot for it.
-#[utoipa::path(post, path = "/v1/pre-reboot", tag = "fleet-lock", request_body = Ask,
-    params(("fleet-lock-protocol" = String, Header, description = "Always `true`")),
-    responses((status = 200, description = "It may reboot"), (status = "default", body = Refusal)))]
+#[utoipa::path(post, path = "/v1/pre-reboot", tag = "fleet-lock", security(()), request_body = Ask,
+    params(("fleet-lock-protocol" = String, Header, description = "Always `true`", pattern = "^true$")),
+    responses(
+        (status = 200, description = "It may reboot"),
+        (status = "default", description = "Why it has to wait, or why nobody is answered",
+            content((Refusal = "application/json"), (Problem = "application/problem+json"))),
+    ))]
 pub async fn pre_reboot(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -91,9 +96,13 @@ pub async fn pre_reboot(
 }
 
 /// A host is back and well: gives its slot back.
-#[utoipa::path(post, path = "/v1/steady-state", tag = "fleet-lock", request_body = Ask,
-    params(("fleet-lock-protocol" = String, Header, description = "Always `true`")),
-    responses((status = 200, description = "It has no slot"), (status = "default", body = Refusal)))]
+#[utoipa::path(post, path = "/v1/steady-state", tag = "fleet-lock", security(()), request_body = Ask,
+    params(("fleet-lock-protocol" = String, Header, description = "Always `true`", pattern = "^true$")),
+    responses(
+        (status = 200, description = "It has no slot"),
+        (status = "default", description = "Why it was not taken back, or why nobody is answered",
+            content((Refusal = "application/json"), (Problem = "application/problem+json"))),
+    ))]
 pub async fn steady_state(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -129,7 +138,8 @@ fn read(
             format!("a group has 1 to {NAME_MAX} letters, digits, dots and dashes"),
         ));
     }
-    if params.id.is_empty() || params.id.len() > NAME_MAX || params.id.chars().any(char::is_control) {
+    if params.id.is_empty() || params.id.chars().count() > NAME_MAX || params.id.chars().any(char::is_control)
+    {
         return Err(bad("invalid_id", format!("an id has 1 to {NAME_MAX} printable letters")));
     }
     Ok((lock.slots, params))

@@ -21,15 +21,19 @@ pub struct Health {
 const OK: Health = Health { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
 /// Says that the process answers.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "health", security(()), responses(
+    (status = 200, body = Health),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn health() -> Json<Health> {
     Json(OK)
 }
 
 /// Says whether the store can be used and the windows can be read.
-#[utoipa::path(get, path = "/ready", tag = "health", responses(
+#[utoipa::path(get, path = "/ready", tag = "health", security(()), responses(
     (status = 200, body = Health),
     (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn ready(State(api): State<Api>) -> Result<Json<Health>, Problem> {
     let looked = api
@@ -44,9 +48,9 @@ pub async fn ready(State(api): State<Api>) -> Result<Json<Health>, Problem> {
 }
 
 /// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+#[utoipa::path(get, path = "/metrics", tag = "health", security(()), responses(
     (status = 200, body = String, content_type = "application/openmetrics-text"),
-    (status = 500, body = Problem, content_type = "application/problem+json"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
     let text = api.blocking(crate::metrics::render).await?;
@@ -54,7 +58,10 @@ pub async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, Proble
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()), responses(
+    (status = 200, body = Object),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     Json(document())
 }
@@ -66,6 +73,8 @@ pub struct Cloud {
     name: String,
     /// The process that works on it, if any does.
     held_by: Option<String>,
+    /// The run that this server carries out, or is about to.
+    carries: Option<String>,
     /// Its latest run.
     latest_run: Option<String>,
     /// When it was last observed.
@@ -84,6 +93,7 @@ pub async fn clouds(State(api): State<Api>) -> Result<Json<Vec<Cloud>>, Problem>
         Ok(Json(vec![Cloud {
             name: cloud.to_string(),
             held_by: store.lease(cloud, Api::now())?.map(|lease| lease.holder.to_string()),
+            carries: api.works().carries()?.map(|run| run.to_string()),
             latest_run: store.latest_run(cloud)?.map(|run| run.id.to_string()),
             observed_at: store.latest_observation(cloud)?.map(|observation| observation.at),
         }]))

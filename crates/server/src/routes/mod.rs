@@ -5,5 +5,6 @@ pub mod events;
 pub mod fleet_lock;
 pub mod health;
 pub mod plans;
+pub mod public;
 pub mod runs;
 pub mod schedules;

@@ -142,12 +142,15 @@ pub async fn approve(
         let plan = api.store().find_any_plan(&plan)?;
         if api.access().four_eyes {
             let author = api.store().author(plan.id())?;
-            if author.as_ref().is_none_or(|author| *author == caller.actor) {
+            if let Some(why) = api.access().people.same(author.as_ref(), &caller) {
                 let who = author.map_or("somebody unknown".to_owned(), |author| author.to_string());
-                let detail =
-                    format!("plan {} was made by {who}, and {} may not approve it", plan.id(), caller.actor);
-                return Err(Problem::new(StatusCode::FORBIDDEN, "four-eyes", detail)
-                    .hint("Somebody else has to read and approve it."));
+                let detail = format!(
+                    "plan {} was made by {who}, and {} may not approve it: {}",
+                    plan.id(),
+                    caller.actor,
+                    why.detail()
+                );
+                return Err(Problem::new(StatusCode::FORBIDDEN, "four-eyes", detail).hint(why.hint()));
             }
         }
         let approval = api.store().approve(plan.id(), &caller.actor, Api::now(), &body.accept)?;

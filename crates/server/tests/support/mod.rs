@@ -22,7 +22,7 @@ use volutus_model::{Finding, Plan};
 use volutus_runtime::{Runtime, Silent, new_run_id};
 use volutus_schedule::{Rule, Schedule};
 use volutus_server::{Access, Answer, Api, Calendar, FleetLock, Keystone, Peer, Problem, StatusCode, Works};
-use volutus_store::{Holder, Store};
+use volutus_store::{FEED, Holder, NewNotice, Store};
 
 use crate::plans;
 
@@ -63,6 +63,14 @@ impl Works for AtOnce {
     fn take_up<'a>(&'a self, run: &'a RunId, command: Command, _actor: &'a Actor) -> Answer<'a, ()> {
         let ended = format!("run {run} has ended; there is nothing to {command}");
         Box::pin(async move { Err(Problem::new(StatusCode::CONFLICT, "run-ended", ended)) })
+    }
+
+    fn carries(&self) -> Result<Option<RunId>, Problem> {
+        Ok(self
+            .store
+            .lease(&cloud(), Timestamp::now())?
+            .and(self.store.latest_run(&cloud())?)
+            .map(|run| run.id))
     }
 
     fn calendar(&self) -> Result<Calendar, Problem> {
@@ -188,6 +196,22 @@ impl Served {
         self.store
             .put_documents("schedule/cloud", &[("monthly".to_owned(), schedule)], Timestamp::now())
             .unwrap();
+    }
+
+    /// Queues what everybody may read and, later, more than a page of what only some are sent.
+    pub fn notices(&self) {
+        let notice = |key: String, channel: &str, subject: &str| NewNotice {
+            key,
+            moment: "start".to_owned(),
+            channel: channel.to_owned(),
+            recipient: "r".to_owned(),
+            address: "a@example.org".to_owned(),
+            subject: subject.to_owned(),
+            body: "It begins.\n".to_owned(),
+        };
+        let mut all = vec![notice("run/start/feed".to_owned(), FEED, "The upgrade <begins>")];
+        all.extend((0..300).map(|i| notice(format!("run/start/{i}"), "email", "for-one")));
+        self.store.queue_notices(cloud().as_str(), &all, Timestamp::now()).unwrap();
     }
 
     /// Sends a request: status, type of content, and body.

@@ -14,6 +14,7 @@ mod works;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use volutus_openstack::CloudConfig;
 use volutus_runtime::interrupts;
-use volutus_server::{Access, Api, FleetLock, Keystone, Peer, Tls, listen, router};
+use volutus_server::{Access, Api, FleetLock, Keystone, Peer, People, Tls, listen, router};
 
 use self::clock::Clock;
 use self::firing::Deeds;
@@ -59,7 +60,10 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     };
     let tls = tls(args);
     let keystone = tls.as_ref().map(|_| keystone(&context)).transpose()?;
-    let access = Access::new(args.group.clone(), keystone, args.four_eyes);
+    let mut access = Access::new(args.group.clone(), keystone, args.four_eyes);
+    if let Some(path) = &args.people {
+        access.people = people(path)?;
+    }
     let slots = context.reboot.hosts.at_once.of(context.inventory.hosts.len());
     let fleet_lock = args.fleet_lock.then(|| FleetLock { slots: u32::try_from(slots).unwrap_or(u32::MAX) });
     let cloud = context.inventory.name.clone();
@@ -82,6 +86,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     })?;
     let local = router.clone().into_make_service_with_connect_info::<Peer>();
     let local = tokio::spawn(async move { axum::serve(listener, local).await });
+    let link = Link::leave(&context, &args.socket)?;
     let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
     anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
 
@@ -105,8 +110,38 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
         handle.graceful_shutdown(Some(END_LIMIT));
         end(task).await;
     }
-    drop(socket);
+    drop((link, socket));
     Ok(())
+}
+
+/// The link in the state directory by which the command line finds the server; gone with it.
+struct Link(PathBuf);
+
+impl Link {
+    fn leave(context: &Context, socket: &Path) -> Result<Self> {
+        let link = context.server_link();
+        let left = || {
+            let socket = std::fs::canonicalize(socket)?;
+            match std::fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            std::os::unix::fs::symlink(socket, &link)
+        };
+        left().map_err(|error| {
+            let message = format!("could not leave a link to the socket at {}", link.display());
+            CliError::new(Kind::Internal, "cannot-listen", message).because(&error)
+        })?;
+        Ok(Self(link))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(%error, "the link to the socket was not removed");
+        }
+    }
 }
 
 /// What a listener says at its end that nobody has asked for.
@@ -142,6 +177,17 @@ fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
         served
     });
     Ok((handle, task))
+}
+
+/// Which names are one person's.
+fn people(path: &Path) -> Result<People> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::refused("no-people", format!("could not read {}", path.display())).because(&error)
+    })?;
+    People::parse(&text).map_err(|error| {
+        CliError::refused("malformed-people", format!("{}: {error}", path.display()))
+            .hint("docs/operating/serve.md shows its form.")
+    })
 }
 
 /// The keystone of the cloud, as the operator's entry of clouds.yaml names it.

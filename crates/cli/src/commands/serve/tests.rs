@@ -131,6 +131,9 @@ struct Scene {
     script: Arc<Script>,
 }
 
+/// The other ends of a worker's channels.
+type Ends = (mpsc::Sender<Order>, watch::Sender<bool>);
+
 impl Scene {
     fn new(windows: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -206,7 +209,7 @@ impl Scene {
     }
 
     /// A server that has just started.
-    fn worker(&self) -> (Worker<Arc<Script>>, (mpsc::Sender<Order>, watch::Sender<bool>)) {
+    fn worker(&self) -> (Worker<Arc<Script>>, Ends) {
         let (orders, received) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let worker = Worker {

@@ -112,8 +112,11 @@ impl<H: Hands> Worker<H> {
                     let _gone = answer.send(Err(problem(error)));
                 }
                 Ok((run, plan)) => {
-                    let _gone = answer.send(Ok(run.clone()));
-                    self.carry(Carried { run, actor, until: None, schedule: None }, &plan).await;
+                    let work = Carried { run, actor, until: None, schedule: None };
+                    // Who is answered finds the run carried out.
+                    let noted = self.deeds.keep_carried(work.clone()).map_err(problem);
+                    let _gone = answer.send(noted.map(|()| work.run.clone()));
+                    self.carry(work, &plan).await;
                 }
             },
             Order::TakeUp { run, command, actor, answer } => match self.ready(&run, command, &actor) {
@@ -121,8 +124,9 @@ impl<H: Hands> Worker<H> {
                     let _gone = answer.send(Err(problem(error)));
                 }
                 Ok(plan) => {
-                    let _gone = answer.send(Ok(()));
-                    self.carry(Carried { run, actor, until: None, schedule: None }, &plan).await;
+                    let work = Carried { run, actor, until: None, schedule: None };
+                    let _gone = answer.send(self.deeds.keep_carried(work.clone()).map_err(problem));
+                    self.carry(work, &plan).await;
                 }
             },
         }

@@ -68,6 +68,11 @@ impl Works for ByOrders {
         Box::pin(self.give(order, answered))
     }
 
+    fn carries(&self) -> Result<Option<RunId>, Problem> {
+        let read = || Deeds::of(&self.context, &self.context.store()?).carried();
+        read().map(|carried| carried.map(|carried| carried.run)).map_err(problem)
+    }
+
     fn calendar(&self) -> Result<Calendar, Problem> {
         let read = || {
             let (store, now) = (self.context.store()?, self.clock.now()?);
