@@ -1,6 +1,6 @@
 //! The measured verdict of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -83,8 +83,105 @@ pub struct Verdict {
     /// Whether new code was seen to answer as old code does, before users met it.
     #[serde(default)]
     pub api_contract: ApiContract,
+    /// Of a patch: whether the vulnerability is closed, by what was seen to run before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<ExposureProof>,
     /// The statistical test behind zero-impact, in a sentence.
     pub test: String,
+}
+
+/// Whether a vulnerability was closed, by what was seen to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposureProof {
+    /// The vulnerability.
+    pub vulnerability: String,
+    /// What was exposed to it when the run began.
+    pub before: Vec<ExposedVersion>,
+    /// What is exposed to it now.
+    pub after: Vec<ExposedVersion>,
+    /// What could not be seen or judged now, one line each.
+    pub unproved: Vec<String>,
+    /// What follows of that.
+    pub result: ExposureResult,
+}
+
+/// One version that is exposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposedVersion {
+    /// The distribution.
+    pub distribution: String,
+    /// The version.
+    pub version: PackageVersion,
+    /// The daemons that were seen to run it.
+    pub daemons: BTreeSet<DaemonId>,
+}
+
+/// What an exposure that was computed again says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExposureResult {
+    /// Nothing that runs is exposed, and everything was seen and judged.
+    Closed,
+    /// Something is exposed.
+    Remains,
+    /// Nothing is known to be exposed, and something was not seen or could not be judged.
+    NotProved,
+}
+
+impl fmt::Display for ExposureResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::Remains => "remains",
+            Self::NotProved => "not proved",
+        })
+    }
+}
+
+impl ExposureProof {
+    /// Draws the conclusion.
+    #[must_use]
+    pub fn new(
+        vulnerability: String,
+        before: Vec<ExposedVersion>,
+        after: Vec<ExposedVersion>,
+        unproved: Vec<String>,
+    ) -> Self {
+        let result = if !after.is_empty() {
+            ExposureResult::Remains
+        } else if !unproved.is_empty() {
+            ExposureResult::NotProved
+        } else {
+            ExposureResult::Closed
+        };
+        Self { vulnerability, before, after, unproved, result }
+    }
+}
+
+impl Verdict {
+    /// Takes the proof of a patch into the verdict: one that does not close what it was for has failed,
+    /// however smoothly it went.
+    #[must_use]
+    pub fn with_exposure(mut self, proof: ExposureProof) -> Self {
+        let name = &proof.vulnerability;
+        let why = match proof.result {
+            ExposureResult::Closed => None,
+            ExposureResult::Remains => {
+                let daemons: usize = proof.after.iter().map(|exposed| exposed.daemons.len()).sum();
+                Some(format!("{name} is not closed: {daemons} daemons are exposed to it"))
+            }
+            ExposureResult::NotProved => Some(format!(
+                "that {name} is closed is not proved: {} things were not seen or not judged",
+                proof.unproved.len()
+            )),
+        };
+        if let Some(why) = why {
+            self.level = Level::None;
+            self.reasons.insert(0, why);
+        }
+        self.exposure = Some(proof);
+        self
+    }
 }
 
 /// How reachable something of the data plane was while the run worked, seen from Volutus.

@@ -56,6 +56,7 @@ pub fn check_plan(
     rules::anchor::check_anchor(&context, &mut findings);
     rules::shadow::check_shadow(&context, &mut findings);
     rules::way_back::check_way_back(&context, &mut findings);
+    rules::patch::check_patch(&context, &mut findings);
     condense(findings)
 }
 

@@ -161,6 +161,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
             .map(|(daemon, seen)| (daemon.clone(), seen.version.clone()))
             .collect(),
         api_contract: api_contract(&input),
+        exposure: None,
         test: TEST.to_owned(),
     }
 }
