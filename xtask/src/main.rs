@@ -42,6 +42,8 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Find a vulnerable keystone in the lab, patch it under load, and prove that it is closed.
+    Patch,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -79,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         Command::Crash(hop) => crash::run(&hop),
         Command::Faults(hop) => faults::run(&hop),
         Command::Drains => test::drains(),
+        Command::Patch => test::patch(),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -23,6 +23,8 @@ pub struct Options {
 struct Tally {
     passed: u64,
     failed: u64,
+    /// What scenarios measured.
+    figures: Vec<String>,
 }
 
 impl Tally {
@@ -75,10 +77,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Carries out the suite of drains and reboots, which takes too long for every change.
 pub fn drains() -> anyhow::Result<()> {
+    suite("e2e-drain")
+}
+
+/// Carries out the suite of patches.
+pub fn patch() -> anyhow::Result<()> {
+    suite("e2e-patch")
+}
+
+/// Carries out one suite, and ends with one line that counts and has the suite's own figures.
+fn suite(name: &str) -> anyhow::Result<()> {
     let (start, mut tally) = (Instant::now(), Tally::default());
-    count(&mut tally, end_to_end()?.arg("e2e-drain"))?;
+    count(&mut tally, end_to_end()?.arg(name))?;
     let (passed, failed) = (tally.passed, tally.failed);
-    println!("{passed} passed, {failed} failed | {} s in all", start.elapsed().as_secs());
+    let figures: String = tally.figures.iter().map(|line| format!("{line} | ")).collect();
+    println!("{figures}{passed} passed, {failed} failed | {} s in all", start.elapsed().as_secs());
     if failed > 0 {
         bail!("{failed} scenarios failed");
     }
@@ -126,6 +139,8 @@ fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
             };
             tally.passed += number("passed");
             tally.failed += number("failed");
+        } else if let Some(figures) = line.strip_prefix("figures: ") {
+            tally.figures.push(figures.to_owned());
         } else {
             println!("{line}");
         }

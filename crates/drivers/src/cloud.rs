@@ -138,7 +138,7 @@ impl CloudDriver {
     /// The release directories that a service may run from: all series that are known.
     pub(crate) fn releases_of(&self, service: &ServiceName) -> Vec<String> {
         let releases = &self.inventory.releases;
-        let both = |series: &Series| {
+        let both = |series: &volutus_model::Series| {
             [releases.path_of(*series, service), releases.patched_pattern(*series, service)]
         };
         self.catalog.series.keys().flat_map(both).collect()

@@ -258,3 +258,43 @@ pub struct ServiceRequests {
     /// The test's p-value for "latencies are as in the baseline"; `None` where not computed.
     pub p_value: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exposed() -> Vec<ExposedVersion> {
+        vec![ExposedVersion {
+            distribution: "keystone".to_owned(),
+            version: PackageVersion::new("28.0.1"),
+            daemons: BTreeSet::from(["keystone-api@ctl1".parse().expect("a daemon")]),
+        }]
+    }
+
+    #[test]
+    fn closed_is_what_was_seen_to_be_closed() {
+        let result =
+            |after, unproved| ExposureProof::new("CVE-1".to_owned(), exposed(), after, unproved).result;
+        assert_eq!(result(Vec::new(), Vec::new()), ExposureResult::Closed);
+        assert_eq!(result(Vec::new(), vec!["ctl2 does not answer".to_owned()]), ExposureResult::NotProved);
+        assert_eq!(result(exposed(), Vec::new()), ExposureResult::Remains);
+    }
+
+    #[test]
+    fn a_patch_that_closes_nothing_has_failed() {
+        let verdict: Verdict = serde_json::from_value(serde_json::json!({
+            "format": 1, "run": "run-1", "plan": "plan-1", "status": "succeeded", "from": "2025.2",
+            "to": "2025.2", "level": "zero-impact", "reasons": [], "started_at": "2026-11-24T01:02:03Z",
+            "duration_s": 30.0, "requests": {}, "requests_total": 100, "requests_failed": 0,
+            "versions_observed": {}, "test": ""
+        }))
+        .expect("a verdict from before there were proofs can be read");
+        let proof = |after| ExposureProof::new("CVE-1".to_owned(), exposed(), after, Vec::new());
+        let closed = verdict.clone().with_exposure(proof(Vec::new()));
+        assert_eq!((closed.level, closed.reasons.len()), (Level::ZeroImpact, 0));
+        let remains = verdict.with_exposure(proof(exposed()));
+        assert_eq!((remains.level, remains.reasons.len()), (Level::None, 1));
+        let text = serde_json::to_string(&remains).expect("a verdict has only text keys");
+        assert!(text.contains(r#""result":"remains""#), "{text}");
+    }
+}
