@@ -36,6 +36,7 @@ mod setup;
 mod status;
 mod topology;
 mod up;
+mod variant;
 mod watch;
 
 use std::path::PathBuf;
@@ -53,6 +54,7 @@ pub use release::{RELEASES, Release};
 pub use setup::is_root;
 pub use status::{DaemonStatus, HostStatus, LabStatus};
 pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Options, Role, Virt};
+pub use up::Offer;
 pub use watch::{Held, Watched, table as guests_table};
 
 use machine::Machine;
@@ -66,14 +68,13 @@ pub struct Lab {
 
 impl Lab {
     /// Brings a lab up: from an empty machine, or in two to three minutes once releases and base
-    /// are cached. `offered` are series that the hosts can be upgraded to; if it is empty, the
-    /// one after the start series is.
+    /// are cached. `offer` says what its hosts can be upgraded to.
     ///
     /// # Errors
     /// Refuses impossible options and a name whose lab is up. Everything else is told with the
     /// step that failed; the half-made lab stays for inspection until [`Lab::down`].
-    pub fn up(options: &Options, offered: &[String], progress: &dyn Progress) -> Result<Self> {
-        let (state, record) = up::up(options, offered, progress)?;
+    pub fn up(options: &Options, offer: &Offer, progress: &dyn Progress) -> Result<Self> {
+        let (state, record) = up::up(options, offer, progress)?;
         Ok(Self { state, record })
     }
 

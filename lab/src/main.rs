@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use volutus_lab::{
-    CACHE_VARIABLE, Error, Fault, Lab, Options, Result, STATE_VARIABLE, Virt, for_stderr, guests_table,
-    is_root,
+    CACHE_VARIABLE, Error, Fault, Lab, Offer, Options, Result, STATE_VARIABLE, Virt, for_stderr,
+    guests_table, is_root,
 };
 
 /// A real OpenStack in miniature on this machine: real hosts with systemd and sshd, real
@@ -154,6 +154,13 @@ struct Up {
     /// Series that the hosts can be upgraded to; repeatable. [default: the next one]
     #[arg(long = "offer", value_name = "SERIES")]
     offered: Vec<String>,
+    /// Another version of a package than the series' lock has, in the release that it starts with;
+    /// repeatable.
+    #[arg(long = "pin", value_name = "PACKAGE==VERSION")]
+    pins: Vec<String>,
+    /// A patched release of the start series, which hosts can stage as SERIES+NAME; repeatable.
+    #[arg(long = "offer-patched", value_name = "NAME=PACKAGE==VERSION[,...]")]
+    patched: Vec<String>,
     /// Number of controllers.
     #[arg(long, default_value_t = 3)]
     controllers: u8,
@@ -374,7 +381,8 @@ fn bring_up(up: Up) -> Result<()> {
         qemu_computes: up.qemu_computes,
     };
     let began = std::time::Instant::now();
-    let lab = Lab::up(&options, &up.offered, for_stderr().as_ref())?;
+    let offer = Offer { series: up.offered, pins: up.pins, patched: up.patched };
+    let lab = Lab::up(&options, &offer, for_stderr().as_ref())?;
     let name = &options.name;
     talk(&format!("The lab {name} is up after {} s.", began.elapsed().as_secs()));
     talk(&format!("  cloud description  {}", lab.cloud_toml().display()));

@@ -133,7 +133,7 @@ impl Release {
 
     /// Compiles all modules, because the hosts mount the release read-only and would otherwise
     /// compile them anew at every start of a daemon.
-    fn compile(self, target: &Path, python: &str) -> Result<()> {
+    pub(crate) fn compile(self, target: &Path, python: &str) -> Result<()> {
         let store = format!("{STORE}/{}", self.series);
         let output = Cmd::new("compiling the release", python)
             .args(["-m", "compileall", "-qq", "-j", "2", "-s"])

@@ -14,10 +14,23 @@ use crate::record::{Phase, Record, base64url, new_password, random_bytes};
 use crate::release::{RELEASES, Release};
 use crate::render;
 use crate::topology::{Options, Role, Virt, plan_hosts};
+use crate::variant::Variant;
 use crate::{base, data_plane, down, guest, layer, network, outputs, render_virt, schema, setup};
 
 const POPULATE_LIMIT: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The releases of a lab besides the one that its series has.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    /// Series that its hosts can be upgraded to; the one after the start series where empty.
+    pub series: Vec<String>,
+    /// Versions of packages that the start release has instead of its lock's: `keystone==28.0.1`.
+    pub pins: Vec<String>,
+    /// Patched releases of the start series: `NAME=PACKAGE==VERSION,PACKAGE==VERSION`, which hosts
+    /// can stage as `SERIES+NAME`.
+    pub patched: Vec<String>,
+}
 
 /// The release that the lab starts with, and those that its hosts are offered besides.
 struct Releases {
@@ -28,15 +41,12 @@ struct Releases {
 }
 
 /// Brings a lab up and returns its record.
-pub(crate) fn up(
-    options: &Options,
-    offered: &[String],
-    progress: &dyn Progress,
-) -> Result<(StateDir, Record)> {
+pub(crate) fn up(options: &Options, offer: &Offer, progress: &dyn Progress) -> Result<(StateDir, Record)> {
     // All refusals come before anything is made.
     plan_hosts(options, 1)?;
     let state = StateDir::of(&options.name)?;
-    let wanted = wanted_releases(&options.series, offered)?;
+    let wanted = wanted_releases(&options.series, &offer.series)?;
+    let variants = variants(&options.series, offer)?;
     setup::require_root()?;
     let _lock = Lock::now(&state.lock(), &format!("the lab {}", options.name))?;
     if state.record().exists() && Record::load(&state)?.phase == Phase::Ready {
@@ -51,7 +61,7 @@ pub(crate) fn up(
     setup::prepare_machine(options.virt, progress)?;
     // What a crashed `up` of the same name left behind would only be in the way.
     down::remove_all(&state)?;
-    let (base, mut releases) = build(options, &wanted, progress)?;
+    let (base, mut releases) = build(options, &wanted, &variants, progress)?;
     let mut record = begin(&state, options)?;
     if let Some((layer, _)) = &releases.laid {
         releases.paths = layer::mount(&state, layer, &releases.paths)?;
@@ -77,8 +87,23 @@ fn wanted_releases(start: &str, offered: &[String]) -> Result<Vec<Release>> {
     Ok(wanted)
 }
 
+/// The releases that differ from their series' locks.
+fn variants(start: &str, offer: &Offer) -> Result<Vec<Variant>> {
+    let base = Release::find(start)?;
+    let mut variants: Vec<Variant> = Variant::start(base, &offer.pins)?.into_iter().collect();
+    for text in &offer.patched {
+        variants.push(Variant::patched(base, text)?);
+    }
+    Ok(variants)
+}
+
 /// Fills the cache: the hosts' file system and the releases.
-fn build(options: &Options, wanted: &[Release], progress: &dyn Progress) -> Result<(PathBuf, Releases)> {
+fn build(
+    options: &Options,
+    wanted: &[Release],
+    variants: &[Variant],
+    progress: &dyn Progress,
+) -> Result<(PathBuf, Releases)> {
     let (base, laid) = thread::scope(|scope| {
         let base = scope.spawn(|| {
             let base = base::ensure_base(options.virt, progress)?;
@@ -93,11 +118,17 @@ fn build(options: &Options, wanted: &[Release], progress: &dyn Progress) -> Resu
         built.and(base)
     })?;
     // Whatever the cache has besides costs nothing to offer.
-    let paths = RELEASES
+    let mut paths: Vec<(String, PathBuf)> = RELEASES
         .iter()
         .filter(|release| release.path().exists())
         .map(|release| (release.series.to_owned(), release.path()))
         .collect();
+    for variant in variants {
+        let path = variant.ensure(progress)?;
+        // A start release with pins takes the place of the series' own.
+        paths.retain(|(name, _)| name != variant.name());
+        paths.push((variant.name().to_owned(), path));
+    }
     Ok((base, Releases { start: Release::find(&options.series)?, paths, laid }))
 }
 

@@ -7,6 +7,7 @@
 mod bad_input;
 mod drain;
 mod mutations;
+mod patch;
 mod schedules;
 mod snapshots;
 mod told;
@@ -105,6 +106,31 @@ const SUITES: &[Suite] = &[
             "mutated_release_is_halted_before_users_meet_it_and_the_real_one_is_not",
             mutations::every_mutation_is_caught,
         )],
+    },
+    Suite {
+        name: "e2e-patch",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--pin",
+            "keystone==28.0.1",
+            "--offer-patched",
+            "cve-2026-42999=keystone==28.0.2",
+            "--offer-patched",
+            "cve-2026-90460=keystone==28.1.0",
+            "--computes",
+            "1",
+            "--instances",
+            "4",
+        ],
+        scenarios: &[
+            ("exposure_names_versions_and_hosts", patch::exposure_is_seen),
+            ("vulnerability_without_a_fix_is_said_to_have_none", patch::no_fix_is_said),
+            ("vulnerability_is_closed_and_nothing_else_is_touched", patch::patched),
+            ("another_one_is_closed_from_the_patched_release", patch::patched_again),
+            ("upgrade_is_planned_from_the_patched_release", patch::upgrade_is_planned_from_there),
+        ],
     },
     Suite {
         name: "e2e-schedule",

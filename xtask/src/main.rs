@@ -53,6 +53,8 @@ enum Command {
     /// Let a server carry out schedules on the lab under a clock of the test's: an upgrade that is due, and
     /// one that goes badly, with what people are told of each.
     Schedules,
+    /// Find a vulnerable keystone in the lab, patch it under load, and prove that it is closed.
+    Patch,
     /// Every test: format, lints, unit tests, and the real lab.
     Test(test::Options),
     /// Measure.
@@ -97,6 +99,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tempest(options) => tempest::run(&options),
         Command::Drains => test::suite("e2e-drain"),
         Command::Schedules => test::suite("e2e-schedule"),
+        Command::Patch => test::suite("e2e-patch"),
         Command::Test(options) => test::run(&options),
         Command::Bench(Bench::Upgrade(hop)) => bench_upgrade::run(&hop),
         Command::Bench(Bench::Contract) => bench_contract::run(),

@@ -152,7 +152,11 @@ impl CloudDriver {
 
     /// The release directories that a service may run from: all series that are known.
     pub(crate) fn releases_of(&self, service: &ServiceName) -> Vec<String> {
-        self.catalog.series.keys().map(|series| self.inventory.releases.path_of(*series, service)).collect()
+        let releases = &self.inventory.releases;
+        let both = |series: &volutus_model::Series| {
+            [releases.path_of(*series, service), releases.patched_pattern(*series, service)]
+        };
+        self.catalog.series.keys().flat_map(both).collect()
     }
 
     /// Why work in batches is to wait, where it is to.
@@ -205,8 +209,9 @@ impl CloudDriver {
                 tokio::time::sleep(Duration::from_secs(u64::from(*seconds))).await;
                 Ok(Outcome::done(format!("{seconds} s went by")))
             }
-            Action::StageRelease { host, series, versions } => {
-                release::stage(attempt, host, *series, versions).await
+            Action::StageRelease { host, series, versions, patch } => {
+                let wanted = release::Wanted { host, series: *series, versions, patch: patch.as_ref() };
+                release::stage(attempt, &wanted).await
             }
             Action::CheckUpgrade { service, host, argv } => {
                 schema::check_upgrade(attempt, service, host, argv).await

@@ -5,52 +5,93 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::json;
-use volutus_model::Series;
+use volutus_model::inventory::Releases;
 use volutus_model::name::{DaemonId, HostName, PackageVersion, ServiceName};
 use volutus_model::outcome::{Evidence, Outcome, tail_for_evidence};
+use volutus_model::{PatchedRelease, Series};
 
 use crate::attempt::{Attempt, Attempted, command, last_line, permanent};
 use crate::channel::{ASK, Channel, PROCESS_PART, Trouble, standalone};
 use crate::work::{Program, perform, safe};
 
-/// Puts a series onto a host beside what runs, and sees that the right versions are there.
-pub(crate) async fn stage(
-    attempt: &Attempt<'_>,
-    host: &HostName,
-    series: Series,
-    versions: &BTreeMap<ServiceName, PackageVersion>,
-) -> Attempted {
-    let first = look(attempt, host, series, versions).await.map_err(|trouble| trouble.outcome(false))?;
-    if first.is_whole() && !attempt.order.taken_up {
-        return Ok(Outcome::unchanged(format!("{series} is there already: {first}")));
+/// What has to be on a host.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The host.
+    pub host: &'a HostName,
+    /// The series.
+    pub series: Series,
+    /// The versions of services.
+    pub versions: &'a BTreeMap<ServiceName, PackageVersion>,
+    /// The patched release of the series that is meant, with what else has to be in it.
+    pub patch: Option<&'a PatchedRelease>,
+}
+
+impl Wanted<'_> {
+    fn name(&self) -> String {
+        match self.patch {
+            Some(patch) => format!("{}+{}", self.series, patch.name),
+            None => self.series.to_string(),
+        }
     }
-    let argv = attempt.cloud.inventory.releases.stage_command(series);
-    let slot = format!("staging of {series}");
+
+    fn path(&self, releases: &Releases, service: &ServiceName) -> String {
+        match self.patch {
+            Some(patch) => releases.patched_path_of(self.series, &patch.name, service),
+            None => releases.path_of(self.series, service),
+        }
+    }
+
+    fn command(&self, releases: &Releases) -> Vec<String> {
+        match self.patch {
+            Some(patch) => releases.stage_patched_command(self.series, &patch.name, &patch.packages),
+            None => releases.stage_command(self.series),
+        }
+    }
+}
+
+/// Puts a release onto a host beside what runs, and sees that the right versions are there.
+pub(crate) async fn stage(attempt: &Attempt<'_>, wanted: &Wanted<'_>) -> Attempted {
+    let (host, name) = (wanted.host, wanted.name());
+    let first = look(attempt, wanted).await.map_err(|trouble| trouble.outcome(false))?;
+    if first.is_whole() && !attempt.order.taken_up {
+        return Ok(Outcome::unchanged(format!("{name} is there already: {first}")));
+    }
+    let argv = wanted.command(&attempt.cloud.inventory.releases);
+    let slot = format!("staging of {}", safe(&name));
     let finished = perform(attempt, host, &slot, &Program::Argv(argv.clone())).await?;
     let evidence = command(host, &argv, Some(finished.exit_code), &finished.output);
+    let key = match wanted.patch {
+        Some(_) => "`releases.stage_patched` (or `stage`)",
+        None => "`releases.stage`",
+    };
     if finished.exit_code != 0 {
         return Err(permanent(
-            format!("staging {series} on {host} ended with exit code {}", finished.exit_code),
-            "read the command's output below; it is `releases.stage` of the cloud description. What runs is \
-             not touched. Mend the cause and resume",
+            format!("staging {name} on {host} ended with exit code {}", finished.exit_code),
+            format!(
+                "read the command's output below; it is {key} of the cloud description. What runs is \
+                 not touched. Mend the cause and resume"
+            ),
             vec![evidence],
         ));
     }
-    let seen = look(attempt, host, series, versions).await.map_err(|trouble| trouble.outcome(false))?;
+    let seen = look(attempt, wanted).await.map_err(|trouble| trouble.outcome(false))?;
     if !seen.is_whole() {
         return Err(permanent(
-            format!("after staging, {series} on {host} is not what the plan wants: {seen}"),
-            "let `releases.stage` of the cloud description install these versions, or plan again with the \
-             versions that it installs",
+            format!("after staging, {name} on {host} is not what the plan wants: {seen}"),
+            format!(
+                "let {key} of the cloud description install these versions, or plan again with the \
+                 versions that it installs"
+            ),
             vec![evidence],
         ));
     }
-    Ok(Outcome::done(format!("{series} is there: {seen}")))
+    Ok(Outcome::done(format!("{name} is there: {seen}")))
 }
 
 /// What is in the directories of a series, against what is wanted.
 struct Staged {
-    services: Vec<(ServiceName, PackageVersion, Option<String>)>,
+    services: Vec<(String, PackageVersion, Option<String>)>,
     /// Interpreters that do not run, with what they said.
     broken: Vec<String>,
 }
@@ -82,26 +123,28 @@ struct Interpreter {
     output: String,
 }
 
-async fn look(
-    attempt: &Attempt<'_>,
-    host: &HostName,
-    series: Series,
-    versions: &BTreeMap<ServiceName, PackageVersion>,
-) -> Result<Staged, Trouble> {
+async fn look(attempt: &Attempt<'_>, wanted: &Wanted<'_>) -> Result<Staged, Trouble> {
     let cloud = attempt.cloud;
-    let mut channel = Channel::to_host(&cloud.hosts, host).await?;
-    let mut question = Vec::new();
-    for service in versions.keys() {
+    let releases = &cloud.inventory.releases;
+    let mut channel = Channel::to_host(&cloud.hosts, wanted.host).await?;
+    let (mut question, mut packages) = (Vec::new(), Vec::new());
+    for (service, version) in wanted.versions {
         let distribution = cloud.catalog.services.get(service).map(|known| known.distribution.clone());
-        let path = cloud.inventory.releases.path_of(series, service);
-        question.push((path, distribution.unwrap_or_else(|| service.to_string())));
+        let path = wanted.path(releases, service);
+        let distribution = distribution.unwrap_or_else(|| service.to_string());
+        // Where each service has an environment of its own, a library has to be right in all of them.
+        let own = |name: &String| cloud.catalog.services.values().any(|known| known.distribution == *name);
+        let more = wanted.patch.into_iter().flat_map(|patch| &patch.packages).filter(|(name, _)| !own(name));
+        for (name, version) in more {
+            question.push((path.clone(), name.clone()));
+            packages.push((name.clone(), version.clone()));
+        }
+        question.push((path, distribution));
+        packages.push((service.to_string(), version.clone()));
     }
     let seen: Vec<Option<String>> = channel.ask("packages", json!({"releases": question}), ASK).await?;
-    let services: Vec<_> = versions
-        .iter()
-        .zip(seen)
-        .map(|((service, wanted), seen)| (service.clone(), wanted.clone(), seen))
-        .collect();
+    let services: Vec<_> =
+        packages.into_iter().zip(seen).map(|((name, wanted), seen)| (name, wanted, seen)).collect();
     let mut broken = Vec::new();
     let mut paths: Vec<String> = question.into_iter().map(|(path, _)| path).collect();
     paths.dedup();

@@ -87,6 +87,27 @@ assert declared(os.path.join(real, '2026.1'), [name]) == name
 }
 
 #[test]
+fn patched_releases_are_known_by_their_pattern() {
+    succeeds(&[
+        PROCESS,
+        "
+import tempfile
+real = os.path.realpath(tempfile.mkdtemp())
+for name in ('2025.2', '2025.2+cve-1', '2025.2+cve-2', '2026.1'):
+    os.makedirs(os.path.join(real, 'store', name))
+    os.symlink(os.path.join(real, 'store', name), os.path.join(real, name))
+known = [os.path.join(real, name) for name in ('2025.2', '2025.2+*', '2026.1', '2026.1+*')]
+for name in ('2025.2', '2025.2+cve-2', '2026.1'):
+    assert declared(os.path.join(real, 'store', name), known) == os.path.join(real, name), name
+assert list(each(known[1:2])) == [os.path.join(real, '2025.2+cve-1'), os.path.join(real, '2025.2+cve-2')]
+assert declared('/elsewhere', known) == '/elsewhere'
+import shutil
+shutil.rmtree(real)
+",
+    ]);
+}
+
+#[test]
 fn environments_are_listed() {
     succeeds(&[
         PROCESS,

@@ -8,6 +8,7 @@ use crate::contract::{Gate, Shadow, Waiver};
 use crate::fleet::plan::How;
 use crate::gate::{ClientGate, GateFailure};
 use crate::name::{BackendName, DaemonId, HostName, PackageVersion, Series, ServiceName};
+use crate::patch::PatchedRelease;
 
 /// One thing that drivers can do. Each can be repeated: a driver looks first, and finding that
 /// nothing is to be done is an ordinary outcome.
@@ -27,6 +28,9 @@ pub enum Action {
         series: Series,
         /// Which versions must then be there, by service.
         versions: BTreeMap<ServiceName, PackageVersion>,
+        /// The patched release of the series that is meant; the series' own where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patch: Option<PatchedRelease>,
     },
     /// Run a service's upgrade check with the new code.
     CheckUpgrade {
@@ -387,7 +391,10 @@ impl Action {
     pub fn summary(&self) -> String {
         match self {
             Self::Watch { seconds } => format!("watch for {seconds} s"),
-            Self::StageRelease { host, series, .. } => format!("stage {series} on {host}"),
+            Self::StageRelease { host, series, patch: Some(patch), .. } => {
+                format!("stage {series}+{} on {host}", patch.name)
+            }
+            Self::StageRelease { host, series, patch: None, .. } => format!("stage {series} on {host}"),
             Self::CheckUpgrade { service, host, .. } => format!("upgrade check of {service} on {host}"),
             Self::SnapshotDatabase { service, host, .. } => {
                 format!("snapshot of {service}'s databases on {host}")

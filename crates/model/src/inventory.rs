@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{BackendName, DaemonId, DaemonKind, HostName, ServiceName};
+use crate::name::{BackendName, DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
+use crate::patch::PatchName;
 
 /// The format version of `cloud.toml` that this Volutus reads and writes.
 pub const FORMAT: u32 = 1;
@@ -120,6 +121,12 @@ pub struct Releases {
     /// The command that puts a series onto a host, with no effect on what runs; `{series}` is
     /// replaced. It is run on the host, and may be run again.
     pub stage: Vec<String>,
+    /// The same for a patched release of a series: `{release}` is replaced by its name as in `path`
+    /// (`2025.2+cve-2026-42999`), `{series}` by the series, and the word `{packages}` by one word
+    /// `NAME==VERSION` for each package that must be there. Absent: `stage`, with the release's name in the
+    /// place of `{series}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage_patched: Option<Vec<String>>,
 }
 
 /// The ways of keeping releases on hosts that Volutus knows.
@@ -465,8 +472,40 @@ impl DaemonDeclaration {
 impl Releases {
     /// The directory of `series` on a host, for one service.
     #[must_use]
-    pub fn path_of(&self, series: crate::Series, service: &ServiceName) -> String {
-        self.path.replace("{series}", &series.to_string()).replace("{service}", service.as_str())
+    pub fn path_of(&self, series: Series, service: &ServiceName) -> String {
+        self.path_at(&series.to_string(), service)
+    }
+
+    /// The directory of a patched release of `series` on a host, for one service.
+    #[must_use]
+    pub fn patched_path_of(&self, series: Series, patch: &PatchName, service: &ServiceName) -> String {
+        self.path_at(&format!("{series}+{patch}"), service)
+    }
+
+    /// The directories of all patched releases of `series`, as a pattern for `glob`.
+    #[must_use]
+    pub fn patched_pattern(&self, series: Series, service: &ServiceName) -> String {
+        self.path_at(&format!("{series}+*"), service)
+    }
+
+    fn path_at(&self, release: &str, service: &ServiceName) -> String {
+        self.path.replace("{series}", release).replace("{service}", service.as_str())
+    }
+
+    /// Which release of `series` a directory is, for one service: `Some(None)` for the series' own,
+    /// `Some(Some(name))` for a patched one, and `None` where it is of another series.
+    #[must_use]
+    pub fn release_at(&self, path: &str, series: Series, service: &ServiceName) -> Option<Option<PatchName>> {
+        if path == self.path_of(series, service) {
+            return Some(None);
+        }
+        // What stands before the first `{series}` has no part of the release's name in it.
+        let before = self.path.split("{series}").next()?.replace("{service}", service.as_str());
+        let rest = path.strip_prefix(&before)?.strip_prefix(&format!("{series}+"))?;
+        let longest = rest.split('/').next()?;
+        // In `/venvs/{series}-nova` the name ends where the whole path is the template's again.
+        let names = (1..=longest.len()).rev().filter_map(|end| PatchName::new(longest.get(..end)?).ok());
+        names.into_iter().find(|name| self.patched_path_of(series, name, service) == path).map(Some)
     }
 
     /// The link through which a daemon finds its release.
@@ -477,8 +516,31 @@ impl Releases {
 
     /// The command that stages `series`.
     #[must_use]
-    pub fn stage_command(&self, series: crate::Series) -> Vec<String> {
+    pub fn stage_command(&self, series: Series) -> Vec<String> {
         self.stage.iter().map(|word| word.replace("{series}", &series.to_string())).collect()
+    }
+
+    /// The command that stages a patched release of `series` with these packages in it.
+    #[must_use]
+    pub fn stage_patched_command(
+        &self,
+        series: Series,
+        patch: &PatchName,
+        packages: &BTreeMap<String, PackageVersion>,
+    ) -> Vec<String> {
+        let release = format!("{series}+{patch}");
+        let Some(template) = &self.stage_patched else {
+            return self.stage.iter().map(|word| word.replace("{series}", &release)).collect();
+        };
+        let mut command = Vec::new();
+        for word in template {
+            if word == "{packages}" {
+                command.extend(packages.iter().map(|(name, version)| format!("{name}=={version}")));
+            } else {
+                command.push(word.replace("{release}", &release).replace("{series}", &series.to_string()));
+            }
+        }
+        command
     }
 }
 
@@ -504,6 +566,32 @@ name = "h1"
 address = "198.18.0.1"
 roles = ["api"]
 "#;
+
+    #[test]
+    fn a_directory_is_of_one_release() {
+        let mut releases = Inventory::parse(CLOUD).unwrap().releases;
+        let series: Series = "2025.2".parse().unwrap();
+        let service = ServiceName::new("nova").unwrap();
+        let name = PatchName::new("cve-2026-1-a").unwrap();
+        for path in
+            ["/o/{series}", "/o/{service}-{series}", "/o/{series}-{service}/venv", "/{series}/x{series}"]
+        {
+            path.clone_into(&mut releases.path);
+            let own = releases.path_of(series, &service);
+            let patched = releases.patched_path_of(series, &name, &service);
+            assert_eq!(releases.release_at(&own, series, &service), Some(None), "{path}");
+            assert_eq!(releases.release_at(&patched, series, &service), Some(Some(name.clone())), "{path}");
+            assert_eq!(releases.release_at(&patched, "2026.1".parse().unwrap(), &service), None, "{path}");
+        }
+        let packages = BTreeMap::from([("keystone".to_owned(), PackageVersion::new("28.0.2"))]);
+        releases.stage = vec!["stage".to_owned(), "{series}".to_owned()];
+        let command = releases.stage_patched_command(series, &name, &packages);
+        assert_eq!(command, ["stage", "2025.2+cve-2026-1-a"]);
+        releases.stage_patched =
+            Some(["build", "{series}", "{release}", "{packages}"].map(str::to_owned).to_vec());
+        let command = releases.stage_patched_command(series, &name, &packages);
+        assert_eq!(command, ["build", "2025.2", "2025.2+cve-2026-1-a", "keystone==28.0.2"]);
+    }
 
     #[test]
     fn one_backend_or_several() {

@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod name;
 pub mod observation;
 pub mod outcome;
+pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod probe;
@@ -34,6 +35,7 @@ pub use name::{
 };
 pub use observation::{Fact, Observation};
 pub use outcome::{Evidence, Failure, FailureClass, Outcome};
+pub use patch::{PatchName, PatchedRelease, VersionChange};
 pub use plan::{Action, Plan, PlanKind, Stage, Step};
 pub use policy::{OnFailure, Policy};
 pub use run::{RunState, RunStatus, StepStatus};

@@ -223,4 +223,27 @@ impl Observation {
     pub fn running_version(&self, daemon: &DaemonId) -> Option<&PackageVersion> {
         self.daemons.get(daemon)?.value()?.version.value()
     }
+
+    /// The version of a distribution that a daemon runs, where it was seen: of its service's own
+    /// (`own`) what its process has loaded, of any other what is in the environment that it has loaded.
+    #[must_use]
+    pub fn running_package(
+        &self,
+        daemon: &DaemonId,
+        own: &str,
+        distribution: &str,
+    ) -> Option<&PackageVersion> {
+        if own == distribution {
+            return self.running_version(daemon);
+        }
+        let path = self.daemons.get(daemon)?.value()?.release_path.value()?;
+        self.package_at(&daemon.host, path, distribution)
+    }
+
+    /// The version of a distribution in a release directory of a host, where it was seen.
+    #[must_use]
+    pub fn package_at(&self, host: &HostName, path: &str, distribution: &str) -> Option<&PackageVersion> {
+        let digest = self.hosts.get(host)?.value()?.environments.get(path)?.value()?;
+        self.environments.get(digest)?.packages.get(distribution)
+    }
 }

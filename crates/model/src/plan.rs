@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::action::{Action, Anchor, InstanceMove, Proof, Refresh, SchemaPhase};
 use crate::fleet::plan::Work;
 use crate::name::{HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId};
+use crate::patch::{PatchName, VersionChange};
 use crate::policy::Policy;
 
 /// The format version of plans that this Volutus writes.
@@ -79,6 +80,16 @@ pub enum PlanKind {
         #[serde(default, skip_serializing_if = "Work::is_reboot")]
         work: Work,
     },
+    /// Vulnerable versions are replaced within the series; `from` and `to` are that series. Only the
+    /// daemons that run them are touched.
+    Patch {
+        /// The vulnerability that it closes.
+        vulnerability: String,
+        /// The patched release that it switches to.
+        release: PatchName,
+        /// The packages that it replaces.
+        changes: Vec<VersionChange>,
+    },
 }
 
 impl PlanKind {
@@ -99,15 +110,21 @@ impl PlanKind {
     pub fn work(&self) -> Option<Work> {
         match self {
             Self::Reboot { work, .. } => Some(*work),
-            Self::Upgrade | Self::Rollback { .. } => None,
+            Self::Upgrade | Self::Rollback { .. } | Self::Patch { .. } => None,
         }
+    }
+
+    /// Whether the plan patches within a series.
+    #[must_use]
+    pub fn is_patch(&self) -> bool {
+        matches!(self, Self::Patch { .. })
     }
 
     /// The run that is taken back, where one is.
     #[must_use]
     pub fn taken_back(&self) -> Option<&RunId> {
         match self {
-            Self::Upgrade | Self::Reboot { .. } => None,
+            Self::Upgrade | Self::Reboot { .. } | Self::Patch { .. } => None,
             Self::Rollback { run, .. } => Some(run),
         }
     }

@@ -62,6 +62,9 @@ pub struct Policy {
     /// How it is proved that new code answers as old code does.
     #[serde(skip_serializing_if = "is_usual_contract")]
     pub contract: ContractPolicy,
+    /// What differs while a vulnerability is closed; see [`Policy::for_patch`].
+    #[serde(skip_serializing_if = "is_usual_patch")]
+    pub patch: PatchPolicy,
     /// The longest time between two answers of an address under `[[reach]]` of the cloud
     /// description, in milliseconds, with which the cloud still counts as accessible.
     #[serde(skip_serializing_if = "is_usual_gap")]
@@ -69,6 +72,33 @@ pub struct Policy {
     /// Commands that judge the cloud at certain moments of an upgrade, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<ClientGate>,
+}
+
+/// What differs from the rest of the policy while a vulnerability is closed: every minute of it is one in
+/// which the cloud is exposed, and only daemons of one kind of code are touched, within their series.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchPolicy {
+    /// In the place of [`Policy::baseline_s`].
+    pub baseline_s: u32,
+    /// In the place of [`Policy::soak_s`].
+    pub soak_s: u32,
+    /// In the place of [`Policy::drain_timeout_s`]; that one where absent.
+    pub drain_timeout_s: Option<u32>,
+    /// Whether a patch may run outside of all maintenance windows, and in freezes.
+    pub outside_windows: bool,
+}
+
+impl Default for PatchPolicy {
+    fn default() -> Self {
+        // Ten seconds have some two dozen requests per service in them: enough to see that all of them
+        // succeed, too few for a judgement on latencies, which is what is given up for the time.
+        Self { baseline_s: 10, soak_s: 10, drain_timeout_s: None, outside_windows: false }
+    }
+}
+
+fn is_usual_patch(patch: &PatchPolicy) -> bool {
+    *patch == PatchPolicy::default()
 }
 
 /// Longer than a live migration should cost an instance, shorter than most clients' patience.
@@ -152,6 +182,7 @@ impl Default for Policy {
             reboot: ReadElsewhere,
             snapshots_keep: SNAPSHOTS_KEEP,
             contract: ContractPolicy::default(),
+            patch: PatchPolicy::default(),
             reach_gap_max_ms: REACH_GAP_MAX_MS,
             gates: Vec::new(),
         }
@@ -163,6 +194,18 @@ impl Policy {
     #[must_use]
     pub fn on_failure_in(&self, phase: Phase) -> OnFailure {
         self.on_failure_in.get(&phase).copied().unwrap_or(self.on_failure)
+    }
+
+    /// The limits of a patch: the same, with what `[patch]` changes. Nothing is finalized by a patch.
+    #[must_use]
+    pub fn for_patch(&self) -> Self {
+        Self {
+            baseline_s: self.patch.baseline_s,
+            soak_s: self.patch.soak_s,
+            drain_timeout_s: self.patch.drain_timeout_s.unwrap_or(self.drain_timeout_s),
+            finalize_after_s: None,
+            ..self.clone()
+        }
     }
 
     /// Reads a policy file; absent keys keep their defaults.
@@ -182,6 +225,7 @@ impl Policy {
             ("stage_parallel_max", policy.stage_parallel_max),
             ("compute_wave", policy.compute_wave),
             ("drain_timeout_s", policy.drain_timeout_s),
+            ("patch.drain_timeout_s", policy.patch.drain_timeout_s.unwrap_or(1)),
             ("prove_timeout_s", policy.prove_timeout_s),
             ("attempts_max", policy.attempts_max),
             ("snapshots_keep", policy.snapshots_keep),
@@ -229,10 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_has_limits_of_its_own() {
+        let policy = Policy::parse("soak_s = 600\nserving_replicas_min = 2\n[patch]\nsoak_s = 5").unwrap();
+        let patch = policy.for_patch();
+        assert_eq!((patch.baseline_s, patch.soak_s, patch.serving_replicas_min), (10, 5, 2));
+        assert_eq!((patch.drain_timeout_s, patch.for_patch()), (policy.drain_timeout_s, patch.clone()));
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused() {
         for text in [
             "finalize_after_s = 0",
             "snapshots_keep = 0",
+            "[patch]\ndrain_timeout_s = 0",
+            "[patch]\nwindows = false",
             "[on_failure_in]\nfinalize = \"roll-back\"",
             "on_failure = \"pray\"",
             "[contract]\ngate = \"perhaps\"",
@@ -259,9 +313,15 @@ mod tests {
     #[test]
     fn defaults_add_nothing_to_the_stored_form() {
         let text = serde_json::to_string(&Policy::default()).unwrap();
-        for absent in
-            ["on_failure", "finalize_after_s", "snapshots_keep", "reach_gap_max_ms", "contract", "gates"]
-        {
+        for absent in [
+            "on_failure",
+            "finalize_after_s",
+            "snapshots_keep",
+            "reach_gap_max_ms",
+            "contract",
+            "gates",
+            "patch",
+        ] {
             assert!(!text.contains(absent), "{text}");
         }
         assert!(

@@ -90,8 +90,105 @@ pub struct Verdict {
     /// What the last attempt at each client gate saw, in the order of the attempts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateSeen>,
+    /// Of a patch: whether the vulnerability is closed, by what was seen to run before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<ExposureProof>,
     /// The statistical test behind zero-impact, in a sentence.
     pub test: String,
+}
+
+/// Whether a vulnerability was closed, by what was seen to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposureProof {
+    /// The vulnerability.
+    pub vulnerability: String,
+    /// What was exposed to it when the run began.
+    pub before: Vec<ExposedVersion>,
+    /// What is exposed to it now.
+    pub after: Vec<ExposedVersion>,
+    /// What could not be seen or judged now, one line each.
+    pub unproved: Vec<String>,
+    /// What follows of that.
+    pub result: ExposureResult,
+}
+
+/// One version that is exposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposedVersion {
+    /// The distribution.
+    pub distribution: String,
+    /// The version.
+    pub version: PackageVersion,
+    /// The daemons that were seen to run it.
+    pub daemons: BTreeSet<DaemonId>,
+}
+
+/// What an exposure that was computed again says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExposureResult {
+    /// Nothing that runs is exposed, and everything was seen and judged.
+    Closed,
+    /// Something is exposed.
+    Remains,
+    /// Nothing is known to be exposed, and something was not seen or could not be judged.
+    NotProved,
+}
+
+impl fmt::Display for ExposureResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::Remains => "remains",
+            Self::NotProved => "not proved",
+        })
+    }
+}
+
+impl ExposureProof {
+    /// Draws the conclusion.
+    #[must_use]
+    pub fn new(
+        vulnerability: String,
+        before: Vec<ExposedVersion>,
+        after: Vec<ExposedVersion>,
+        unproved: Vec<String>,
+    ) -> Self {
+        let result = if !after.is_empty() {
+            ExposureResult::Remains
+        } else if !unproved.is_empty() {
+            ExposureResult::NotProved
+        } else {
+            ExposureResult::Closed
+        };
+        Self { vulnerability, before, after, unproved, result }
+    }
+}
+
+impl Verdict {
+    /// Takes the proof of a patch into the verdict: one that does not close what it was for has failed,
+    /// however smoothly it went.
+    #[must_use]
+    pub fn with_exposure(mut self, proof: ExposureProof) -> Self {
+        let name = &proof.vulnerability;
+        let why = match proof.result {
+            ExposureResult::Closed => None,
+            ExposureResult::Remains => {
+                let daemons: usize = proof.after.iter().map(|exposed| exposed.daemons.len()).sum();
+                Some(format!("{name} is not closed: {daemons} daemons are exposed to it"))
+            }
+            ExposureResult::NotProved => Some(format!(
+                "that {name} is closed is not proved: {} things were not seen or not judged",
+                proof.unproved.len()
+            )),
+        };
+        if let Some(why) = why {
+            self.level = Level::None;
+            self.reasons.insert(0, why);
+        }
+        self.exposure = Some(proof);
+        self
+    }
 }
 
 /// How reachable something of the data plane was while the run worked, seen from Volutus.
@@ -184,4 +281,44 @@ pub struct ServiceRequests {
     pub max_gap_ms: f64,
     /// The test's p-value for "latencies are as in the baseline"; `None` where not computed.
     pub p_value: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exposed() -> Vec<ExposedVersion> {
+        vec![ExposedVersion {
+            distribution: "keystone".to_owned(),
+            version: PackageVersion::new("28.0.1"),
+            daemons: BTreeSet::from(["keystone-api@ctl1".parse().expect("a daemon")]),
+        }]
+    }
+
+    #[test]
+    fn closed_is_what_was_seen_to_be_closed() {
+        let result =
+            |after, unproved| ExposureProof::new("CVE-1".to_owned(), exposed(), after, unproved).result;
+        assert_eq!(result(Vec::new(), Vec::new()), ExposureResult::Closed);
+        assert_eq!(result(Vec::new(), vec!["ctl2 does not answer".to_owned()]), ExposureResult::NotProved);
+        assert_eq!(result(exposed(), Vec::new()), ExposureResult::Remains);
+    }
+
+    #[test]
+    fn a_patch_that_closes_nothing_has_failed() {
+        let verdict: Verdict = serde_json::from_value(serde_json::json!({
+            "format": 1, "run": "run-1", "plan": "plan-1", "status": "succeeded", "from": "2025.2",
+            "to": "2025.2", "level": "zero-impact", "reasons": [], "started_at": "2026-11-24T01:02:03Z",
+            "duration_s": 30.0, "requests": {}, "requests_total": 100, "requests_failed": 0,
+            "versions_observed": {}, "test": ""
+        }))
+        .expect("a verdict from before there were proofs can be read");
+        let proof = |after| ExposureProof::new("CVE-1".to_owned(), exposed(), after, Vec::new());
+        let closed = verdict.clone().with_exposure(proof(Vec::new()));
+        assert_eq!((closed.level, closed.reasons.len()), (Level::ZeroImpact, 0));
+        let remains = verdict.with_exposure(proof(exposed()));
+        assert_eq!((remains.level, remains.reasons.len()), (Level::None, 1));
+        let text = serde_json::to_string(&remains).expect("a verdict has only text keys");
+        assert!(text.contains(r#""result":"remains""#), "{text}");
+    }
 }

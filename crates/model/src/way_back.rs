@@ -12,6 +12,8 @@ pub enum WayBackClosed {
         /// The series that such an upgrade leads to.
         newer: Series,
     },
+    /// The run closes a vulnerability.
+    IsPatch,
     /// The operator, or the policy, allowed the stages that take the way back.
     Finalized,
     /// An expand began that takes away what old code needs ([`SchemaClass::Restore`]).
@@ -38,6 +40,9 @@ impl WayBackClosed {
     /// What closed the way back of a run of `plan` that stands at `state`; `None` while it is open.
     #[must_use]
     pub fn of(plan: &Plan, state: &RunState) -> Option<Self> {
+        if plan.kind.is_patch() {
+            return Some(Self::IsPatch);
+        }
         if !plan.kind.is_upgrade() {
             return Some(Self::IsRollback { newer: plan.from });
         }
@@ -59,6 +64,10 @@ impl std::fmt::Display for WayBackClosed {
             Self::IsRollback { newer } => {
                 write!(f, "it is a rollback itself; to go to {newer} again, make a plan for it")
             }
+            Self::IsPatch => f.write_str(
+                "it is a patch, and the way back would open the vulnerability again. What was not switched runs what \
+                 it ran; a daemon that does not do with the patched release is put back by its link and a restart",
+            ),
             Self::Finalized => f.write_str(
                 "finalize was allowed, and what it does cannot be undone: data is converted, and what \
                  only old code needs is removed. The way back is now restoring the databases from \

@@ -19,6 +19,8 @@ pub enum What {
     Rollback,
     /// Hosts are emptied and restarted.
     Reboot,
+    /// A vulnerability is closed within the series.
+    Patch,
 }
 
 /// What happens to an instance.
@@ -118,7 +120,9 @@ impl Facts {
         }
         let concerned = match self.what {
             What::Reboot => recipient.projects.is_none() || !own.instances.is_empty(),
-            What::Upgrade | What::Rollback => recipient.services.is_none() || !own.services.is_empty(),
+            What::Upgrade | What::Rollback | What::Patch => {
+                recipient.services.is_none() || !own.services.is_empty()
+            }
         };
         concerned.then_some(own)
     }

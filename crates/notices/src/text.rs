@@ -220,6 +220,7 @@ fn doing(facts: &Facts) -> String {
         What::Upgrade => format!("the upgrade to OpenStack {}", facts.to),
         What::Rollback => format!("the upgrade to OpenStack {}", facts.from),
         What::Reboot => "the restart of hosts".to_owned(),
+        What::Patch => "a security update".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use volutus_catalog::{Catalog, Daemon, Service};
 use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
 use volutus_model::plan::{Action, Plan, PlanKind};
-use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, Policy};
+use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, PatchName, Policy};
 
 use crate::graph::{At, Graph};
 
@@ -70,6 +70,48 @@ impl<'a> Context<'a> {
     /// Whether the plan takes another one back.
     pub fn is_back(&self) -> bool {
         self.plan.kind.is_rollback()
+    }
+
+    /// Whether the plan patches within a series.
+    pub fn is_patch(&self) -> bool {
+        self.plan.kind.is_patch()
+    }
+
+    /// Whether the plan of a patch has to switch a daemon: it was seen to run a version that is to go.
+    pub fn is_exposed(&self, id: &DaemonId, service: &Service) -> bool {
+        let PlanKind::Patch { changes, .. } = &self.plan.kind else { return false };
+        changes.iter().any(|change| {
+            let runs = self.observation.running_package(id, &service.distribution, &change.distribution);
+            runs.is_some_and(|runs| change.from.contains(runs))
+        })
+    }
+
+    /// Which release a directory is that a daemon is switched from or to: one of the plan's series, and
+    /// of these the patched one of that name where it is one.
+    pub fn release_at(&self, path: &str, series: Series, service: &ServiceName) -> Option<Option<PatchName>> {
+        self.inventory.releases.release_at(path, series, service)
+    }
+
+    /// Whether a directory is the one that a daemon is to be switched from: its link points there, or,
+    /// where its link points elsewhere by now, it is the series' own.
+    pub fn is_old_release(&self, id: &DaemonId, service: &ServiceName, path: &str) -> bool {
+        let seen = self.observation.daemons.get(id).and_then(|fact| fact.value());
+        let link = seen.and_then(|seen| seen.link.value());
+        match link.filter(|link| self.release_at(link, self.plan.from, service).is_some()) {
+            Some(link) => link == path,
+            None => path == self.inventory.releases.path_of(self.plan.from, service),
+        }
+    }
+
+    /// Whether a directory is one that a daemon may be switched to: the series' own; on the way back any
+    /// of the series, since it leads to where the daemon came from; and the plan's own for a patch.
+    pub fn is_new_release(&self, service: &ServiceName, path: &str) -> bool {
+        let found = self.release_at(path, self.plan.to, service);
+        match &self.plan.kind {
+            PlanKind::Patch { release, .. } => found.flatten().as_ref() == Some(release),
+            PlanKind::Rollback { .. } => found.is_some(),
+            PlanKind::Upgrade | PlanKind::Reboot { .. } => found == Some(None),
+        }
     }
 
     /// The older and the newer of the plan's two series, whichever way it leads.

@@ -57,6 +57,7 @@ pub fn check_plan(
     rules::shadow::check_shadow(&context, &mut findings);
     rules::gates::check_gates(&context, &mut findings);
     rules::way_back::check_way_back(&context, &mut findings);
+    rules::patch::check_patch(&context, &mut findings);
     condense(findings)
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{Catalog, HopFacts, OptionSeen, Service, options_of};
 use volutus_model::inventory::Releases;
-use volutus_model::name::{DaemonKind, HostName, Series, StageId, StepId};
+use volutus_model::name::{DaemonId, DaemonKind, HostName, Series, StageId, StepId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, PlanKind, Stage, Step};
-use volutus_model::{Finding, Policy, Severity};
+use volutus_model::{Finding, PatchName, Policy, Severity};
 
 use crate::report::{Note, PlanReport, Wait};
-use crate::state::State;
+use crate::state::{Member, State};
 use crate::{Error, PlanningInput};
 
 /// A plan in the making.
@@ -18,6 +18,8 @@ pub(crate) struct Draft<'a> {
     pub catalog: &'a Catalog,
     pub state: &'a State<'a>,
     pub kind: PlanKind,
+    /// On the way back: the release directories that daemons came from, where it was seen.
+    pub came_from: BTreeMap<DaemonId, String>,
     stages: Vec<Stage>,
     /// Per kind of daemon: the stage with which the last of them is replaced.
     ends: BTreeMap<DaemonKind, StageId>,
@@ -52,6 +54,7 @@ impl<'a> Draft<'a> {
             catalog,
             state,
             kind,
+            came_from: BTreeMap::new(),
             stages: Vec::new(),
             ends: BTreeMap::new(),
             awaited: BTreeSet::new(),
@@ -68,6 +71,11 @@ impl<'a> Draft<'a> {
     /// What is done to a daemon, for titles.
     pub fn verb(&self) -> &'static str {
         if self.is_back() { "put back" } else { "replace" }
+    }
+
+    /// Whether only vulnerable versions are replaced, within a series.
+    pub fn is_patch(&self) -> bool {
+        self.kind.is_patch()
     }
 
     /// The older of the two series: where an upgrade comes from, and a rollback leads to.
@@ -179,6 +187,31 @@ impl<'a> Draft<'a> {
     /// The release directory of the target for one service.
     pub fn release(&self, series: Series, service: &Service) -> String {
         self.releases().path_of(series, &service.name)
+    }
+
+    /// The release directory that a daemon runs from before the plan: a patched one where its link points
+    /// to one of the series.
+    pub fn old_release(&self, member: &Member<'_>) -> String {
+        let service = &member.service.name;
+        let link = member.seen.link.value();
+        let of_series = |link: &&String| self.releases().release_at(link, self.state.from, service).is_some();
+        link.filter(of_series).cloned().unwrap_or_else(|| self.release(self.state.from, member.service))
+    }
+
+    /// The release directory that a daemon is to run from after the plan.
+    pub fn new_release(&self, member: &Member<'_>) -> String {
+        let (series, service) = (self.input.target, member.service);
+        match &self.kind {
+            PlanKind::Patch { release, .. } => {
+                self.releases().patched_path_of(series, release, &service.name)
+            }
+            _ => self.came_from.get(&member.id).cloned().unwrap_or_else(|| self.release(series, service)),
+        }
+    }
+
+    /// The name of that release, where it is a patched one.
+    pub fn new_patch(&self, member: &Member<'_>) -> Option<PatchName> {
+        self.releases().release_at(&self.new_release(member), self.input.target, &member.service.name)?
     }
 
     /// A command of the catalog with this cloud's paths in it.

@@ -237,6 +237,47 @@ pub enum Error {
         /// The version of the old code's records.
         version: u32,
     },
+    /// No daemon runs a version that is to go.
+    #[error(
+        "no daemon was seen to run a version that is exposed to {vulnerability}: nothing is to be patched"
+    )]
+    NothingToPatch {
+        /// The vulnerability.
+        vulnerability: String,
+    },
+    /// Daemons of several series are exposed.
+    #[error(
+        "daemons of more than one series are exposed ({}), and a patch stays within one. Finish or take back \
+         the run that left it so, then patch",
+        .seen.iter().map(|(series, example)| format!("{series}, for example {example}")).collect::<Vec<_>>().join("; ")
+    )]
+    PatchOfSeveralSeries {
+        /// The series, with one daemon of each.
+        seen: Vec<(Series, DaemonId)>,
+    },
+    /// A service would have several versions after the patch.
+    #[error(
+        "after the patch daemons of {service} would run {}: one patched release holds one version of a \
+         service. Name the version that all are to have: --take DISTRIBUTION=VERSION",
+        join(.versions)
+    )]
+    PatchUneven {
+        /// The service.
+        service: ServiceName,
+        /// The versions.
+        versions: Vec<PackageVersion>,
+    },
+    /// The patched release is one that something exposed runs from.
+    #[error(
+        "{daemon} runs from {path}, or its link points there, which would be changed under it. Name the patched \
+         release otherwise: --release NAME"
+    )]
+    ReleaseInUse {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The directory.
+        path: String,
+    },
     /// Names that are made of the description's names do not make valid ids.
     #[error("a name of the cloud description does not make an id of the plan")]
     Name(#[from] InvalidName),

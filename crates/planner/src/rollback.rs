@@ -54,9 +54,11 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
         parent: Some(input.of.id.clone()),
     };
     let ailing = replaced_in_vain(input);
-    let state = read_back(&planning, input.of.to, &ailing, catalog)?;
+    let came_from = came_from(&input.of);
+    let state = read_back(&planning, input.of.to, &ailing, &came_from, catalog)?;
     let kind = PlanKind::Rollback { of: input.of.id.clone(), run: input.run.clone() };
     let mut draft = Draft::new(&planning, catalog, &state, kind);
+    draft.came_from.clone_from(&came_from);
     rules::stage_release::plan_stage_release(&mut draft)?;
     rules::anchor::plan_keep(&mut draft)?;
     for service in rules::roll::by_dependency(&draft) {
@@ -79,6 +81,7 @@ fn read_back<'a>(
     input: &'a PlanningInput,
     newer: Series,
     ailing: &BTreeSet<DaemonId>,
+    came_from: &BTreeMap<DaemonId, String>,
     catalog: &'a Catalog,
 ) -> Result<State<'a>, Error> {
     let older = input.target;
@@ -88,7 +91,7 @@ fn read_back<'a>(
     let (mut total, mut pending) = (0, 0);
     for member in members.values_mut().flatten() {
         total += 1;
-        member.pending = has_to_go_back(input, member, older, newer, catalog)?;
+        member.pending = has_to_go_back(input, member, came_from, (older, newer), catalog)?;
         pending += usize::from(member.pending);
         if let Some(version) = member.seen.version.value()
             && catalog.series_of(&member.service.name, version) == Some(older)
@@ -106,7 +109,7 @@ fn read_back<'a>(
     let mut versions = BTreeMap::new();
     for service in &services {
         let running = running.remove(&service.name).unwrap_or_default();
-        versions.insert(service.name.clone(), old_version(input, service, running, &members)?);
+        versions.insert(service.name.clone(), old_version(input, service, running, came_from, &members)?);
     }
     let anchored =
         services.iter().any(|service| input.observation.anchors(service.name.as_str()).next().is_some());
@@ -114,6 +117,16 @@ fn read_back<'a>(
         return Err(Error::NothingToTakeBack { to: older, daemons: total });
     }
     Ok(State { from: newer, way: catalog.between(older, newer), versions, members, services })
+}
+
+/// The release directories that the daemons of a plan came from.
+fn came_from(of: &Plan) -> BTreeMap<DaemonId, String> {
+    let actions = of.steps().flat_map(|(_, step)| &step.actions);
+    let switched = actions.filter_map(|action| match action {
+        Action::SwitchDaemon { daemon, from, .. } => Some((daemon.clone(), from.clone())),
+        _ => None,
+    });
+    switched.collect()
 }
 
 /// Daemons that the run began to replace and that did not prove themselves since.
@@ -134,12 +147,13 @@ fn replaced_in_vain(input: &RollbackInput) -> BTreeSet<DaemonId> {
 fn has_to_go_back(
     input: &PlanningInput,
     member: &Member<'_>,
-    older: Series,
-    newer: Series,
+    came_from: &BTreeMap<DaemonId, String>,
+    (older, newer): (Series, Series),
     catalog: &Catalog,
 ) -> Result<bool, Error> {
     let service = &member.service.name;
-    let old_path = input.inventory.releases.path_of(older, service);
+    let own = || input.inventory.releases.path_of(older, service);
+    let old_path = came_from.get(&member.id).cloned().unwrap_or_else(own);
     let link_is_old = member.seen.link.value().is_none_or(|link| *link == old_path);
     let Some(runs) = member.seen.version.value() else {
         return Ok(true);
@@ -163,10 +177,18 @@ fn old_version(
     input: &PlanningInput,
     service: &Service,
     running: BTreeSet<PackageVersion>,
+    came_from: &BTreeMap<DaemonId, String>,
     members: &BTreeMap<&DaemonKind, Vec<Member<'_>>>,
 ) -> Result<PackageVersion, Error> {
     let mut seen = running;
     for member in members.values().flatten().filter(|member| member.service.name == service.name) {
+        let own = input.inventory.releases.path_of(input.target, &service.name);
+        if let Some(path) = came_from.get(&member.id).filter(|path| **path != own) {
+            seen.extend(
+                input.observation.package_at(&member.host.name, path, &service.distribution).cloned(),
+            );
+            continue;
+        }
         let host = input.observation.hosts.get(&member.host.name).and_then(|fact| fact.value());
         let staged = host.and_then(|host| host.staged.get(&input.target));
         seen.extend(staged.and_then(|versions| versions.get(&service.name)).cloned());

@@ -111,6 +111,8 @@ pub(crate) enum Unseen {
     Refused,
     /// Its link tells what a restart of it would run, and that is enough to put it back.
     ByLink,
+    /// It is left out: whoever asks looks at what that means.
+    LeftOut,
 }
 
 pub(crate) fn read_members<'a>(
@@ -176,7 +178,7 @@ pub(crate) fn read_members<'a>(
         let nearest = nearest(kinds[0].as_str(), known.keys().copied()).cloned();
         return Err(Error::UnknownDaemons { kinds, nearest });
     }
-    if !unseen.is_empty() {
+    if !unseen.is_empty() && when_unseen != Unseen::LeftOut {
         return Err(Error::Unseen { unseen });
     }
     if members.is_empty() {

@@ -164,6 +164,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         advertised: advertised(input.samples),
         api_contract: api_contract(&input),
         gates: gates(&input),
+        exposure: None,
         test: TEST.to_owned(),
     }
 }

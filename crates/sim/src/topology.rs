@@ -329,9 +329,9 @@ impl Compiler<'_> {
     fn code_of(&self, service: &ServiceName, path: &str) -> Result<Code, Error> {
         let releases = &self.inventory.releases;
         let (older, newer) = (self.plan.from.min(self.plan.to), self.plan.from.max(self.plan.to));
-        if path == releases.path_of(newer, service) {
+        if releases.release_at(path, newer, service).is_some() {
             Ok(Code::New)
-        } else if path == releases.path_of(older, service) {
+        } else if releases.release_at(path, older, service).is_some() {
             Ok(Code::Old)
         } else {
             Err(Error::Unfit(format!("{path} is the directory of neither {older} nor {newer}")))

@@ -254,5 +254,6 @@ fn releases(tool: Tool) -> Releases {
         path: path.to_owned(),
         current: current.to_owned(),
         stage: vec!["/usr/local/sbin/stage-openstack-release".to_owned(), "{series}".to_owned()],
+        stage_patched: None,
     }
 }

@@ -58,15 +58,40 @@ pub struct ExposureArgs {
 /// `volutus patch`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes nothing. Exit code 4 where something exposed has no fixed release in its series."
+    after_help = "Changes nothing without --run. The limits are those of the policy's table [patch]. Exit code 4 \
+        where something exposed has no fixed release in its series, and after a run that leaves it exposed; 6 \
+        where a run cannot prove that it is closed."
 )]
 pub struct PatchArgs {
     /// Any name of the vulnerability: CVE-2026-42999, OSSA-2026-012, PYSEC-2026-2678.
     pub vulnerability: String,
+    /// Take the later version of the series that closes more vulnerabilities besides.
+    #[arg(long)]
+    pub better: bool,
+    /// Take this version of a distribution, whatever is known to be published: a package with a patch of
+    /// your vendor or of your own; repeatable.
+    #[arg(long, value_name = "DISTRIBUTION=VERSION")]
+    pub take: Vec<String>,
+    /// What the patched release is called: its directory is that of the series with `+NAME` behind the
+    /// series [default: the vulnerability's name as given, in lower case]
+    #[arg(long, value_name = "NAME")]
+    pub release: Option<String>,
+    /// Only show what closes it; make no plan.
+    #[arg(long)]
+    pub report: bool,
+    /// Approve the plan and carry it out at once. Shows it and asks first.
+    #[arg(long, conflicts_with_all = ["report", "observation"])]
+    pub run: bool,
+    /// With --run: do not ask.
+    #[arg(long, requires = "run")]
+    pub yes: bool,
+    /// With --run: consent to a serious finding, by its code; repeatable.
+    #[arg(long = "accept", value_name = "CODE", requires = "run")]
+    pub accepted: Vec<String>,
     /// The operator's statements; see `volutus exposure`.
     #[arg(long, value_name = "FILE", env = "VOLUTUS_STATEMENTS")]
     pub statements: Option<PathBuf>,
-    /// An observation (`volutus observe --output json`) instead of looking now.
+    /// An observation (`volutus observe --output json`) instead of looking now; no plan is made.
     #[arg(long, value_name = "FILE")]
     pub observation: Option<PathBuf>,
     /// How to print it.

@@ -24,7 +24,7 @@ pub use serve::ServeArgs;
 /// Volutus looks at a cloud, writes a plan, lets you read and approve it, carries it out step by
 /// step under the eyes of a synthetic user, and says at the end what users noticed: measured, not
 /// assumed. Nothing is changed by any command but `run`, `resume`, `rollback`, `finalize`, `abort`,
-/// `drain`, `undrain` and `snapshot restore`.
+/// `drain`, `undrain`, `snapshot restore` and `patch --run`.
 #[derive(Debug, Parser)]
 #[command(
     name = "volutus",
@@ -133,7 +133,8 @@ pub enum Command {
     Advisories(AdvisoriesArgs),
     /// Show which running daemons and libraries are vulnerable to what, on which hosts.
     Exposure(ExposureArgs),
-    /// Show the smallest set of version changes that closes a vulnerability within the series.
+    /// Plan the smallest set of version changes that closes a vulnerability within the series, touching only
+    /// the daemons that run what is vulnerable.
     Patch(PatchArgs),
     /// Tell whether what users of the APIs rely on still holds in another release. Changes nothing.
     #[command(subcommand)]

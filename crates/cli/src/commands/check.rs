@@ -1,8 +1,8 @@
 //! `volutus check`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use volutus_model::{Finding, Observation, PackageVersion, Plan, Series, ServiceName, Severity};
+use volutus_model::{Action, Finding, Observation, PackageVersion, Plan, Series, ServiceName, Severity};
 use volutus_store::AnyPlan;
 
 use crate::args::{CheckArgs, Format};
@@ -53,6 +53,10 @@ pub fn judge(context: &Context, observation: &Observation, plan: &Plan) -> Vec<F
     // What preflight looks for stands in the way of going forward; a rollback is what mends it.
     let mut findings = if plan.kind.is_upgrade() {
         preflight(context, observation, plan.from, plan.to, &plan.versions)
+    } else if plan.kind.is_patch() {
+        let all = preflight(context, observation, plan.from, plan.to, &plan.versions);
+        let touched = touched(plan);
+        all.into_iter().filter(|finding| touched.contains(&finding.subject)).collect()
     } else {
         Vec::new()
     };
@@ -64,6 +68,24 @@ pub fn judge(context: &Context, observation: &Observation, plan: &Plan) -> Vec<F
         &plan.policy,
     ));
     findings
+}
+
+/// Whatever a plan touches, as findings name it. A patch does not wait for what is wrong elsewhere.
+fn touched(plan: &Plan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for action in plan.steps().flat_map(|(_, step)| &step.actions) {
+        names.extend(action.host().map(ToString::to_string));
+        match action {
+            Action::SwitchDaemon { daemon, service, .. } => {
+                names.extend([daemon.to_string(), daemon.kind.to_string(), service.to_string()]);
+            }
+            Action::DrainBackend { backend, .. } => {
+                names.insert(backend.to_string());
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 fn judge_without_plan(context: &Context, observation: &Observation, to: Series) -> Vec<Finding> {

@@ -1,14 +1,14 @@
-//! `volutus exposure` and `volutus patch`
+//! `volutus exposure`, and what is exposed for `volutus patch`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use volutus_advisories::{Advisories, Exposure, ExposureInput, Published, Statements, exposure, patch};
+use volutus_advisories::{Advisories, Exposure, ExposureInput, exposure};
 use volutus_model::Observation;
 
-use crate::args::{ExposureArgs, Format, PatchArgs};
-use crate::commands::advisories::{Known, internal, known};
+use crate::args::{ExposureArgs, Format};
+use crate::commands::advisories::{Known, known};
 use crate::commands::print_json;
 use crate::commands::rehearse::read_observation;
 use crate::context::Context;
@@ -21,8 +21,12 @@ const STATEMENTS: &str = "statements.toml";
 /// Prints who is exposed to what.
 pub async fn run(context: &Context, args: &ExposureArgs) -> Result<()> {
     let Known { advisories, as_of } = known(&context.store()?)?;
-    let exposure =
-        compute(context, &advisories, args.statements.as_deref(), args.observation.as_deref()).await?;
+    let observation = match &args.observation {
+        Some(file) => read_observation(file)?,
+        None => observe(context).await?,
+    };
+    let statements = Statements::Of(args.statements.as_deref());
+    let exposure = expose(context, &advisories, statements, &observation)?;
     match args.output {
         Format::Json => print_json(&exposure)?,
         Format::Table => anstream::print!("{}", show::advisories::render_exposure(&exposure)),
@@ -31,7 +35,7 @@ pub async fn run(context: &Context, args: &ExposureArgs) -> Result<()> {
     if !exposure.is_clean() {
         let message = format!("{} vulnerable versions run", exposure.exposed.len());
         return Err(CliError::new(Kind::Blocked, "exposed", message).hint(
-            "`volutus patch ID` shows what closes one; docs/operating/advisories.md how to state that \
+            "`volutus patch ID` plans what closes one; docs/operating/advisories.md how to state that \
                    one does not concern this cloud.",
         ));
     }
@@ -49,61 +53,49 @@ pub async fn run(context: &Context, args: &ExposureArgs) -> Result<()> {
     Ok(())
 }
 
-/// Prints what closes one vulnerability.
-pub async fn run_patch(context: &Context, args: &PatchArgs) -> Result<()> {
-    let Known { advisories, as_of } = known(&context.store()?)?;
-    // A misspelt name is told before any host is asked.
-    advisories.find(&args.vulnerability).map_err(|error| {
-        CliError::refused("unknown-vulnerability", error.to_string())
-            .hint("`volutus advisories list` names all; `volutus advisories sync` brings newer ones.")
-    })?;
-    let exposure =
-        compute(context, &advisories, args.statements.as_deref(), args.observation.as_deref()).await?;
-    let published = Published::builtin(advisories.products()).map_err(|error| internal(&error))?;
-    let found = patch(&args.vulnerability, &exposure, &advisories, &published)
-        .map_err(|error| CliError::refused("unknown-vulnerability", error.to_string()))?;
-    match args.output {
-        Format::Json => print_json(&found)?,
-        Format::Table => anstream::print!("{}", show::advisories::render_patch(&found, &exposure)),
-    }
-    anstream::eprintln!("Advisories: {as_of}");
-    match found.unfixed.len() {
-        0 => Ok(()),
-        count => {
-            let message = format!("{count} exposed versions have no fixed release in their series");
-            Err(CliError::new(Kind::Blocked, "no-fix", message)
-                .hint("The report names what there is instead: a later series, or a statement of why it does not matter."))
-        }
-    }
+/// What the operator states, and where that is.
+#[derive(Debug, Clone, Copy)]
+pub enum Statements<'a> {
+    /// Nothing counts but what was seen.
+    None,
+    /// The file named, or the one beside the cloud description.
+    Of(Option<&'a Path>),
 }
 
-async fn compute(
+/// Holds an observation against what is known.
+pub fn expose(
     context: &Context,
     advisories: &Advisories,
-    statements: Option<&Path>,
-    observation: Option<&Path>,
+    statements: Statements<'_>,
+    observation: &Observation,
 ) -> Result<Exposure> {
-    let statements = read_statements(context, statements, advisories)?;
-    let observation = match observation {
-        Some(file) => read_observation(file)?,
-        None => observe(context).await?,
+    let statements = match statements {
+        Statements::None => volutus_advisories::Statements::default(),
+        Statements::Of(file) => read_statements(context, file, advisories)?,
     };
-    let distributions: BTreeMap<_, _> = context
-        .catalog
-        .daemons()
-        .into_iter()
-        .map(|(kind, (service, _))| (kind.clone(), service.distribution.clone()))
-        .collect();
+    let known = context.catalog.daemons();
+    let known = known.into_iter().map(|(kind, (service, _))| (kind.clone(), service.distribution.clone()));
+    let mut distributions: BTreeMap<_, _> = known.collect();
+    // Nobody plans for a daemon that the catalog does not know; what is known of its vulnerabilities is
+    // told all the same, where its kind begins with its service's name as all of OpenStack's do.
+    for id in observation.daemons.keys() {
+        let named = id.kind.as_str().split('-').next().unwrap_or_default();
+        let distribution = advisories.products().distribution(named);
+        if !distributions.contains_key(&id.kind) && advisories.products().is_service(&distribution) {
+            distributions.insert(id.kind.clone(), distribution);
+        }
+    }
     Ok(exposure(&ExposureInput {
         advisories,
-        observation: &observation,
+        observation,
         distributions: &distributions,
         statements: &statements,
         today: Context::now().to_zoned(TimeZone::UTC).date(),
     }))
 }
 
-async fn observe(context: &Context) -> Result<Observation> {
+/// Looks at the cloud.
+pub async fn observe(context: &Context) -> Result<Observation> {
     let driver = context.driver()?;
     let seen = context.observe(&driver).await;
     driver.close().await;
@@ -111,17 +103,21 @@ async fn observe(context: &Context) -> Result<Observation> {
 }
 
 /// The operator's statements: of the file named, or of the one beside the cloud description.
-fn read_statements(context: &Context, named: Option<&Path>, advisories: &Advisories) -> Result<Statements> {
+fn read_statements(
+    context: &Context,
+    named: Option<&Path>,
+    advisories: &Advisories,
+) -> Result<volutus_advisories::Statements> {
     let beside = context.base().join(STATEMENTS);
     let path = match named {
         Some(path) => path,
         None if beside.exists() => &beside,
-        None => return Ok(Statements::default()),
+        None => return Ok(volutus_advisories::Statements::default()),
     };
     let text = std::fs::read_to_string(path).map_err(|error| {
         CliError::refused("no-statements", format!("could not read {}", path.display())).because(&error)
     })?;
-    Statements::parse(&text, advisories.products()).map_err(|error| {
+    volutus_advisories::Statements::parse(&text, advisories.products()).map_err(|error| {
         CliError::refused("malformed-statements", format!("{}: {error}", path.display()))
             .hint("docs/operating/advisories.md shows every key.")
     })

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod news;
 pub mod notice;
 pub mod observe;
+pub mod patch;
 pub mod plan;
 pub mod policy;
 pub mod probe;

@@ -91,6 +91,10 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
         Error::NothingToTakeBack { .. } => "nothing-to-take-back",
         Error::UndeclaredHost { .. } => "unknown-host",
         Error::VitalHost { .. } => "vital-host",
+        Error::NothingToPatch { .. } => "nothing-to-patch",
+        Error::PatchOfSeveralSeries { .. } => "patch-of-several-series",
+        Error::PatchUneven { .. } => "patch-uneven",
+        Error::ReleaseInUse { .. } => "release-in-use",
         _ => "cannot-plan",
     }
 }

@@ -72,6 +72,11 @@ fn closed(record: &RunRecord, of: &Plan, why: &WayBackClosed) -> CliError {
         WayBackClosed::IsRollback { newer } => {
             format!("`volutus resume` goes on with it; `volutus plan --to {newer}` plans the upgrade again.")
         }
+        WayBackClosed::IsPatch => {
+            "`volutus resume` goes on with it, `volutus abort` gives it up where it stands, and `volutus patch` \
+             plans what is left. docs/operating/advisories.md tells how a daemon is put back by hand."
+                .to_owned()
+        }
         WayBackClosed::Finalized | WayBackClosed::Widened { .. } => format!(
             "Going on forward loses nothing: `volutus resume`, or a new plan to {}. `volutus snapshot list` shows \
              the copies that can be restored once the run has ended; see docs/operating/snapshots.md.",

@@ -26,6 +26,7 @@ use crate::commands::notice::{Notices, Telling};
 use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
+use crate::commands::{patch, schedule};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::server::Server;
@@ -120,7 +121,10 @@ async fn begin_upgrade(
                 show::short(plan.id.as_str())
             ),
         )
-        .hint(format!("Make a new plan: volutus plan --to {}", plan.to)));
+        .hint(format!("Make a new plan: {}", planning(&plan))));
+    }
+    if plan.kind.is_patch() && !context.policy.patch.outside_windows {
+        schedule::refuse_outside_windows(context)?;
     }
     if let Some(earlier) = plan.kind.taken_back() {
         return Err(CliError::refused(
@@ -147,11 +151,19 @@ async fn begin_upgrade(
                 show::short(plan.id.as_str())
             ),
         )
-        .hint(format!("`volutus observe` shows it; make a new plan: volutus plan --to {}", plan.to)));
+        .hint(format!("`volutus observe` shows it; make a new plan: {}", planning(&plan))));
     }
     driver.close().await;
     refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
     create(context, store, plan, &observation)
+}
+
+/// The command by which a plan is made.
+fn planning(plan: &Plan) -> String {
+    match &plan.kind {
+        PlanKind::Patch { vulnerability, .. } => format!("volutus patch {vulnerability}"),
+        _ => format!("volutus plan --to {}", plan.to),
+    }
 }
 
 /// Creates a run of a plan that is approved and that nothing stands in the way of.
@@ -455,7 +467,12 @@ pub fn tell_end(
                     ),
                 )
                 .hint("The cloud runs what it ran before. `volutus status RUN` shows the evidence.")),
-                None => go_on::tell_failed(store, plan, state),
+                None => {
+                    if let Some(verdict) = verdict {
+                        patch::conclude(run, verdict)?;
+                    }
+                    go_on::tell_failed(store, plan, state)
+                }
             }
         }
         RunStatus::Aborted if state.left.is_empty() && state.replan_due.is_some() => {

@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::tz::{TimeZoneDatabase, db};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use volutus_schedule::{
-    Entry, Facts, Interval, Next, Openings, Rule, Schedule, Windows, calendar, not_done, read_ics, write_ics,
+    Entry, Facts, Interval, Next, Openings, Rule, Schedule, Scope, Windows, calendar, not_done, read_ics,
+    write_ics,
 };
 use volutus_store::Store;
 
@@ -130,6 +131,23 @@ impl Known {
         missed.retain(|entry| !did(entry));
         Ok(missed)
     }
+}
+
+/// Refuses where windows are declared and none of those for everything is open now.
+pub fn refuse_outside_windows(context: &Context) -> Result<()> {
+    let now = Context::now();
+    let windows = read_windows(context, None, now)?;
+    let horizon = Interval { start: now, end: days_from(now, BACK_DAYS) };
+    let openings = Openings::of(&windows, &Scope::default(), horizon, zones());
+    let next = openings.map_err(|error| malformed(&error))?.at_or_after(now);
+    if next.is_some_and(|opening| opening.contains(now)) {
+        return Ok(());
+    }
+    let when = next.map_or("none opens in the next three months".to_owned(), |opening| {
+        format!("the next one opens at {}", opening.start)
+    });
+    Err(CliError::refused("outside-window", format!("no maintenance window is open now; {when}"))
+        .hint("A policy with `outside_windows = true` in [patch] lets patches run at any time."))
 }
 
 fn zones() -> &'static TimeZoneDatabase {

@@ -10,6 +10,7 @@ use volutus_store::Store;
 
 use crate::args::{Format, VerdictArgs};
 use crate::commands::control::{load, locate};
+use crate::commands::patch;
 use crate::commands::plan::store_error;
 use crate::commands::print_json;
 use crate::context::Context;
@@ -75,6 +76,10 @@ pub fn make(
         daemons: &daemons,
         lost: &lost,
     });
+    let verdict = match patch::prove(context, store, plan, before.as_ref(), observation)? {
+        Some(proof) => verdict.with_exposure(proof),
+        None => verdict,
+    };
     store.put_verdict(&verdict).map_err(store_error)?;
     Ok(verdict)
 }

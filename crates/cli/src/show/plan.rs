@@ -26,6 +26,17 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
         text += &format!("takes back: run {} of plan {}\n", short(run.as_str()), short(of.as_str()));
         text += "schemas stay as they were widened; nothing that users created meanwhile is lost\n";
     }
+    if let PlanKind::Patch { vulnerability, release, changes } = &plan.kind {
+        let changes: Vec<String> = changes
+            .iter()
+            .map(|change| {
+                let from: Vec<&str> = change.from.iter().map(|version| version.as_str()).collect();
+                format!("{} {} -> {}", change.distribution, from.join(", "), change.to)
+            })
+            .collect();
+        text += &format!("closes: {vulnerability}, by {}\n", changes.join("; "));
+        text += &format!("switches to: {}+{release}; schemas are not touched\n", plan.to);
+    }
     text += "\n";
     let mut stages = table(&["stage", "steps", "at once", "after", "expected"]);
     for stage in &plan.stages {

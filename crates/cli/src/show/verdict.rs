@@ -2,7 +2,7 @@
 
 use owo_colors::OwoColorize as _;
 use volutus_model::gate::GateFailure;
-use volutus_model::verdict::{Level, Verdict};
+use volutus_model::verdict::{ExposedVersion, ExposureProof, ExposureResult, Level, Verdict};
 
 use super::{duration, short, table};
 
@@ -61,6 +61,9 @@ pub fn render(verdict: &Verdict) -> String {
         };
         text += &format!("gate {} ({}): {result}: {}\n", gate.gate, gate.when, gate.detail);
     }
+    if let Some(proof) = &verdict.exposure {
+        text += &exposure(proof);
+    }
     text += &format!("latency test: {}\n", verdict.test);
     for reason in &verdict.reasons {
         text += &format!("not higher because: {reason}\n");
@@ -75,6 +78,34 @@ pub fn render(verdict: &Verdict) -> String {
         text += &format!("rolled back: the cloud runs {} again\n", verdict.to);
     }
     text += &format!("verdict: {level}\n");
+    text
+}
+
+/// What the run of a patch closed, by what was seen before and after.
+fn exposure(proof: &ExposureProof) -> String {
+    let told = |exposed: &[ExposedVersion]| {
+        let each: Vec<String> = exposed
+            .iter()
+            .map(|one| {
+                let daemons: Vec<String> = one.daemons.iter().map(ToString::to_string).collect();
+                format!("{} {} on {}", one.distribution, one.version, daemons.join(", "))
+            })
+            .collect();
+        if each.is_empty() { "nothing".to_owned() } else { each.join("; ") }
+    };
+    let result = match proof.result {
+        ExposureResult::Closed => proof.result.green().bold().to_string(),
+        ExposureResult::Remains | ExposureResult::NotProved => proof.result.red().bold().to_string(),
+    };
+    let mut text = format!(
+        "exposure to {}: {result}; exposed before: {}; exposed now: {}\n",
+        proof.vulnerability,
+        told(&proof.before),
+        told(&proof.after)
+    );
+    for why in &proof.unproved {
+        text += &format!("  not seen or not judged: {why}\n");
+    }
     text
 }
 

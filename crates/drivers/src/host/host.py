@@ -169,6 +169,8 @@ def look(daemons, releases, root, known, options):
         if os.path.exists(path):
             values[path] = option_values(path, wanted)
     seen = [unit_report(wanted, properties.get(wanted['unit'], {}), known, family) for wanted in daemons]
+    # What a patch left is told as well: the way back of an upgrade may lead there.
+    paths.update(path for path in each(name for name in known if '*' in name) if release_packages(path))
     paths.update(unit['code']['release'] for unit in seen if 'release' in unit.get('code', {}))
     report = {
         'boot_id': boot_now(), 'kernel': kernel_release(),

@@ -122,10 +122,20 @@ def release_packages(release):
     return found[-1] if found else None
 
 
+def each(known):
+    """The directories of names and patterns: patched releases are known by their pattern alone."""
+    for name in known:
+        if '*' in name:
+            for path in sorted(glob.glob(name)):
+                yield path
+        else:
+            yield name
+
+
 def declared(path, known):
     """A release directory by the name that the cloud description gives it, where it has one."""
     real = os.path.realpath(path)
-    for name in known:
+    for name in each(known):
         if os.path.realpath(name) == real:
             return name
     return real

@@ -168,6 +168,7 @@ fn question(cloud: &CloudDriver, known: &[(&Declared<'_>, &Service)]) -> Value {
         for series in cloud.catalog.series.keys() {
             let path = releases.path_of(*series, name);
             paths.push(path.clone());
+            paths.push(releases.patched_pattern(*series, name));
             let entry = (path, service.distribution.as_str());
             staged.entry(series.to_string()).or_default().insert(name.as_str(), entry);
         }

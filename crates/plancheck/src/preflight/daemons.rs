@@ -135,8 +135,12 @@ fn check_link(
         return;
     }
     let releases = &subject.inventory.releases;
-    let expected = [subject.from, subject.to].map(|series| releases.path_of(series, service));
-    let severity = if expected.contains(link) { Severity::Serious } else { Severity::Blocking };
+    let of_the_hop = |series| releases.release_at(link, series, service).is_some();
+    let severity = if of_the_hop(subject.from) || of_the_hop(subject.to) {
+        Severity::Serious
+    } else {
+        Severity::Blocking
+    };
     findings.push(Finding::new(
         severity,
         "restart-would-switch",

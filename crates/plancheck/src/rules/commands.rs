@@ -11,7 +11,7 @@ use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let releases = &context.inventory.releases;
-    let (from, to) = (context.plan.from, context.plan.to);
+    let to = context.plan.to;
     for (at, action) in context.graph.actions() {
         let step = &context.graph.steps[at.step].1.id;
         match action {
@@ -33,8 +33,8 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                 let right = *service == member.service.name
                     && *unit == member.declaration.unit
                     && *link == releases.current_of(service, &daemon.kind)
-                    && *old == releases.path_of(from, service)
-                    && *new == releases.path_of(to, service);
+                    && context.is_old_release(daemon, service, old)
+                    && context.is_new_release(service, new);
                 if !right {
                     findings.push(blocking(
                         "switch-of-other-release",

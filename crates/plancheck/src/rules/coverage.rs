@@ -29,7 +29,10 @@ pub(crate) fn check_coverage(context: &Context<'_>, findings: &mut Vec<Finding>)
     }
     for (id, member) in &context.members {
         let switches = context.switches.get(id).map(Vec::as_slice).unwrap_or_default();
-        let done = context.on_target(id, &member.service.name);
+        let done = match context.is_patch() {
+            true => !context.is_exposed(id, member.service),
+            false => context.on_target(id, &member.service.name),
+        };
         if switches.is_empty() && !done {
             findings.push(blocking(
                 "daemon-left-out",

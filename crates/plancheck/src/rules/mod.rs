@@ -10,6 +10,7 @@ pub(crate) mod finalize;
 pub(crate) mod gates;
 pub(crate) mod identity;
 pub(crate) mod order;
+pub(crate) mod patch;
 pub(crate) mod restart;
 pub(crate) mod shadow;
 pub(crate) mod shape;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{DaemonRole, Service};
 use volutus_model::Finding;
+use volutus_model::PatchName;
 use volutus_model::name::{HostName, ServiceName};
 use volutus_model::plan::{Action, SchemaPhase};
 
@@ -16,13 +17,14 @@ use crate::{PLAN_AGAIN, blocking};
 const PAIRS_MAX: usize = 100_000;
 
 pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
-    let mut staged: BTreeMap<&HostName, Vec<At>> = BTreeMap::new();
+    let mut staged: Staged<'_> = BTreeMap::new();
     let mut checks: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
     let mut expands: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
     for (at, action) in context.graph.actions() {
         match action {
-            Action::StageRelease { host, series, .. } if *series == context.plan.to => {
-                staged.entry(host).or_default().push(at);
+            Action::StageRelease { host, series, patch, .. } if *series == context.plan.to => {
+                let name = patch.as_ref().map(|patch| patch.name.clone());
+                staged.entry((host, name)).or_default().push(at);
             }
             Action::CheckUpgrade { service, .. } => checks.entry(service).or_default().push(at),
             Action::MigrateSchema { service, phase: SchemaPhase::Expand, .. } => {
@@ -43,8 +45,9 @@ pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
         if rolls.is_empty() {
             continue;
         }
-        // The way back has no schema to widen and no code that is new here.
-        if context.is_back() {
+        // The way back has no schema to widen and no code that is new here, and a patch stays within
+        // what the schema is for.
+        if context.is_back() || context.is_patch() {
             check_kinds(context, service, findings);
             for other in service.after.iter().filter_map(|name| services.get(name)) {
                 check_services(context, service, other, findings);
@@ -87,22 +90,30 @@ pub(crate) fn check_order(context: &Context<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_staged(context: &Context<'_>, staged: &BTreeMap<&HostName, Vec<At>>, findings: &mut Vec<Finding>) {
+/// Where releases are staged: by host, and by name where it is a patched one.
+type Staged<'a> = BTreeMap<(&'a HostName, Option<PatchName>), Vec<At>>;
+
+fn check_staged(context: &Context<'_>, staged: &Staged<'_>, findings: &mut Vec<Finding>) {
     // Commands of the new release need it on their host just as daemons do.
-    let mut needs: BTreeSet<(&HostName, At)> = BTreeSet::new();
+    let mut needs: BTreeSet<(&HostName, Option<PatchName>, At)> = BTreeSet::new();
+    let of = |path: &str, service: &ServiceName| context.release_at(path, context.plan.to, service).flatten();
     for (at, action) in context.graph.actions() {
         match action {
-            Action::SwitchDaemon { daemon, .. } => needs.insert((&daemon.host, at)),
-            Action::ShadowApi { shadow, .. } => needs.insert((&shadow.daemon.host, at)),
+            Action::SwitchDaemon { daemon, service, to, .. } => {
+                needs.insert((&daemon.host, of(to, service), at))
+            }
+            Action::ShadowApi { shadow, .. } => {
+                needs.insert((&shadow.daemon.host, of(&shadow.to, &shadow.service), at))
+            }
             Action::CheckUpgrade { host, .. } | Action::MigrateSchema { host, .. } => {
-                needs.insert((host, at))
+                needs.insert((host, None, at))
             }
             _ => false,
         };
     }
-    for (host, at) in needs {
+    for (host, release, at) in needs {
         let before = staged
-            .get(host)
+            .get(&(host, release))
             .is_some_and(|places| places.iter().any(|place| context.graph.before(*place, at)));
         if !before {
             findings.push(blocking(

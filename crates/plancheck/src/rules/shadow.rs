@@ -23,10 +23,8 @@ pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
         let back = step.give_back.iter().any(
             |back| matches!(back, Action::StopShadow { shadow: stopped } if stopped.daemon == shadow.daemon),
         );
-        let releases = &context.inventory.releases;
-        let (from, to) = (context.plan.from, context.plan.to);
-        let right = shadow.from == releases.path_of(from, &shadow.service)
-            && shadow.to == releases.path_of(to, &shadow.service)
+        let right = context.is_old_release(&shadow.daemon, &shadow.service, &shadow.from)
+            && context.is_new_release(&shadow.service, &shadow.to)
             && context
                 .members
                 .get(&shadow.daemon)
@@ -54,7 +52,7 @@ pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
             ));
         }
     }
-    if !context.plan.kind.is_upgrade() {
+    if !context.plan.kind.is_upgrade() && !context.is_patch() {
         return;
     }
     let services: BTreeMap<&ServiceName, &Service> =

@@ -11,6 +11,11 @@ use crate::{PLAN_AGAIN, blocking};
 pub(crate) fn check_skew(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let (plan, catalog) = (context.plan, context.catalog);
     let (older, newer) = context.series();
+    if context.is_patch() {
+        // One series: nothing can be too far from anything, and which versions there are is the rule's
+        // of patches.
+        return;
+    }
     if (older == plan.from) == context.is_back() {
         findings.push(blocking(
             "plan-direction",

@@ -13,10 +13,13 @@ use crate::report::PlanReport;
 pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail, so the results carry nothing.
-    let _ = match plan.kind {
+    let _ = match &plan.kind {
         PlanKind::Upgrade => writeln!(text, "# Plan: {} from {} to {}\n", plan.cloud, plan.from, plan.to),
         PlanKind::Rollback { .. } => {
             writeln!(text, "# Rollback: {} from {} to {}\n", plan.cloud, plan.from, plan.to)
+        }
+        PlanKind::Patch { vulnerability, .. } => {
+            writeln!(text, "# Patch: {} against {vulnerability}, within {}\n", plan.cloud, plan.from)
         }
         PlanKind::Reboot { work, .. } => {
             let work = match work {
@@ -30,6 +33,14 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
     let _ = writeln!(text, "- id: `{}`", plan.id);
     if let PlanKind::Rollback { of, run } = &plan.kind {
         let _ = writeln!(text, "- takes back: run `{run}` of plan `{of}`");
+    }
+    if let PlanKind::Patch { release, changes, .. } = &plan.kind {
+        let _ = writeln!(text, "- switches to: `{}+{release}`", plan.to);
+        for change in changes {
+            let from: Vec<&str> = change.from.iter().map(|version| version.as_str()).collect();
+            let _ =
+                writeln!(text, "- replaces: {} {} by {}", change.distribution, from.join(", "), change.to);
+        }
     }
     let _ = writeln!(text, "- made: {}", plan.created_at);
     if let Some(parent) = &plan.parent {
@@ -57,7 +68,8 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
 fn push_versions(text: &mut String, plan: &Plan) {
     text.push_str("## Services\n\n| service | version | schema |\n|---|---|---|\n");
     for (service, version) in &plan.versions {
-        let _ = writeln!(text, "| {service} | {version} | stays as it was widened |");
+        let schema = if plan.kind.is_patch() { "is not touched" } else { "stays as it was widened" };
+        let _ = writeln!(text, "| {service} | {version} | {schema} |");
     }
     text.push('\n');
 }

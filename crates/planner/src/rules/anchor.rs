@@ -178,7 +178,10 @@ fn anchor(
     Ok(Anchor {
         service: service.name.clone(),
         host: first.host.name.clone(),
-        python: format!("{}/bin/python3", draft.release(series, service)),
+        python: format!(
+            "{}/bin/python3",
+            if series == draft.state.from { draft.old_release(first) } else { draft.new_release(first) }
+        ),
         config_files: declared.unwrap_or(&service.config_files).clone(),
         object: facts.object.clone(),
         binaries: facts.binaries.clone(),

@@ -21,8 +21,8 @@ pub(crate) fn switch(draft: &Draft<'_>, member: &Member<'_>) -> Action {
         service: service.name.clone(),
         unit: member.declaration.unit.clone(),
         link: draft.releases().current_of(&service.name, &member.id.kind),
-        from: draft.release(draft.state.from, service),
-        to: draft.release(draft.input.target, service),
+        from: draft.old_release(member),
+        to: draft.new_release(member),
     }
 }
 

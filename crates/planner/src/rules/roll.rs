@@ -29,9 +29,12 @@ pub(crate) fn plan_roll<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Resu
         }
         let done = members.iter().filter(|member| !member.pending).count();
         if done > 0 {
-            let to = if draft.is_back() { draft.older().to_string() } else { "the target".to_owned() };
-            draft
-                .note(&daemon.kind, format!("{done} of {} run {to} already and are left out", members.len()));
+            let why = match (draft.is_patch(), draft.is_back()) {
+                (true, _) => "are not exposed".to_owned(),
+                (false, true) => format!("run {} already", draft.older()),
+                (false, false) => "run the target already".to_owned(),
+            };
+            draft.note(&daemon.kind, format!("{done} of {} {why} and are left out", members.len()));
         }
         let (parallel_max, steps) = match daemon.role {
             DaemonRole::Api => roll_api::steps(draft, members)?,
@@ -95,7 +98,8 @@ pub(crate) fn edges(draft: &Draft<'_>, service: &Service, daemon: &Daemon) -> Ve
     let mut edges = Vec::new();
     let widened = draft
         .edge(&expand::stage_of(service), "new code needs the widened schema")
-        .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"));
+        .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"))
+        .or_else(|| draft.edge("stage-control", "the new code has to be there"));
     edges.extend(widened);
     edges.extend(draft.edge(
         &anchor::keep_stage_of(service),

@@ -51,7 +51,8 @@ pub(crate) fn plan_shadows<'a>(draft: &mut Draft<'a>, services: &[&'a Service]) 
         new.give_back = vec![Action::StopShadow { shadow }];
         let widened = draft
             .edge(&expand::stage_of(service), "new code needs the widened schema")
-            .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"));
+            .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"))
+            .or_else(|| draft.edge("stage-control", "the new code has to be there"));
         let kept = draft.edge(
             &anchor::keep_stage_of(service),
             "a record of the new code may only be written beside one that is kept",
@@ -107,8 +108,8 @@ fn replica<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Option<(Member<'a
         daemon: member.id.clone(),
         service: service.name.clone(),
         unit: member.declaration.unit.clone(),
-        from: draft.release(draft.state.from, service),
-        to: draft.release(draft.input.target, service),
+        from: draft.old_release(member),
+        to: draft.new_release(member),
         old: format!("http://{host}:{port}"),
         new: format!("http://{host}:{spare}"),
         health: health.path.clone(),

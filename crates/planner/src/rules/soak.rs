@@ -18,6 +18,8 @@ pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
         .map(|stage| {
             let why = if draft.is_back() {
                 "the watch is of the cloud with everything put back"
+            } else if draft.is_patch() {
+                "the watch is of the patched cloud"
             } else {
                 "the watch is of the cloud with everything replaced"
             };
@@ -29,6 +31,8 @@ pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
         phase: Phase::Soak,
         title: if draft.is_back() {
             "watch the cloud that was put back".to_owned()
+        } else if draft.is_patch() {
+            "watch the patched cloud".to_owned()
         } else {
             "watch the upgraded cloud; the way back is open".to_owned()
         },

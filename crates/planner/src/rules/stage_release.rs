@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::DaemonRole;
 use volutus_model::name::{HostName, PackageVersion, ServiceName};
-use volutus_model::plan::{Action, Phase};
+use volutus_model::plan::{Action, Phase, PlanKind};
+use volutus_model::{HostDeclaration, PatchName, PatchedRelease, VersionChange};
 
 use crate::Error;
 use crate::draft::{Draft, NewStage, no_impact, step};
@@ -20,14 +21,21 @@ const STAGE_EXPECTED_S: u32 = 5;
 const STAGED_EXPECTED_S: u32 = 1;
 
 pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let mut services: BTreeMap<&HostName, BTreeSet<&ServiceName>> = BTreeMap::new();
+    let mut services: BTreeMap<&HostName, BTreeMap<Option<PatchName>, BTreeSet<&ServiceName>>> =
+        BTreeMap::new();
     let mut control: BTreeSet<&HostName> = BTreeSet::new();
     for member in draft.state.members.values().flatten() {
-        // On the way back only hosts that have something to put back are looked at.
-        if draft.is_back() && !member.pending {
+        // On the way back, and for a patch, only hosts that have something to switch are looked at.
+        if (draft.is_back() || draft.is_patch()) && !member.pending {
             continue;
         }
-        services.entry(&member.host.name).or_default().insert(&member.service.name);
+        let release = draft.new_patch(member);
+        services
+            .entry(&member.host.name)
+            .or_default()
+            .entry(release)
+            .or_default()
+            .insert(&member.service.name);
         if member.facts.role != DaemonRole::Compute {
             control.insert(&member.host.name);
         }
@@ -38,20 +46,28 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
         let Some(here) = services.get(&host.name) else {
             continue;
         };
-        let versions: BTreeMap<ServiceName, PackageVersion> = draft
-            .state
-            .versions
-            .iter()
-            .filter(|(service, _)| here.contains(service))
-            .map(|(service, version)| (service.clone(), version.clone()))
-            .collect();
-        let expected_s =
-            if is_staged(draft, &host.name, &versions) { STAGED_EXPECTED_S } else { STAGE_EXPECTED_S };
         let series = draft.input.target;
+        let (mut actions, mut expected_s, mut names) = (Vec::new(), 0, Vec::new());
+        for (release, here) in here {
+            let versions: BTreeMap<ServiceName, PackageVersion> = draft
+                .state
+                .versions
+                .iter()
+                .filter(|(service, _)| here.contains(service))
+                .map(|(service, version)| (service.clone(), version.clone()))
+                .collect();
+            let staged = release.is_none() && is_staged(draft, &host.name, &versions);
+            expected_s += if staged { STAGED_EXPECTED_S } else { STAGE_EXPECTED_S };
+            names.push(release.as_ref().map_or(series.to_string(), |name| format!("{series}+{name}")));
+            let patch = release
+                .as_ref()
+                .map(|name| PatchedRelease { name: name.clone(), packages: packages(draft, host) });
+            actions.push(Action::StageRelease { host: host.name.clone(), series, versions, patch });
+        }
         let new = step(
             format!("stage/{}", host.name),
-            format!("put {series} beside the running release on {}", host.name),
-            vec![Action::StageRelease { host: host.name.clone(), series, versions }],
+            format!("put {} beside the running release on {}", names.join(" and "), host.name),
+            actions,
             no_impact("what runs is not touched"),
             expected_s,
             STAGE_TIMEOUT_S,
@@ -65,6 +81,8 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
     ] {
         let title = if draft.is_back() {
             format!("see that the old release is on {title}")
+        } else if draft.is_patch() {
+            format!("put the patched release on {title} that need it")
         } else {
             format!("put the new release on {title}")
         };
@@ -73,6 +91,21 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
         draft.add(NewStage { id: id.to_owned(), phase: Phase::Stage, title, parallel_max, after, steps })?;
     }
     Ok(())
+}
+
+/// The packages that the plan replaces on a host. What a way back leads to is there already, whatever is in it.
+fn packages(draft: &Draft<'_>, host: &HostDeclaration) -> BTreeMap<String, PackageVersion> {
+    let PlanKind::Patch { changes, .. } = &draft.kind else { return BTreeMap::new() };
+    let here = || draft.state.members.values().flatten().filter(|m| m.pending && m.host.name == host.name);
+    let concerns = |change: &&VersionChange| {
+        here().any(|member| {
+            let own = &member.service.distribution;
+            let runs = draft.input.observation.running_package(&member.id, own, &change.distribution);
+            runs.is_some_and(|runs| change.from.contains(runs))
+        })
+    };
+    let concerned = changes.iter().filter(concerns);
+    concerned.map(|change| (change.distribution.clone(), change.to.clone())).collect()
 }
 
 fn is_staged(draft: &Draft<'_>, host: &HostName, versions: &BTreeMap<ServiceName, PackageVersion>) -> bool {

@@ -207,7 +207,7 @@ async fn refuse_other_release(
         .iter()
         .filter_map(|(service, id, _)| {
             let runs = observation.daemons.get(id)?.value()?.release_path.value()?;
-            let fits = known.iter().any(|series| releases.path_of(*series, service) == *runs);
+            let fits = known.iter().any(|series| releases.release_at(runs, *series, service).is_some());
             (!fits).then(|| format!("{id} runs from {runs}"))
         })
         .collect();
