@@ -277,7 +277,7 @@ mod tests {
         let policy = Policy::parse("soak_s = 600\nserving_replicas_min = 2\n[patch]\nsoak_s = 5").unwrap();
         let patch = policy.for_patch();
         assert_eq!((patch.baseline_s, patch.soak_s, patch.serving_replicas_min), (10, 5, 2));
-        assert_eq!((patch.drain_timeout_s, patch.for_patch()), (policy.drain_timeout_s, patch.clone()));
+        assert_eq!((patch.drain_timeout_s, patch.for_patch()), (policy.drain_timeout_s, patch));
     }
 
     #[test]
