@@ -155,15 +155,28 @@ fn compare_maps<K: Ord + fmt::Display, V: ToString>(
 }
 
 fn compare_policies(changes: &mut Vec<Change>, a: &Plan, b: &Plan) {
-    // The debug form has one line per limit, so that a limit added later is compared as well.
-    let lines = |plan: &Plan| -> BTreeMap<String, String> {
-        format!("{:#?}", plan.policy)
-            .lines()
-            .filter_map(|line| line.trim().trim_end_matches(',').split_once(": "))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
-    };
-    compare_maps(changes, "policy", &lines(a), &lines(b));
+    compare_maps(changes, "policy", &limits(a), &limits(b));
+}
+
+/// The limits of a plan's policy by their names; those of a table within it as `patch.soak_s`. The debug
+/// form has one line per limit, so that a limit added later is compared as well.
+fn limits(plan: &Plan) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut tables: Vec<String> = Vec::new();
+    for line in format!("{:#?}", plan.policy).lines().skip(1) {
+        let line = line.trim().trim_end_matches(',');
+        let named = line.split_once(": ");
+        if line.ends_with(['{', '[', '(']) {
+            tables.push(named.map_or_else(|| "item".to_owned(), |(name, _)| name.to_owned()));
+        } else if matches!(line, "}" | "]" | ")") {
+            tables.pop();
+        } else {
+            let (name, value) = named.unwrap_or((line, ""));
+            let path: String = tables.iter().map(|table| format!("{table}.")).collect();
+            found.insert(format!("{path}{name}"), value.to_owned());
+        }
+    }
+    found
 }
 
 fn only(stage: &Stage, presence: Presence) -> StageDiff {
