@@ -104,35 +104,27 @@ async fn all(attempt: &Attempt<'_>, host: &HostName, instances: &[String], wante
     Err(if stay.is_empty() { transient(message, hint, evidence) } else { permanent(message, hint, evidence) })
 }
 
-/// An instance as nova tells it now, or why there is nothing more to wait for.
-enum Seen {
-    Server(Box<Server>),
-    Gone,
-    Again,
-    Late(String),
-}
-
-/// Looks at an instance; one answer that does not come is no verdict, the time limit is.
-async fn see(attempt: &Attempt<'_>, id: &str) -> Result<Seen, Error> {
-    match attempt.cloud.operator.compute().server(id).await {
-        Ok(None) => Ok(Seen::Gone),
-        Ok(Some(server)) if server.task_state.is_none() && server.status != "UNKNOWN" => {
-            Ok(Seen::Server(Box::new(server)))
-        }
-        Ok(Some(server)) => {
-            // nova tells no state of an instance whose cell is down.
-            let doing = server.task_state.unwrap_or_else(|| "its cell does not answer".to_owned());
-            if attempt.is_over() {
-                return Ok(Seen::Late(format!("the time is up while it is {doing}")));
+/// An instance once nothing is being done with it; or what is to be said of it without that.
+async fn at_rest(attempt: &Attempt<'_>, id: &str) -> Result<Result<Server, Rested>, Error> {
+    loop {
+        match attempt.cloud.operator.compute().server(id).await {
+            Ok(None) => return Ok(Err(well("was deleted by its owner", false))),
+            Ok(Some(server)) if server.task_state.is_none() && server.status != "UNKNOWN" => {
+                return Ok(Ok(server));
             }
-            attempt.say(format!("waiting for instance {id}: {doing}"));
-            Ok(Seen::Again)
+            Ok(Some(server)) => {
+                // nova tells no state of an instance whose cell is down.
+                let doing = server.task_state.unwrap_or_else(|| "its cell does not answer".to_owned());
+                if attempt.is_over() {
+                    return Ok(Err(Rested::Late(format!("the time is up while it is {doing}"))));
+                }
+                attempt.say(format!("waiting for instance {id}: {doing}"));
+            }
+            // One answer that does not come is no verdict; the time limit is.
+            Err(error) if attempt.is_over() => return Err(error),
+            Err(error) => attempt.say(format!("instance {id} is not seen: {error}")),
         }
-        Err(error) if attempt.is_over() => Err(error),
-        Err(error) => {
-            attempt.say(format!("instance {id} is not seen: {error}"));
-            Ok(Seen::Again)
-        }
+        attempt.pause(LOOK).await;
     }
 }
 
@@ -140,14 +132,9 @@ async fn stop_one(attempt: &Attempt<'_>, host: &HostName, id: &str) -> Result<Re
     let calls = attempt.cloud.operator.migration();
     let mut asked = 0;
     loop {
-        let server = match see(attempt, id).await? {
-            Seen::Server(server) => server,
-            Seen::Gone => return Ok(well("was deleted by its owner", false)),
-            Seen::Late(why) => return Ok(Rested::Late(why)),
-            Seen::Again => {
-                attempt.pause(LOOK).await;
-                continue;
-            }
+        let server = match at_rest(attempt, id).await? {
+            Ok(server) => server,
+            Err(rested) => return Ok(rested),
         };
         let marked = server.tags.iter().any(|tag| tag == STOPPED_TAG);
         if server.host.as_deref() != Some(host.as_str()) {
@@ -184,14 +171,9 @@ async fn start_one(attempt: &Attempt<'_>, id: &str) -> Result<Rested, Error> {
     let calls = attempt.cloud.operator.migration();
     let mut asked = 0;
     loop {
-        let server = match see(attempt, id).await? {
-            Seen::Server(server) => server,
-            Seen::Gone => return Ok(well("was deleted by its owner", false)),
-            Seen::Late(why) => return Ok(Rested::Late(why)),
-            Seen::Again => {
-                attempt.pause(LOOK).await;
-                continue;
-            }
+        let server = match at_rest(attempt, id).await? {
+            Ok(server) => server,
+            Err(rested) => return Ok(rested),
         };
         if !server.tags.iter().any(|tag| tag == STOPPED_TAG) {
             return Ok(well("is not marked as stopped by Volutus, and is left as it is", false));
