@@ -74,6 +74,14 @@ impl Catalog {
         self.series.range(from..=to).map(|(series, _)| *series).collect()
     }
 
+    /// Whether a daemon of a service can have loaded a distribution: its service's own, or a library. The
+    /// code of another service that is installed in the same environment is not loaded.
+    #[must_use]
+    pub fn may_load(&self, service: &Service, distribution: &str) -> bool {
+        distribution == service.distribution
+            || self.services.values().all(|other| other.distribution != distribution)
+    }
+
     /// The series that a version of a service belongs to, by its first number: services of the
     /// coordinated cycle raise it once per series.
     #[must_use]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use volutus_catalog::{Catalog, Daemon, Service};
 use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
 use volutus_model::plan::{Action, Plan, PlanKind};
-use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, PatchName, Policy};
+use volutus_model::{
+    DaemonDeclaration, HostDeclaration, Inventory, Observation, PatchName, Policy, VersionChange,
+};
 
 use crate::graph::{At, Graph};
 
@@ -80,7 +82,8 @@ impl<'a> Context<'a> {
     /// Whether the plan of a patch has to switch a daemon: it was seen to run a version that is to go.
     pub fn is_exposed(&self, id: &DaemonId, service: &Service) -> bool {
         let PlanKind::Patch { changes, .. } = &self.plan.kind else { return false };
-        changes.iter().any(|change| {
+        let possible = |change: &&VersionChange| self.catalog.may_load(service, &change.distribution);
+        changes.iter().filter(possible).any(|change| {
             let runs = self.observation.running_package(id, &service.distribution, &change.distribution);
             runs.is_some_and(|runs| change.from.contains(runs))
         })

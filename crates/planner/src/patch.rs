@@ -74,8 +74,9 @@ pub fn plan_patch(input: &PatchInput, catalog: &Catalog) -> Result<(Plan, PlanRe
 }
 
 /// Whether a daemon was seen to run one of the versions that are to go.
-fn is_exposed(input: &PatchInput, daemon: &DaemonId, service: &Service) -> bool {
-    input.changes.iter().any(|change| {
+fn is_exposed(input: &PatchInput, catalog: &Catalog, daemon: &DaemonId, service: &Service) -> bool {
+    let possible = |change: &&VersionChange| catalog.may_load(service, &change.distribution);
+    input.changes.iter().filter(possible).any(|change| {
         let runs = input.observation.running_package(daemon, &service.distribution, &change.distribution);
         runs.is_some_and(|runs| change.from.contains(runs))
     })
@@ -86,7 +87,9 @@ fn series_touched(input: &PatchInput, catalog: &Catalog) -> Result<Series, Error
     let known = catalog.daemons();
     let mut found: BTreeMap<Series, DaemonId> = BTreeMap::new();
     for daemon in input.observation.daemons.keys() {
-        let Some((service, _)) = known.get(&daemon.kind).filter(|(s, _)| is_exposed(input, daemon, s)) else {
+        let Some((service, _)) =
+            known.get(&daemon.kind).filter(|(s, _)| is_exposed(input, catalog, daemon, s))
+        else {
             continue;
         };
         let runs = input.observation.running_version(daemon);
@@ -115,7 +118,7 @@ fn read_exposed<'a>(
         let mut all: Vec<&mut Member<'_>> =
             members.values_mut().flatten().filter(|member| member.service.name == service.name).collect();
         for member in &mut all {
-            member.pending = is_exposed(input, &member.id, service);
+            member.pending = is_exposed(input, catalog, &member.id, service);
         }
         let all: Vec<&Member<'_>> = all.into_iter().map(|member| &*member).collect();
         if all.iter().any(|member| member.pending) {

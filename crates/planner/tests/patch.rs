@@ -145,6 +145,16 @@ fn with_library(input: &mut PatchInput, distribution: &str, runs: &str) {
 }
 
 #[test]
+fn code_of_another_service_in_the_same_environment_concerns_nobody() {
+    let mut input = exposed();
+    let (alone, _) = plan_patch(&input, &catalog()).unwrap();
+    with_library(&mut input, "keystone", "28.0.1");
+    let (beside, _) = plan_patch(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &beside), []);
+    assert_eq!(switches(&beside), switches(&alone));
+}
+
+#[test]
 fn a_library_concerns_whoever_has_loaded_it() {
     let mut input = exposed();
     with_library(&mut input, "keystonemiddleware", "10.12.0");

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use volutus_model::Finding;
 use volutus_model::name::{HostName, PackageVersion};
 use volutus_model::plan::{Action, PlanKind};
+use volutus_model::{Finding, VersionChange};
 
 use crate::context::Context;
 use crate::{PLAN_AGAIN, blocking};
@@ -114,7 +114,9 @@ fn check_content(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for id in context.switches.keys() {
         let Some(member) = context.members.get(*id) else { continue };
         let own = &member.service.distribution;
-        let replaced = changes.iter().filter(|change| {
+        let possible =
+            |change: &&VersionChange| context.catalog.may_load(member.service, &change.distribution);
+        let replaced = changes.iter().filter(possible).filter(|change| {
             let runs = context.observation.running_package(id, own, &change.distribution);
             runs.is_some_and(|runs| change.from.contains(runs))
         });

@@ -100,6 +100,9 @@ fn packages(draft: &Draft<'_>, host: &HostDeclaration) -> BTreeMap<String, Packa
     let concerns = |change: &&VersionChange| {
         here().any(|member| {
             let own = &member.service.distribution;
+            if !draft.catalog.may_load(member.service, &change.distribution) {
+                return false;
+            }
             let runs = draft.input.observation.running_package(&member.id, own, &change.distribution);
             runs.is_some_and(|runs| change.from.contains(runs))
         })
