@@ -30,6 +30,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 #[into_params(parameter_in = Query)]
 pub struct Since {
     /// The last entry that is known; what comes behind it is told. Without it, everything is.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295_i64)]
     after: Option<u32>,
 }
 
