@@ -60,11 +60,11 @@ pub(crate) async fn lower(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> 
 
 /// Gives the host back the places that were lowered.
 pub(crate) async fn restore(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> Attempted {
-    let all = json!({"nbctl": ovn.nbctl, "sbctl": ovn.sbctl, "host": host});
-    let restored: Changed =
+    let all = json!({"nbctl": ovn.nbctl, "host": host});
+    let restored: u32 =
         ask(attempt, ovn, "ovn_restore", all).await.map_err(|trouble| trouble.outcome(false))?;
-    let detail = format!("{} places of {host} as a gateway were given back", restored.changed);
-    Ok(if restored.changed > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
+    let detail = format!("{restored} places of {host} as a gateway were given back");
+    Ok(if restored > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
 }
 
 async fn ask<T: DeserializeOwned>(

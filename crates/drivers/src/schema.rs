@@ -124,7 +124,8 @@ pub(crate) async fn check_upgrade(
                 "the upgrade check of {service} on {host} failed: {}",
                 concerns(&finished.output, "Failure")
             ),
-            "it was tried several times; do what its details say, then resume; nothing has been changed yet",
+            "it is tried again by itself, because what users are making just now can fail it. Where it goes on failing, do \
+             what its details say, then resume; nothing has been changed yet",
             vec![command(host, argv, Some(2), &finished.output)],
         )),
         code => Ok(Outcome::done(format!(

@@ -1,6 +1,8 @@
 # Moves OVN's gateways off a host, and gives them back. Joined behind process.py; runs where OVN's databases
 # are asked.
 OVN_MARK = 'volutus-priority'
+# Whose place it is: a host that is down may be no chassis at the moment.
+OVN_HOST = 'volutus-host'
 # Below any that neutron gives: it counts from 1 (neutron, ovn/l3/l3_ovn_scheduler.py).
 OVN_LOWERED = 0
 
@@ -9,7 +11,7 @@ def ovn_rows(command, table, columns, condition=None):
     """Rows of a table as dictionaries; None where this OVN has no such table."""
     find = ['find', table, condition] if condition else ['list', table]
     code, output = run(command + ['--timeout=20', '--format=json', '--columns=' + ','.join(columns)] + find)
-    if code != 0 and 'unknown table' in output.lower() or 'does not have a table' in output.lower():
+    if code != 0 and 'unknown table' in output.lower():
         return None
     if code != 0:
         raise Refusal('`%s` ended with %d: %s' % (' '.join(command + find), code, output.strip()[-300:]))
@@ -23,20 +25,23 @@ def ovn_map(value):
 
 def ovn_chassis(sbctl, host):
     """What OVN calls a host, and the record of it; (None, None) where it knows none."""
-    for row in ovn_rows(sbctl, 'Chassis', ['_uuid', 'name', 'hostname']):
-        if row['name'] == host or row['hostname'].split('.')[0] == host.split('.')[0]:
-            return row['name'], row['_uuid'][1]
-    return None, None
+    rows = ovn_rows(sbctl, 'Chassis', ['_uuid', 'name', 'hostname'])
+    found = [row for row in rows if host in (row['name'], row['hostname'])]
+    # One of the two names may have a domain, which then tells hosts of the same name apart.
+    found = found or [row for row in rows if row['hostname'].split('.')[0] == host.split('.')[0]]
+    if len(found) > 1:
+        raise Refusal('OVN has %d chassis on %s: %s' % (
+            len(found), host, ', '.join(row['hostname'] for row in found)))
+    return (found[0]['name'], found[0]['_uuid'][1]) if found else (None, None)
 
 
-def ovn_candidates(nbctl, chassis):
-    """The places at which a host may be a gateway: routers' own, and those of groups, which newer
-    neutron uses (both have the same columns)."""
+def ovn_places(nbctl):
+    """The places at which hosts may be gateways: routers' own, and those of groups, which newer neutron
+    uses (both have the same columns)."""
     for table in ('Gateway_Chassis', 'HA_Chassis'):
         rows = ovn_rows(nbctl, table, ['_uuid', 'chassis_name', 'priority', 'external_ids'])
         for row in rows or []:
-            if row['chassis_name'] == chassis:
-                yield table, row['_uuid'][1], row['priority'], ovn_map(row['external_ids'])
+            yield table, row['_uuid'][1], row['chassis_name'], row['priority'], ovn_map(row['external_ids'])
 
 
 def ovn_set(nbctl, changes):
@@ -51,28 +56,28 @@ def ovn_lower(nbctl, sbctl, host):
     """Puts the host behind all other gateways, remembering its place; how many places it is."""
     chassis, _ = ovn_chassis(sbctl, host)
     changes = []
-    for table, uuid, priority, ids in ovn_candidates(nbctl, chassis) if chassis else []:
-        if OVN_MARK not in ids:
+    for table, uuid, name, priority, ids in ovn_places(nbctl):
+        if name == chassis and OVN_MARK not in ids:
             changes.append(['set', table, uuid, 'priority=%d' % OVN_LOWERED,
-                            'external_ids:%s=%d' % (OVN_MARK, priority)])
+                            'external_ids:%s=%d' % (OVN_MARK, priority),
+                            'external_ids:%s="%s"' % (OVN_HOST, host)])
     ovn_set(nbctl, changes)
     return {'chassis': chassis, 'changed': len(changes)}
 
 
 @operation
-def ovn_restore(nbctl, sbctl, host):
-    """Gives the host its places back: those that carry the mark, and no others."""
-    chassis, _ = ovn_chassis(sbctl, host)
-    changes = []
-    # A host that is down may be no chassis at the moment; its name in the places is the same.
-    for table, uuid, priority, ids in ovn_candidates(nbctl, chassis or host):
-        if OVN_MARK in ids:
+def ovn_restore(nbctl, host):
+    """Gives the host its places back: those that carry its mark, and no others; how many."""
+    changes, places = [], 0
+    for table, uuid, _, priority, ids in ovn_places(nbctl):
+        if ids.get(OVN_HOST) == host and OVN_MARK in ids:
+            places += 1
             # Whoever gave it another place meanwhile has decided that.
             if priority == OVN_LOWERED:
                 changes.append(['set', table, uuid, 'priority=' + ids[OVN_MARK]])
-            changes.append(['remove', table, uuid, 'external_ids', OVN_MARK])
+            changes.append(['remove', table, uuid, 'external_ids', OVN_MARK, OVN_HOST])
     ovn_set(nbctl, changes)
-    return {'chassis': chassis, 'changed': len([c for c in changes if c[0] == 'remove'])}
+    return places
 
 
 @operation
