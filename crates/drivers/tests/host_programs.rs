@@ -9,6 +9,7 @@ const SERVE: &str = include_str!("../src/host/serve.py");
 const HOST: &str = include_str!("../src/host/host.py");
 const DATABASE: &str = include_str!("../src/host/database.py");
 const SWITCH: &str = include_str!("../src/host/switch.py");
+const OVN: &str = include_str!("../src/host/ovn.py");
 const SCHEMA: &str = include_str!("../src/host/schema.py");
 
 fn python(parts: &[&str]) -> Output {
@@ -154,6 +155,81 @@ except Refusal as refusal:
     assert 'exit 124' in str(refusal), refusal
 code = 0
 assert work_rival('a', 'what') is None
+",
+    ]);
+}
+
+/// Commands of OVN that know two hosts, of which the first is the gateway of a router.
+const OVN_COMMANDS: &str = "
+def place(number, chassis, priority):
+    return {'_uuid': ['uuid', number], 'chassis_name': chassis, 'priority': priority,
+            'external_ids': ['map', [['owner', 'neutron']]]}
+
+TABLES = {
+    'Gateway_Chassis': [place('g1', 'uu-1', 2), place('g2', 'uu-2', 1)],
+    'Chassis': [{'_uuid': ['uuid', 'c1'], 'name': 'uu-1', 'hostname': 'cmp1.site'},
+                {'_uuid': ['uuid', 'c2'], 'name': 'uu-2', 'hostname': 'cmp2.site'}],
+    'Port_Binding': [{'logical_port': 'cr-1', 'chassis': ['uuid', 'c1']},
+                     {'logical_port': 'cr-2', 'chassis': ['set', []]}],
+}
+
+def run(argv):
+    if '--format=json' in argv:
+        columns = argv[2 if argv[1].startswith('--timeout') else 1:][1].split('=')[1].split(',')
+        table = argv[5] if argv[4] == 'find' else argv[-1]
+        if table not in TABLES:
+            return 1, 'ovn-nbctl: unknown table \"%s\"' % table
+        rows = [[row[column] for column in columns] for row in TABLES[table]]
+        return 0, json.dumps({'headings': columns, 'data': rows})
+    for change in ' '.join(argv).split(' -- ')[1:]:
+        do, table, uuid, *what = change.split()
+        row = next(row for row in TABLES[table] if row['_uuid'][1] == uuid)
+        ids = dict(row['external_ids'][1])
+        if do == 'remove':
+            for key in what[1:]:
+                del ids[key]
+        for key, value in (pair.split('=') for pair in what if do == 'set'):
+            if key == 'priority':
+                row['priority'] = int(value)
+            else:
+                ids[key.split(':')[1]] = value.strip('\"')
+        row['external_ids'] = ['map', [list(pair) for pair in ids.items()]]
+    return 0, ''
+";
+
+#[test]
+fn gateways_are_lowered_once_and_given_back_by_their_mark() {
+    let serve = SERVE.replace("def serve():", "def unused():");
+    succeeds(&[
+        PROCESS,
+        &serve,
+        OVN_COMMANDS,
+        OVN,
+        "
+N, S = ['ovn-nbctl'], ['ovn-sbctl']
+first = TABLES['Gateway_Chassis'][0]
+before = json.dumps(TABLES)
+assert ovn_active(S, 'cmp1') == ['cr-1'] and ovn_active(S, 'cmp2') == []
+assert ovn_lower(N, S, 'cmp1') == {'chassis': 'uu-1', 'changed': 1}
+assert ovn_lower(N, S, 'cmp1')['changed'] == 0, 'the place that it had would be lost'
+assert first['priority'] == 0, first
+assert ovn_restore(N, 'cmp2') == 0
+# A host that did not come back is no chassis any more, and gets its place back all the same.
+gone = TABLES['Chassis'].pop(0)
+assert ovn_restore(N, 'cmp1') == 1 and ovn_restore(N, 'cmp1') == 0
+TABLES['Chassis'].insert(0, gone)
+assert json.dumps(TABLES) == before, TABLES
+# A place that somebody gave it meanwhile stays.
+ovn_lower(N, S, 'cmp1')
+first['priority'] = 7
+assert ovn_restore(N, 'cmp1') == 1 and first['priority'] == 7
+assert ovn_lower(N, S, 'nowhere') == {'chassis': None, 'changed': 0}
+TABLES['Chassis'].append(dict(gone, hostname='cmp1.other'))
+try:
+    ovn_lower(N, S, 'cmp1')
+    raise AssertionError('one of two hosts was chosen')
+except Refusal as refusal:
+    assert 'cmp1.site, cmp1.other' in str(refusal)
 ",
     ]);
 }
