@@ -98,7 +98,7 @@ const SUITES: &[Suite] = &[
             "--controllers",
             "2",
             "--computes",
-            "1",
+            "2",
             "--instances",
             "4",
         ],

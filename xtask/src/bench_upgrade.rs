@@ -55,7 +55,7 @@ fn sequential(programs: &Programs, hop: &Hop) -> anyhow::Result<Figures> {
 
 fn volutus(programs: &Programs, hop: &Hop) -> anyhow::Result<Figures> {
     let lab = programs.up("bench", hop, &[])?;
-    let result = demo::upgrade(programs, &lab, &hop.to);
+    let result = demo::upgrade(programs, &lab, &hop.to, None);
     lab.down()?;
     let verdict = result?;
     Ok(Figures {

@@ -23,6 +23,12 @@ const BAD_DAEMON: &str = "nova-conductor";
 /// A bad daemon never proves itself, so there is no use in waiting as long as a slow one may take.
 const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 120\n";
 
+/// With the contract as a gate, fewer pairs of requests than this would compare too little.
+const COMPARED_MIN: u64 = 1_000;
+
+/// Nobody meets new code that does not keep the API contract.
+const CONTRACT_POLICY: &str = "[contract]\ngate = \"block\"\n";
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
@@ -44,6 +50,10 @@ pub struct Options {
     /// What goes wrong.
     #[arg(long, value_enum, default_value = "none")]
     pub fault: Fault,
+    /// Before users meet new code, its answers are compared with those of the old; a broken API contract
+    /// halts the run.
+    #[arg(long, conflicts_with_all = ["fault", "rollback", "reboot"])]
+    pub contract: bool,
     /// After the upgrade take it back while the way back is open, and then upgrade again.
     #[arg(long)]
     pub rollback: bool,
@@ -118,20 +128,26 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         total >= REQUESTS_MIN || options.reboot,
         "{total} requests were made; the goal is 0 failed of at least {REQUESTS_MIN}"
     );
+    if options.contract {
+        judge_contract(last)?;
+    }
     verdicts.iter().try_for_each(judge)
 }
 
 /// What the options ask for; the verdicts in order.
 fn act(programs: &Programs, lab: &Lab, options: &Options) -> anyhow::Result<Vec<Value>> {
     let mut verdicts = match options.fault {
-        Fault::None => vec![upgrade(programs, lab, &options.hop.to)?],
+        Fault::None if options.contract => {
+            vec![upgrade(programs, lab, &options.hop.to, Some(CONTRACT_POLICY))?]
+        }
+        Fault::None => vec![upgrade(programs, lab, &options.hop.to, None)?],
         Fault::BadRelease => vec![bad_release(programs, lab, options)?],
     };
     if options.rollback {
         if options.fault == Fault::None {
             verdicts.push(take_back(programs, lab)?);
         }
-        verdicts.push(upgrade(programs, lab, &options.hop.to)?);
+        verdicts.push(upgrade(programs, lab, &options.hop.to, None)?);
     }
     Ok(verdicts)
 }
@@ -140,8 +156,13 @@ fn line(verdict: &Value) -> String {
     let text = |key: &str| verdict[key].as_str().unwrap_or("?").to_owned();
     let number = |key: &str| verdict[key].as_u64().unwrap_or(0);
     let daemons = verdict["versions_observed"].as_object().map_or(0, serde_json::Map::len);
+    let contract = &verdict["api_contract"];
+    let contract = contract["requests_compared"].as_u64().map_or_else(String::new, |pairs| {
+        let result = contract["result"].as_str().unwrap_or("?");
+        format!(" | API contract {result}, {pairs} pairs of answers compared")
+    });
     format!(
-        "verdict: {} | {} -> {}{} in {:.0} s | {} of {} requests failed | {daemons} daemons observed",
+        "verdict: {} | {} -> {}{} in {:.0} s | {} of {} requests failed | {daemons} daemons observed{contract}",
         text("level"),
         text("from"),
         text("to"),
@@ -163,6 +184,15 @@ fn judge(verdict: &Value) -> anyhow::Result<()> {
     if verdict["versions_observed"].as_object().is_none_or(|seen| seen.values().any(Value::is_null)) {
         bail!("not every daemon was observed on the target: {}", verdict["versions_observed"]);
     }
+    Ok(())
+}
+
+/// The contract was held, by enough that was compared to say so.
+fn judge_contract(verdict: &Value) -> anyhow::Result<()> {
+    let contract = &verdict["api_contract"];
+    ensure!(contract["result"] == "held", "the API contract: {contract}");
+    let pairs = contract["requests_compared"].as_u64().unwrap_or(0);
+    ensure!(pairs >= COMPARED_MIN, "{pairs} pairs of answers were compared; the goal is {COMPARED_MIN}");
     Ok(())
 }
 
@@ -190,11 +220,17 @@ pub fn make_plan(
     Ok(id.to_owned())
 }
 
-/// Upgrades a lab as an operator would, and returns the verdict.
-pub fn upgrade(programs: &Programs, lab: &Lab, to: &str) -> anyhow::Result<Value> {
+/// Upgrades a lab as an operator would, under a policy where one is given, and returns the verdict.
+pub fn upgrade(programs: &Programs, lab: &Lab, to: &str, policy: Option<&str>) -> anyhow::Result<Value> {
     let cloud = lab.cloud();
-    let id = make_plan(programs, &cloud, to, None)?;
-    let code = exit_code(programs.volutus(&cloud).args(["run", &id]))?;
+    let file = lab.folder().join("demo.toml");
+    let mut run = programs.volutus(&cloud);
+    if let Some(policy) = policy {
+        std::fs::write(&file, policy)?;
+        run.arg("--policy").arg(&file);
+    }
+    let id = make_plan(programs, &cloud, to, policy.map(|_| file.as_path()))?;
+    let code = exit_code(run.args(["run", &id]))?;
     let verdict = verdict_of(programs, &cloud)?;
     if code != 0 {
         bail!("`volutus run` ended with exit code {code}");

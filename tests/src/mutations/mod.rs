@@ -181,11 +181,13 @@ impl<'a> Trial<'a> {
 
 /// The host on which a plan shadows a service.
 fn shadowed_on(plan: &Value, service: &str) -> anyhow::Result<String> {
-    let stages = plan["content"]["stages"].as_array().context("the plan has no stages")?;
+    let stages = plan["stages"].as_array().context("the plan has no stages")?;
     let steps = stages.iter().filter_map(|stage| stage["steps"].as_array()).flatten();
     let step = steps.into_iter().find(|step| step["id"] == format!("shadow/{service}"));
     let step = step.with_context(|| format!("the plan does not compare {service}"))?;
-    let daemon = text_at(&step["actions"][0], &["shadow", "daemon"])?;
+    let actions = step["actions"].as_array().context("the step does nothing")?;
+    let shadow = actions.iter().find(|action| action["action"] == "shadow-api");
+    let daemon = text_at(shadow.context("the step compares nothing")?, &["daemon"])?;
     Ok(daemon.rsplit('@').next().unwrap_or_default().to_owned())
 }
 

@@ -269,23 +269,24 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
         requests_compared: seen.pairs,
         differences: differences.collect(),
     };
-    let told = |class: Class| seen.examples.values().filter(move |example| example.difference.class == class);
     let (breaking, review) = (seen.count(Class::Breaking), seen.count(Class::Review));
     let mut evidence = vec![Evidence::Contract(contract)];
-    let shown = told(Class::Breaking).chain(told(Class::Review).filter(|_| terms.review != Gate::Off));
+    let shown =
+        seen.told(Class::Breaking).chain(seen.told(Class::Review).filter(|_| terms.review != Gate::Off));
     for example in shown.take(EXAMPLES_MAX) {
         evidence.extend(pieces(shadow, example));
     }
     let counts = format!(
-        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived",
+        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}",
         seen.pairs,
         seen.operations.len(),
-        seen.waived
+        seen.waived,
+        if seen.enough { "; the rest was not compared, since so much is broken" } else { "" }
     );
     let blocks = |count: u64, gate: Gate| count > 0 && gate == Gate::Block;
     if blocks(breaking, terms.breaking) || blocks(review, terms.review) && terms.breaking == Gate::Block {
         let class = if breaking > 0 { Class::Breaking } else { Class::Review };
-        let first = told(class).next().map(sentence).unwrap_or_default();
+        let first = seen.told(class).next().map(sentence).unwrap_or_default();
         return permanent(
             format!("{}'s new code does not keep the API contract: {first}. {counts}", shadow.service),
             "users have not met it. Have the release mended and staged anew, and plan again; or, where a \
@@ -293,7 +294,7 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
             evidence,
         );
     }
-    let first = told(Class::Breaking).next().map(|example| format!("; first: {}", sentence(example)));
+    let first = seen.told(Class::Breaking).next().map(|example| format!("; first: {}", sentence(example)));
     Outcome::Done { detail: format!("{counts}{}", first.unwrap_or_default()), evidence }
 }
 
