@@ -71,7 +71,7 @@ pub fn status_page(cloud: &str, now: Timestamp, notices: &[Notice]) -> String {
          overflow-wrap: anywhere; }}\n</style>\n</head>\n<body>\n<h1>Maintenance of {cloud}</h1>\n"
     );
     if public(notices).next().is_none() {
-        page.push_str("<p>Nothing is planned, and nothing is under way.</p>\n");
+        page.push_str("<p>No maintenance is announced.</p>\n");
     }
     for Notice { notice, queued_at: at, .. } in public(notices) {
         let _infallible = write!(
