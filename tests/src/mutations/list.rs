@@ -51,8 +51,9 @@ pub const MUTATIONS: &[Mutation] = &[
         "the lowest microversion is raised",
         "nova/api/openstack/api_version_request.py",
         &[("_MIN_API_VERSION = '2.1'\n", "_MIN_API_VERSION = '2.10'\n")],
-        "success-became-error",
-        "at 2.1 as",
+        // Clients that ask for no version get another one; there are enough of those to stop at.
+        "header-changed",
+        "openstack-api-version was \"compute 2.1\", is \"compute 2.10\"",
     ),
     one(
         "nova",
@@ -220,10 +221,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "glance",
         "a list comes in another order",
         "glance/api/v2/images.py",
-        &[(
-            "sort_dir = ['desc'] if not sort_dir else sort_dir",
-            "sort_dir = ['asc'] if not sort_dir else sort_dir",
-        )],
+        &[("_default_sort_dir = 'desc'", "_default_sort_dir = 'asc'")],
         "order-changed",
         "images",
     ),
@@ -296,7 +294,11 @@ pub const MUTATIONS: &[Mutation] = &[
         "neutron",
         "an extension is dropped",
         "neutron/plugins/ml2/plugin.py",
-        &[("                                    quota_check_limit.ALIAS,\n", "")],
+        &[(
+            "                                    quota_check_limit.ALIAS,\n                                    \
+             quota_check_limit_default.ALIAS,\n",
+            "",
+        )],
         "element-removed",
         "quota-check-limit",
     ),

@@ -37,10 +37,14 @@ pub struct Asked {
     pub audience: crate::diff::Audience,
 }
 
+/// What stands for the status of a request that was taken and never answered: uWSGI hangs up where an
+/// application fails before it answers.
+pub const UNANSWERED: u16 = 0;
+
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// The status.
+    /// The status; [`UNANSWERED`] where none came.
     pub status: u16,
     /// Headers, their names in small letters.
     #[serde(default)]
@@ -278,9 +282,9 @@ impl Comparator {
 fn status_rule(old: u16, new: u16) -> Option<&'static str> {
     Some(match (old, new) {
         (old, new) if old == new => return None,
-        (500.., 500..) => "status-changed",
-        (500.., _) => "server-error-mended",
-        (_, 500..) => "server-error",
+        (500.. | UNANSWERED, 500.. | UNANSWERED) => "status-changed",
+        (500.. | UNANSWERED, _) => "server-error-mended",
+        (_, 500.. | UNANSWERED) => "server-error",
         (..400, 400..) => "success-became-error",
         (400.., ..400) => "error-became-success",
         _ => "status-changed",

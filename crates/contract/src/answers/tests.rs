@@ -55,6 +55,7 @@ fn statuses_have_their_rules() {
         (200, 403, "success-became-error", Class::Breaking),
         (200, 500, "server-error", Class::Breaking),
         (404, 500, "server-error", Class::Breaking),
+        (200, UNANSWERED, "server-error", Class::Breaking),
         (404, 400, "status-changed", Class::Breaking),
         (403, 200, "error-became-success", Class::Review),
         (500, 404, "server-error-mended", Class::Correction),

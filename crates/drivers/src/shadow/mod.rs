@@ -273,7 +273,7 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
     let mut evidence = vec![Evidence::Contract(contract)];
     let shown =
         seen.told(Class::Breaking).chain(seen.told(Class::Review).filter(|_| terms.review != Gate::Off));
-    for example in shown.take(EXAMPLES_MAX) {
+    for example in of_each_rule_first(shown).into_iter().take(EXAMPLES_MAX) {
         evidence.extend(pieces(shadow, example));
     }
     let counts = format!(
@@ -296,6 +296,20 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
     }
     let first = seen.told(Class::Breaking).next().map(|example| format!("; first: {}", sentence(example)));
     Outcome::Done { detail: format!("{counts}{}", first.unwrap_or_default()), evidence }
+}
+
+/// In an order in which the first ones tell as many different things as there are.
+fn of_each_rule_first<'a>(examples: impl Iterator<Item = &'a Example>) -> Vec<&'a Example> {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, &Example)> = examples
+        .map(|example| {
+            let before = times.entry(&example.difference.rule).or_default();
+            *before += 1;
+            (*before, example)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, example)| example).collect()
 }
 
 fn class_name(class: Class) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use volutus_contract::answers::{Asked, Body, Recorded};
+use volutus_contract::answers::{Asked, Body, Recorded, UNANSWERED};
 use volutus_contract::diff::Audience;
 use volutus_model::contract::Shadow;
 use volutus_openstack::{Client, ServiceType};
@@ -26,8 +26,6 @@ const BREATH: Duration = Duration::from_millis(5);
 const TRIES: u32 = 3;
 /// The role of users who may look and do nothing.
 const READER: &str = "reader";
-/// What stands for a request that was taken and never answered.
-const UNANSWERED: u16 = 0;
 
 /// The replicas, and those who ask them.
 pub(super) struct Replicas<'a> {
@@ -132,7 +130,6 @@ impl<'a> Replicas<'a> {
                     return Err(format!("GET {url}: {error:?}"));
                 }
                 Err(_) if tries < TRIES => {}
-                // uWSGI hangs up where an application fails before it answers.
                 Err(_) => {
                     return Ok(Recorded { status: UNANSWERED, headers: BTreeMap::new(), body: Body::Empty });
                 }
