@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use volutus_model::plan::ImpactLevel;
 use volutus_notices::{
-    Config, Facts, Fate, InstanceFate, Moment, ServiceImpact, Templates, What, atom, messages, status_page,
+    Config, Facts, Fate, InstanceFate, Moment, Occurrence, ServiceImpact, Templates, What, atom, messages,
+    status_page,
 };
 use volutus_store::{NewNotice, Notice, NoticeState};
 
@@ -40,6 +41,7 @@ fn facts(text: &str, moment: Moment) -> Facts {
         instances: ["p1", "p2"].map(instance).into(),
         requests: Some((0, 1_000)),
         cause: Some(text.to_owned()),
+        schedule: (moment == Moment::Before).then(|| Occurrence { name: text.to_owned(), due: at }),
     }
 }
 
