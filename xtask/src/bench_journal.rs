@@ -77,6 +77,7 @@ fn prepare() -> anyhow::Result<Bench> {
         observation,
         target: "2026.1".parse()?,
         versions: None,
+        lock: None,
         policy: Policy { parallel_steps_max: 500, ..Policy::default() },
         now: at,
         parent: None,

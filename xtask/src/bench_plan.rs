@@ -32,6 +32,7 @@ pub fn run() -> anyhow::Result<()> {
             observation: observation.clone(),
             target: "2026.1".parse()?,
             versions: None,
+            lock: None,
             policy: policy.clone(),
             now: observation.at,
             parent: None,

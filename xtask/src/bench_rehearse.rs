@@ -23,6 +23,7 @@ pub fn run() -> anyhow::Result<()> {
         observation,
         target: "2026.1".parse()?,
         versions: None,
+        lock: None,
         policy: Policy::default(),
         parent: None,
     };

@@ -133,6 +133,7 @@ fn describe(at: &Path, keystone: SocketAddr) -> anyhow::Result<Ids> {
         observation,
         target: "2026.1".parse()?,
         versions: None,
+        lock: None,
         policy: Policy::default(),
         parent: None,
     };

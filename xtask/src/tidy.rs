@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "volutus-drivers",
         &["volutus-model", "volutus-catalog", "volutus-contract", "volutus-engine", "volutus-openstack"],
     ),
+    ("volutus-releases", &["volutus-model", "volutus-catalog", "volutus-advisories"]),
     ("volutus-runtime", &["volutus-model", "volutus-engine", "volutus-store"]),
     (
         "volutus-server",
@@ -66,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volutus-contract",
             "volutus-openstack",
             "volutus-prober",
+            "volutus-releases",
             "volutus-runtime",
             "volutus-sim",
         ],
@@ -103,10 +105,13 @@ const PURE: &[&str] = &[
     "volutus-engine",
 ];
 /// Files of otherwise pure crates that touch the world; all others of these crates must not.
-const IMPURE_FILES: &[(&str, &[&str])] = &[(
-    "crates/contract/src/",
-    &["extract.rs", "fetch.rs", "tempest/install.rs", "tempest/mod.rs", "tempest/run.rs"],
-)];
+const IMPURE_FILES: &[(&str, &[&str])] = &[
+    (
+        "crates/contract/src/",
+        &["extract.rs", "fetch.rs", "tempest/install.rs", "tempest/mod.rs", "tempest/run.rs"],
+    ),
+    ("crates/releases/src/", &["fetch.rs", "look/folder.rs"]),
+];
 const IMPURE_DEPENDENCIES: &[&str] = &["tokio", "reqwest", "rusqlite", "rand", "openssh", "futures"];
 const IMPURE_TEXTS: &[&str] = &[
     "std::fs",

@@ -126,6 +126,19 @@ impl Version {
         self.dev.is_none() && self.pre.is_none()
     }
 
+    /// The first number.
+    #[must_use]
+    pub fn major(&self) -> u64 {
+        self.release[0]
+    }
+
+    /// Whether its first `places` numbers are those of another one; missing ones are zero.
+    #[must_use]
+    pub fn begins_with(&self, other: &Self, places: usize) -> bool {
+        let at = |version: &Self, i: usize| version.release.get(i).copied().unwrap_or(0);
+        (self.era, self.epoch) == (other.era, other.epoch) && (0..places).all(|i| at(self, i) == at(other, i))
+    }
+
     /// Whether it counts by years, of a product that began anew later.
     pub(crate) fn is_of_years(&self) -> bool {
         self.era == Era::Years
@@ -138,8 +151,7 @@ impl Version {
 
     /// Whether the numbers differ in the third place at the most: the same line of stable releases.
     pub(crate) fn same_line(&self, other: &Self) -> bool {
-        let at = |version: &Self, i: usize| version.release.get(i).copied().unwrap_or(0);
-        (self.era, self.epoch) == (other.era, other.epoch) && (0..2).all(|i| at(self, i) == at(other, i))
+        self.begins_with(other, 2)
     }
 
     fn key(&self) -> impl Ord + '_ {

@@ -17,8 +17,8 @@ use clap::Parser as _;
 use crate::args::{Cli, Command};
 use crate::commands::{
     advisories, approve, by_hand, check, contract, control, exposure, fleet, hosts, init, journal, news,
-    notice, observe, patch, plan, policy, probe, rehearse, rollback, run, schedule, serve, snapshot, verdict,
-    watch,
+    notice, observe, patch, plan, policy, probe, rehearse, release, rollback, run, schedule, serve, snapshot,
+    verdict, watch,
 };
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
@@ -98,6 +98,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Calendar(args) => schedule::run_calendar(&context, args),
         Command::Serve(args) => serve::run(context, args).await,
         Command::Notice(command) => notice::run(&context, command).await,
+        Command::Release(args) => release::run(&context, args).await,
         Command::Patch(args) => patch::run(&context, args).await,
         Command::Probe(args) => probe::run(&context, args).await,
     }

@@ -67,6 +67,7 @@ fn keep() -> Kept {
             observation: observation.clone(),
             target: "2026.1".parse().unwrap(),
             versions: None,
+            lock: None,
             policy: Policy { soak_s, ..Policy::default() },
             parent: None,
         };

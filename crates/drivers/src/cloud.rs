@@ -209,8 +209,9 @@ impl CloudDriver {
                 tokio::time::sleep(Duration::from_secs(u64::from(*seconds))).await;
                 Ok(Outcome::done(format!("{seconds} s went by")))
             }
-            Action::StageRelease { host, series, versions, patch } => {
-                let wanted = release::Wanted { host, series: *series, versions, patch: patch.as_ref() };
+            Action::StageRelease { host, series, versions, patch, lock } => {
+                let (patch, lock) = (patch.as_ref(), lock.as_ref());
+                let wanted = release::Wanted { host, series: *series, versions, patch, lock };
                 release::stage(attempt, &wanted).await
             }
             Action::CheckUpgrade { service, host, argv } => {

@@ -2,13 +2,14 @@
 //! to it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use volutus_model::inventory::Releases;
 use volutus_model::name::{DaemonId, HostName, PackageVersion, ServiceName};
 use volutus_model::outcome::{Evidence, Outcome, tail_for_evidence};
-use volutus_model::{PatchedRelease, Series};
+use volutus_model::{LockName, LockedRelease, PatchedRelease, Series, Sha256};
 
 use crate::attempt::{Attempt, Attempted, command, last_line, permanent};
 use crate::channel::{ASK, Channel, PROCESS_PART, Trouble, standalone};
@@ -25,7 +26,13 @@ pub(crate) struct Wanted<'a> {
     pub versions: &'a BTreeMap<ServiceName, PackageVersion>,
     /// The patched release of the series that is meant, with what else has to be in it.
     pub patch: Option<&'a PatchedRelease>,
+    /// The locked release that what is there has to be.
+    pub lock: Option<&'a LockedRelease>,
 }
+
+/// How long hashing what is installed may take: nova's 2,000 files take a second, those of a whole environment some
+/// tens of seconds on a slow disk that has not read them yet.
+const HASH: Duration = Duration::from_secs(300);
 
 impl Wanted<'_> {
     fn name(&self) -> String {
@@ -80,8 +87,14 @@ pub(crate) async fn stage(attempt: &Attempt<'_>, wanted: &Wanted<'_>) -> Attempt
         return Err(permanent(
             format!("after staging, {name} on {host} is not what the plan wants: {seen}"),
             format!(
-                "let {key} of the cloud description install these versions, or plan again with the \
-                 versions that it installs"
+                "let {key} of the cloud description install these versions{}, or plan again with the \
+                 versions that it installs",
+                if wanted.lock.is_some() {
+                    " from the very files that are locked (`volutus release show NAME --output requirements` \
+                     is a file for pip that admits no others)"
+                } else {
+                    ""
+                }
             ),
             vec![evidence],
         ));
@@ -94,11 +107,16 @@ struct Staged {
     services: Vec<(String, PackageVersion, Option<String>)>,
     /// Interpreters that do not run, with what they said.
     broken: Vec<String>,
+    /// What is otherwise than in the locked release.
+    otherwise: Vec<String>,
+    /// The locked release that was looked for, with how many packages' files were compared.
+    compared: Option<(LockName, usize)>,
 }
 
 impl Staged {
     fn is_whole(&self) -> bool {
         self.broken.is_empty()
+            && self.otherwise.is_empty()
             && self.services.iter().all(|(_, wanted, seen)| seen.as_deref() == Some(wanted.as_str()))
     }
 }
@@ -106,6 +124,7 @@ impl Staged {
 impl std::fmt::Display for Staged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts = self.broken.clone();
+        parts.extend(self.otherwise.iter().cloned());
         for (service, wanted, seen) in &self.services {
             match seen {
                 Some(version) if version == wanted.as_str() => parts.push(format!("{service} {version}")),
@@ -113,8 +132,48 @@ impl std::fmt::Display for Staged {
                 None => parts.push(format!("{service} is missing, wanted {wanted}")),
             }
         }
-        f.write_str(&parts.join(", "))
+        f.write_str(&parts.join(", "))?;
+        match &self.compared {
+            Some((lock, files)) if self.otherwise.is_empty() => {
+                write!(f, "; as locked in {lock}, the files of {files} packages compared")
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// What is installed of one distribution: its version, and the digest of its files where it has a record of them.
+#[derive(Debug, Deserialize)]
+struct Installed(String, Option<Sha256>);
+
+/// What is otherwise in a release directory than in a locked release, and how many packages' files were compared. A
+/// library of the lock that is not there is no difference: code that is not there does not run.
+fn compare(
+    path: &str,
+    lock: &LockedRelease,
+    installed: &BTreeMap<String, Installed>,
+) -> (Vec<String>, usize) {
+    let (mut otherwise, mut files) = (Vec::new(), 0);
+    for (name, locked) in &lock.packages {
+        let Some(Installed(version, contents)) = installed.get(name) else { continue };
+        if version != locked.version.as_str() {
+            otherwise
+                .push(format!("{name} {version} in {path}, locked in {} is {}", lock.name, locked.version));
+            continue;
+        }
+        let Some(wanted) = &locked.contents else { continue };
+        files += 1;
+        match contents {
+            Some(found) if found == wanted => {}
+            Some(_) => otherwise
+                .push(format!("files of {name} {version} in {path} are not those locked in {}", lock.name)),
+            None => otherwise.push(format!(
+                "{name} {version} in {path} has no record of its files to hold against the lock {}",
+                lock.name
+            )),
+        }
+    }
+    (otherwise, files)
 }
 
 #[derive(Deserialize)]
@@ -148,7 +207,20 @@ async fn look(attempt: &Attempt<'_>, wanted: &Wanted<'_>) -> Result<Staged, Trou
     let mut broken = Vec::new();
     let mut paths: Vec<String> = question.into_iter().map(|(path, _)| path).collect();
     paths.dedup();
+    let (mut otherwise, mut compared) = (Vec::new(), None);
     if services.iter().all(|(_, _, seen)| seen.is_some()) {
+        if let Some(lock) = wanted.lock {
+            let mut files = 0;
+            for path in &paths {
+                let names: Vec<&String> = lock.packages.keys().collect();
+                let request = json!({"release": path, "wanted": names});
+                let installed = channel.ask("contents", request, HASH).await?;
+                let (found, count) = compare(path, lock, &installed);
+                otherwise.extend(found);
+                files += count;
+            }
+            compared = Some((lock.name.clone(), files));
+        }
         for path in paths {
             // An environment built for another Python of the system would only fail at the switch.
             let run: Interpreter = channel.ask("interpreter", json!({"release": path}), ASK).await?;
@@ -157,7 +229,7 @@ async fn look(attempt: &Attempt<'_>, wanted: &Wanted<'_>) -> Result<Staged, Trou
             }
         }
     }
-    Ok(Staged { services, broken })
+    Ok(Staged { services, broken, otherwise, compared })
 }
 
 /// The switch of one daemon.
@@ -253,4 +325,42 @@ pub(crate) async fn log(attempt: &Attempt<'_>, host: &HostName, unit: &str) -> E
     .await;
     let lines = lines.unwrap_or_else(|trouble| format!("the log could not be read: {trouble}"));
     Evidence::Log { host: host.to_string(), unit: unit.to_owned(), lines: tail_for_evidence(&lines) }
+}
+
+#[cfg(test)]
+mod tests {
+    use volutus_model::LockedPackage;
+
+    use super::*;
+
+    #[test]
+    fn what_is_otherwise_than_locked_is_named() {
+        let digest = |digit: &str| Sha256::new(&digit.repeat(64)).unwrap();
+        let locked = |version: &str, contents: Option<&str>| LockedPackage {
+            version: PackageVersion::new(version),
+            contents: contents.map(digest),
+        };
+        let packages = [
+            ("nova", locked("33.0.2", Some("a"))),
+            ("oslo-config", locked("9.7.1", None)),
+            ("not-there", locked("1.0", Some("a"))),
+        ];
+        let packages = packages.map(|(name, package)| (name.to_owned(), package)).into();
+        let lock = LockedRelease { name: LockName::new("autumn").unwrap(), packages };
+        let seen = |nova: Installed, config: &str| {
+            let config = Installed(config.to_owned(), Some(digest("f")));
+            compare("/r", &lock, &[("nova".to_owned(), nova), ("oslo-config".to_owned(), config)].into())
+        };
+        let nova =
+            |version: &str, contents: Option<&str>| Installed(version.to_owned(), contents.map(digest));
+        assert_eq!(seen(nova("33.0.2", Some("a")), "9.7.1"), (Vec::new(), 1));
+        for (found, part) in [
+            (seen(nova("33.0.2", Some("b")), "9.7.1"), "files of nova 33.0.2"),
+            (seen(nova("33.0.2", None), "9.7.1"), "no record"),
+            (seen(nova("33.0.1", Some("a")), "9.7.1"), "nova 33.0.1"),
+            (seen(nova("33.0.2", Some("a")), "9.7.2"), "oslo-config 9.7.2"),
+        ] {
+            assert!(found.0.len() == 1 && found.0[0].contains(part), "{part}: {found:?}");
+        }
+    }
 }

@@ -552,3 +552,42 @@ assert len(kept()) == 1
 ",
     )]);
 }
+
+#[test]
+fn what_is_installed_is_hashed_as_it_is() {
+    succeeds(&[
+        SERVE,
+        PROCESS,
+        HOST,
+        "
+import tempfile
+release = tempfile.mkdtemp()
+packages = os.path.join(release, 'lib', 'python3.11', 'site-packages')
+os.makedirs(os.path.join(packages, 'nova'))
+info = os.path.join(packages, 'nova-33.0.2.dist-info')
+os.makedirs(info)
+os.makedirs(os.path.join(packages, 'old_egg-1.0-py3.11.egg-info'))
+def write(name, text):
+    with open(os.path.join(packages, name), 'w') as file:
+        file.write(text)
+write('extra.py', 'y = 2\\n')
+write('nova/api.py', 'x = 1\\n')
+write('nova/__init__.py', '')
+write('nova-33.0.2.dist-info/RECORD', '\\n'.join([
+    '../../../bin/nova-api,sha256=x,1', '\"nova/api.py\",sha256=a lie,2', 'nova/__init__.py,,', 'extra.py,,',
+    'nova/__pycache__/api.cpython-311.pyc,,', 'nova-33.0.2.dist-info/RECORD,,']))
+# The digest of the same files in a wheel: crates/releases/src/contents.rs.
+known = 'ec297c86b8725948301af8d2eb2d0d163526cb1d73bbed1ea2fe795899c3a742'
+seen = contents(release, ['nova', 'old-egg', 'glance'])
+assert seen == {'nova': ('33.0.2', known), 'old-egg': ('1.0', None)}, seen
+write('nova/api.py', 'x = 2\\n')
+changed = contents(release, ['nova'])['nova'][1]
+assert changed not in (known, None)
+os.unlink(os.path.join(packages, 'nova', 'api.py'))
+assert contents(release, ['nova'])['nova'][1] not in (known, changed, None)
+assert contents('/nowhere', ['nova']) == {}
+import shutil
+shutil.rmtree(release)
+",
+    ]);
+}

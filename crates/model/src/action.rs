@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::contract::{Gate, Shadow, Waiver};
 use crate::fleet::plan::How;
 use crate::gate::{ClientGate, GateFailure};
+use crate::lock::LockedRelease;
 use crate::name::{BackendName, DaemonId, HostName, PackageVersion, Series, ServiceName};
 use crate::patch::PatchedRelease;
 
@@ -31,6 +32,9 @@ pub enum Action {
         /// The patched release of the series that is meant; the series' own where absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patch: Option<PatchedRelease>,
+        /// The locked release that what is there is held against; absent where none was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lock: Option<LockedRelease>,
     },
     /// Run a service's upgrade check with the new code.
     CheckUpgrade {

@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         observation,
         target: "2026.1".parse()?,
         versions: None,
+        lock: None,
         policy: Policy::default(),
         now: "2026-11-24T00:00:00Z".parse()?,
         parent: None,

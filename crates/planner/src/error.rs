@@ -1,10 +1,10 @@
 //! Why no plan can be made. All of these are refusals: somebody can mend them.
 
-use volutus_model::WayBackClosed;
 use volutus_model::inventory::Inventory;
 use volutus_model::name::{
     DaemonId, DaemonKind, HostName, InvalidName, PackageVersion, PlanId, Series, ServiceName,
 };
+use volutus_model::{LockName, WayBackClosed};
 
 /// Why no plan can be made.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,19 @@ pub enum Error {
         to: Series,
         /// Series, one daemon that runs it, and how many do.
         seen: Vec<(Series, DaemonId, usize)>,
+    },
+    /// A locked release does not hold a service that the cloud has.
+    #[error(
+        "the locked release {lock} has no {distribution}, and the cloud runs {service}: lock a release of all \
+         services that it runs"
+    )]
+    NotLocked {
+        /// The service.
+        service: ServiceName,
+        /// Its distribution.
+        distribution: String,
+        /// The locked release.
+        lock: LockName,
     },
     /// What runs was not seen.
     #[error(

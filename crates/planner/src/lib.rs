@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use volutus_catalog::Catalog;
 use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName, StageId};
 use volutus_model::plan::{FORMAT, Plan, PlanKind, RollbackHorizon, Stage};
-use volutus_model::{Inventory, Moment, Observation, Policy};
+use volutus_model::{Inventory, LockedRelease, Moment, Observation, Policy};
 
 pub use diff::{PlanDiff, diff};
 pub use error::Error;
@@ -48,6 +48,8 @@ pub struct PlanningInput {
     pub target: Series,
     /// Versions that differ from the catalog's latest ones, by service.
     pub versions: Option<BTreeMap<ServiceName, PackageVersion>>,
+    /// The locked release whose versions are taken, and that staged releases are held against.
+    pub lock: Option<LockedRelease>,
     /// The limits to keep.
     pub policy: Policy,
     /// When the plan is made; it becomes part of the plan.

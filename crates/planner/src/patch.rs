@@ -47,6 +47,7 @@ pub fn plan_patch(input: &PatchInput, catalog: &Catalog) -> Result<(Plan, PlanRe
         observation: input.observation.clone(),
         target: series_touched(input, catalog)?,
         versions: None,
+        lock: None,
         policy: input.policy.clone(),
         now: input.now,
         parent: None,

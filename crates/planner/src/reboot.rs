@@ -61,6 +61,7 @@ pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, Plan
         observation: input.observation.clone(),
         target: series,
         versions: None,
+        lock: None,
         policy: input.policy.clone(),
         now: input.now,
         parent: None,

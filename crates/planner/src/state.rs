@@ -193,7 +193,17 @@ fn read_versions(
     services: &[&Service],
 ) -> Result<BTreeMap<ServiceName, PackageVersion>, Error> {
     let to = input.target;
-    let given = input.versions.clone().unwrap_or_default();
+    let mut given = input.versions.clone().unwrap_or_default();
+    if let Some(lock) = &input.lock {
+        for service in services {
+            let package = lock.packages.get(&service.distribution).ok_or_else(|| Error::NotLocked {
+                service: service.name.clone(),
+                distribution: service.distribution.clone(),
+                lock: lock.name.clone(),
+            })?;
+            given.insert(service.name.clone(), package.version.clone());
+        }
+    }
     for (service, version) in &given {
         let wrong =
             |why: String| Error::WrongVersion { service: service.clone(), version: version.clone(), to, why };

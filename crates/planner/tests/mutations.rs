@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use support::{catalog, input};
 use volutus_model::plan::{Action, Plan, SchemaPhase, Stage, Step};
-use volutus_model::{Finding, Severity};
+use volutus_model::{Finding, LockedPackage, LockedRelease, PackageVersion, Severity};
 use volutus_plancheck::check_plan;
 use volutus_planner::{PlanningInput, plan};
 
@@ -334,4 +336,48 @@ fn gates() {
         }
     }
     expect("gate-unknown", &|plan| step(plan, "gate/before/site").action_timeout_s = 5);
+}
+
+#[test]
+fn what_is_staged_is_what_is_locked() {
+    let mut input = input(3, 3, "2025.2", "2026.1");
+    let versions = &catalog().series[&"2026.1".parse().unwrap()].versions;
+    let mut packages: BTreeMap<String, LockedPackage> = BTreeMap::new();
+    for (service, version) in versions {
+        let distribution = catalog().services[service].distribution.clone();
+        packages.insert(distribution, LockedPackage { version: version.clone(), contents: None });
+    }
+    let library = LockedPackage { version: PackageVersion::new("9.7.1"), contents: None };
+    packages.insert("oslo-config".to_owned(), library);
+    packages.get_mut("keystone").unwrap().version = PackageVersion::new("29.0.0");
+    input.lock = Some(LockedRelease { name: "autumn".parse().unwrap(), packages });
+    let (made, _) = plan(&input, &catalog()).unwrap();
+    assert_eq!(made.versions["keystone"].as_str(), "29.0.0", "the lock's version goes before the catalog's");
+    let staged = made.steps().flat_map(|(_, step)| &step.actions).filter_map(|action| match action {
+        Action::StageRelease { host, lock, .. } => Some((host.to_string(), lock.clone().unwrap())),
+        _ => None,
+    });
+    let staged: BTreeMap<_, _> = staged.collect();
+    assert!(staged.values().all(|lock| lock.packages.contains_key("oslo-config")));
+    let with_keystone = staged.values().filter(|lock| lock.packages.contains_key("keystone")).count();
+    assert!((1..staged.len()).contains(&with_keystone), "computes have no keystone");
+    let codes = |plan: &Plan| -> Vec<String> {
+        let findings = check_plan(plan, &input.inventory, &input.observation, &catalog(), &input.policy);
+        findings.iter().map(|finding| finding.code.to_string()).collect()
+    };
+    assert!(!codes(&made).contains(&"staged-otherwise-than-locked".to_owned()));
+    let mut other = made.clone();
+    for action in
+        other.stages.iter_mut().flat_map(|stage| &mut stage.steps).flat_map(|step| &mut step.actions)
+    {
+        if let Action::StageRelease { lock: Some(lock), .. } = action {
+            lock.packages.remove("keystone");
+        }
+    }
+    other.id = other.compute_id();
+    assert!(codes(&other).contains(&"staged-otherwise-than-locked".to_owned()));
+
+    input.lock.as_mut().unwrap().packages.remove("nova");
+    let error = plan(&input, &catalog()).unwrap_err();
+    assert!(error.to_string().contains("has no nova"), "{error}");
 }

@@ -152,6 +152,7 @@ impl Scenarios {
             observation,
             target: series(to)?,
             versions: None,
+            lock: None,
             policy,
             parent: None,
         })

@@ -18,6 +18,7 @@ fn rehearsal(hosts: usize, profile: Profile, faults: Option<f64>, threads: usize
         observation,
         target: "2026.1".parse().unwrap(),
         versions: None,
+        lock: None,
         policy: Policy::default(),
         parent: None,
     };

@@ -5,6 +5,7 @@ mod advisories;
 mod contract;
 mod news;
 mod notice;
+mod release;
 mod schedule;
 mod serve;
 
@@ -16,6 +17,7 @@ pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs}
 pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs, TempestArgs, TempestFormat};
 pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
+pub use release::{LockArgs, Origin, ReleaseArgs, ReleaseCommand, ReleaseFormat};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 pub use serve::ServeArgs;
 
@@ -136,6 +138,9 @@ pub enum Command {
     /// Plan the smallest set of version changes that closes a vulnerability within the series, touching only
     /// the daemons that run what is vulnerable.
     Patch(PatchArgs),
+    /// Lock the versions that a series is to be installed in, from an index, a repository, a registry or files; show
+    /// and compare locked releases. Changes nothing in the cloud.
+    Release(ReleaseArgs),
     /// Tell whether what users of the APIs rely on still holds in another release. Changes nothing.
     #[command(subcommand)]
     Contract(ContractCommand),
@@ -226,7 +231,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "SERIES", required_unless_present = "reboot")]
     pub to: Option<String>,
     /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy.
-    #[arg(long, conflicts_with_all = ["to", "versions"])]
+    #[arg(long, conflicts_with_all = ["to", "versions", "release"])]
     pub reboot: bool,
     /// Restart the hosts of the control plane as well, one after another, behind the compute hosts.
     #[arg(long, requires = "reboot")]
@@ -235,6 +240,10 @@ pub struct PlanArgs {
     /// that this Volutus knows.
     #[arg(long, value_name = "FILE")]
     pub versions: Option<PathBuf>,
+    /// The locked release to install, by its name or as a file: its versions are taken, and what is staged on
+    /// hosts is held against it.
+    #[arg(long, value_name = "RELEASE", conflicts_with = "versions")]
+    pub release: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     pub output: PlanFormat,

@@ -89,7 +89,7 @@ fn touched(plan: &Plan) -> BTreeSet<String> {
 }
 
 fn judge_without_plan(context: &Context, observation: &Observation, to: Series) -> Vec<Finding> {
-    match plan::make(context, observation, to, None) {
+    match plan::make(context, observation, to, None, None) {
         Ok((plan, _)) => judge(context, observation, &plan),
         Err(error) => {
             // What keeps a plan from being made is a finding beside all the others, so that one

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod probe;
 pub mod rehearse;
 mod rehearse_real;
+pub mod release;
 pub mod rollback;
 pub mod run;
 pub mod schedule;

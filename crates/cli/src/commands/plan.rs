@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use volutus_model::{Observation, PackageVersion, Plan, Series, ServiceName};
+use volutus_model::{LockedRelease, Observation, PackageVersion, Plan, Series, ServiceName};
 use volutus_planner::{PlanReport, PlanningInput, render_dot, render_markdown};
 use volutus_store::{AnyPlan, Store, Subject};
 
 use crate::args::{PlanArgs, PlanCommand, PlanFormat};
-use crate::commands::{fleet, print_json};
+use crate::commands::{fleet, print_json, release};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -40,10 +40,11 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
 async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let to = series(context, to)?;
     let versions = args.versions.as_deref().map(read_versions).transpose()?;
+    let lock = args.release.as_deref().map(|name| release::lock_of(context, name, to)).transpose()?;
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     driver.close().await;
-    let (plan, report) = make(context, &observation, to, versions)?;
+    let (plan, report) = make(context, &observation, to, versions, lock)?;
     let store = context.store()?;
     store.put_plan(&plan).map_err(store_error)?;
     store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
@@ -61,12 +62,14 @@ pub fn make(
     observation: &Observation,
     target: Series,
     versions: Option<BTreeMap<ServiceName, PackageVersion>>,
+    lock: Option<LockedRelease>,
 ) -> Result<(Plan, PlanReport)> {
     let input = PlanningInput {
         inventory: (*context.inventory).clone(),
         observation: observation.clone(),
         target,
         versions,
+        lock,
         policy: context.policy.clone(),
         now: Context::now(),
         parent: None,
@@ -84,6 +87,7 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
         Error::UnknownSeries { .. } => "unknown-series",
         Error::ForbiddenPath { .. } => "forbidden-path",
         Error::Older { .. } => "older-target",
+        Error::NotLocked { .. } => "not-locked",
         Error::AlreadyOnTarget { .. } => "already-on-target",
         Error::OtherAnchor { .. } => "anchor-of-earlier-run",
         Error::WayBackClosed { .. } => "way-back-closed",

@@ -30,6 +30,7 @@ pub async fn run(cli: &Cli, args: &RehearseArgs) -> Result<()> {
         observation,
         target,
         versions: None,
+        lock: None,
         policy,
         parent: None,
     };

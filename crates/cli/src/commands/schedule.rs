@@ -14,8 +14,8 @@ use volutus_store::Store;
 use crate::args::{CalendarArgs, CalendarFormat, Format, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 use crate::commands::glances::Glances;
 use crate::commands::plan::{series, store_error};
-use crate::commands::print_json;
 use crate::commands::serve::firing::{Deeds, Firing};
+use crate::commands::{print_json, release};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::show;
@@ -84,8 +84,9 @@ impl Known {
         let firings = Deeds::of(context, store).firings()?;
         let past = past(context, store, &firings, glances)?;
         let released = context.catalog.series.iter();
-        let releases =
+        let mut releases: BTreeMap<_, _> =
             released.filter_map(|(series, facts)| Some((*series, facts.released.parse().ok()?))).collect();
+        releases.extend(release::days_of_unknown(context, store)?);
         Ok(Self {
             schedules: schedules.into_iter().map(|document| document.body).collect(),
             windows: read_windows(context, windows, now)?,

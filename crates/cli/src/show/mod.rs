@@ -8,6 +8,7 @@ pub mod notice;
 pub mod observation;
 pub mod plan;
 pub mod rehearsal;
+pub mod release;
 pub mod run;
 pub mod schedule;
 pub mod snapshot;

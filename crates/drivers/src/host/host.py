@@ -1,5 +1,7 @@
 # What Volutus asks of a host. Joined behind serve.py and process.py.
 import configparser
+import csv
+import hashlib
 import shlex
 import shutil
 import socket
@@ -90,6 +92,47 @@ def packages(releases):
         directory = release_packages(path)
         there = installed(directory, distribution) if directory else None
         found.append(there[0] if there else None)
+    return found
+
+
+def contents_digest(directory, info):
+    """The digest of the files that a distribution installed, as they are now; None without a record of them. See
+    LockedPackage::contents."""
+    try:
+        with open(os.path.join(info, 'RECORD'), newline='', encoding='utf-8') as record:
+            paths = {row[0] for row in csv.reader(record) if row}
+    except (OSError, IOError):
+        return None
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        first = path.split('/')[0]
+        # Scripts and data go elsewhere; metadata and compiled modules are written by installers.
+        if path.startswith('/') or first == '..' or first.endswith('.dist-info') or path.endswith('.pyc'):
+            continue
+        one = hashlib.sha256()
+        try:
+            with open(os.path.join(directory, path), 'rb') as file:
+                for part in iter(lambda: file.read(1 << 20), b''):
+                    one.update(part)
+            digest = one.hexdigest()
+        except (OSError, IOError):
+            digest = 'missing'
+        total.update(('%s\0%s\n' % (path, digest)).encode('utf-8'))
+    return total.hexdigest()
+
+
+@operation
+def contents(release, wanted):
+    """Of the distributions wanted, those that a release has: {normal name: (version, digest of its files)}."""
+    directory = release_packages(release)
+    found = {}
+    for name, (version, _) in (distributions(directory) if directory else {}).items():
+        if name in wanted:
+            found[name] = (version, None)
+    for path in glob.glob(os.path.join(glob.escape(directory), '*.dist-info')) if directory else []:
+        name = normal(os.path.basename(path)[:-len('.dist-info')].partition('-')[0])
+        if name in found:
+            found[name] = (found[name][0], contents_digest(directory, path))
     return found
 
 

@@ -26,6 +26,19 @@ pub(crate) fn check_commands(context: &Context<'_>, findings: &mut Vec<Finding>)
                     ));
                 }
             }
+            Action::StageRelease { host, versions, lock: Some(lock), .. } => {
+                for (service, version) in versions {
+                    let distribution = context.catalog.services.get(service).map(|known| &known.distribution);
+                    let locked = distribution.and_then(|name| lock.packages.get(name));
+                    if locked.is_none_or(|package| package.version != *version) {
+                        let message = format!(
+                            "it stages {service} {version} on {host}, which is not the version of the locked release {}",
+                            lock.name
+                        );
+                        findings.push(blocking("staged-otherwise-than-locked", step, message, PLAN_AGAIN));
+                    }
+                }
+            }
             Action::SwitchDaemon { daemon, service, unit, link, from: old, to: new } => {
                 let Some(member) = context.members.get(daemon) else {
                     continue;

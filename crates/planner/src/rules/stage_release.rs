@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use volutus_catalog::DaemonRole;
 use volutus_model::name::{HostName, PackageVersion, ServiceName};
 use volutus_model::plan::{Action, Phase, PlanKind};
-use volutus_model::{HostDeclaration, PatchName, PatchedRelease, VersionChange};
+use volutus_model::{HostDeclaration, LockedRelease, PatchName, PatchedRelease, VersionChange};
 
 use crate::Error;
 use crate::draft::{Draft, NewStage, no_impact, step};
@@ -62,7 +62,10 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
             let patch = release
                 .as_ref()
                 .map(|name| PatchedRelease { name: name.clone(), packages: packages(draft, host) });
-            actions.push(Action::StageRelease { host: host.name.clone(), series, versions, patch });
+            // A patched release differs from what was locked by what it patches.
+            let lock =
+                draft.input.lock.as_ref().filter(|_| patch.is_none()).map(|lock| locked(draft, lock, here));
+            actions.push(Action::StageRelease { host: host.name.clone(), series, versions, patch, lock });
         }
         let new = step(
             format!("stage/{}", host.name),
@@ -91,6 +94,19 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
         draft.add(NewStage { id: id.to_owned(), phase: Phase::Stage, title, parallel_max, after, steps })?;
     }
     Ok(())
+}
+
+/// What of a locked release concerns a host: the services that it has, and whatever is no service.
+fn locked(draft: &Draft<'_>, lock: &LockedRelease, here: &BTreeSet<&ServiceName>) -> LockedRelease {
+    let elsewhere = |name: &String| {
+        let mut services = draft.catalog.services.values();
+        services.any(|service| service.distribution == *name && !here.contains(&service.name))
+    };
+    let packages = lock.packages.iter().filter(|(name, _)| !elsewhere(name));
+    LockedRelease {
+        name: lock.name.clone(),
+        packages: packages.map(|(name, package)| (name.clone(), package.clone())).collect(),
+    }
 }
 
 /// The packages that the plan replaces on a host. What a way back leads to is there already, whatever is in it.

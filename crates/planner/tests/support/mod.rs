@@ -25,6 +25,7 @@ pub fn input_of(inventory: Inventory, observation: Observation, to: &str) -> Pla
         observation,
         target: series(to),
         versions: None,
+        lock: None,
         policy: Policy::default(),
         now: "2026-11-24T01:02:03Z".parse().unwrap(),
         parent: None,
