@@ -83,6 +83,7 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
     match error {
         Error::UnknownSeries { .. } => "unknown-series",
         Error::ForbiddenPath { .. } => "forbidden-path",
+        Error::TooFewToExchange { .. } => "too-few-to-exchange",
         Error::Older { .. } => "older-target",
         Error::AlreadyOnTarget { .. } => "already-on-target",
         Error::OtherAnchor { .. } => "anchor-of-earlier-run",
