@@ -139,6 +139,13 @@ fn what_waits_already_is_taken_over() {
         told(&steps_of(&last, "roll-nova-api")[0]),
         ["drain nova/ctl3", "switch nova-api@ctl3", "undrain nova/ctl3"]
     );
+    // And where one that is new waits although no old one serves, it is put in before anything else.
+    set_status(&mut input.observation, "ctl2", "DRAIN");
+    let steps = made(&input);
+    let steps = steps_of(&steps, "roll-nova-api");
+    assert_eq!(told(&steps[0]), ["undrain nova/ctl2"]);
+    assert_eq!(steps[1].requires, [steps[0].id.clone()]);
+    set_status(&mut input.observation, "ctl2", "UP");
     // Both serve already: nothing can be kept any more, and both say so.
     set_status(&mut input.observation, "ctl3", "UP");
     let (mixed, report) = plan(&input, &catalog()).unwrap();

@@ -17,7 +17,7 @@ use volutus_model::plan::{Action, Impact, ImpactLevel, Seat, SettledReplica, Ste
 use super::daemon;
 use super::roll_api::{Replicas, around, serves};
 use crate::Error;
-use crate::draft::{Draft, step};
+use crate::draft::{Draft, no_impact, step};
 use crate::state::Member;
 
 /// What one exchange is expected to take: a look at every load balancer before and after it.
@@ -27,8 +27,10 @@ const EXCHANGE_S: u32 = 2;
 /// after another as usual.
 pub(crate) fn exchange(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<Option<Step>, Error> {
     let Some(why) = wanted(draft, members) else { return Ok(None) };
+    let waiting = waiting(draft, members);
     let (pending, done): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.pending);
-    if !pending.iter().any(|member| serves(draft, member)) {
+    let total = pending.len() + waiting.len();
+    if total < 2 || !pending.iter().any(|member| serves(draft, member)) {
         // Whatever is put in runs what serves already, or is the first that serves at all.
         return Ok(None);
     }
@@ -44,24 +46,80 @@ pub(crate) fn exchange(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<
         );
         return Ok(None);
     }
-    let entering = done.len().max(members.len().div_ceil(2)).min(members.len() - 1);
+    let entering = waiting.len().max(total.div_ceil(2)).min(total - 1);
     // What serves nobody now is replaced first: taking it out costs nothing.
     let (serving, idle): (Vec<_>, Vec<_>) = pending.into_iter().partition(|member| serves(draft, member));
     let mut held: Vec<&Member<'_>> = idle.into_iter().chain(serving).collect();
-    let left = held.split_off(entering.saturating_sub(done.len()).min(held.len() - 1));
+    let left = held.split_off(entering.saturating_sub(waiting.len()).min(held.len() - 1));
     let min = draft.policy().serving_replicas_min;
     let in_backend = |members: &[&Member<'_>], backend: &BackendName| {
         members.iter().filter(|member| member.declaration.backends.contains(backend)).count()
     };
-    let enter: Vec<&Member<'_>> = done.iter().copied().chain(held.iter().copied()).collect();
+    let enter: Vec<&Member<'_>> = waiting.iter().copied().chain(held.iter().copied()).collect();
     let backends = backends(members);
     let least = |backend: &BackendName| in_backend(&enter, backend).min(in_backend(&left, backend));
     let worst = backends.iter().map(least).min().unwrap_or(0);
     if worst == 0 || u32::try_from(worst).unwrap_or(u32::MAX) < min {
         return refuse(draft, members, worst);
     }
-    draft.note(kind, explain(&why, &held, &left, worst, members.len()));
-    Ok(Some(put_together(draft, members, &backends, &enter, &held, &left)?))
+    draft.note(kind, explain(&why, &enter, &left, worst, members.len()));
+    let parts = Parts { backends: &backends, waiting: &waiting, held: &held, left: &left };
+    Ok(Some(put_together(draft, members, &parts)?))
+}
+
+/// What was replaced, or kept, when an earlier run was given up, and was left out because others served.
+fn waiting<'a, 'm>(draft: &Draft<'_>, members: &'m [Member<'a>]) -> Vec<&'m Member<'a>> {
+    let drained = |member: &Member<'_>| {
+        let name = member.declaration.server_name(&member.host.name);
+        member.declaration.backends.iter().any(|backend| {
+            let seen = draft.input.observation.backends.get(backend).and_then(|fact| fact.value());
+            let row = seen.and_then(|servers| servers.iter().find(|row| row.name == name));
+            row.is_some_and(|row| row.status.starts_with("DRAIN"))
+        })
+    };
+    members.iter().filter(|member| !member.pending && drained(member)).collect()
+}
+
+/// The step that puts in what waits, where no exchange does; whatever is replaced comes behind it.
+pub(crate) fn put_in(
+    draft: &mut Draft<'_>,
+    members: &[Member<'_>],
+    steps: &mut Vec<Step>,
+) -> Result<(), Error> {
+    let waiting = waiting(draft, members);
+    let Some(first) = waiting.first() else { return Ok(()) };
+    if wanted(draft, members).is_none() {
+        return Ok(());
+    }
+    let replicas = Replicas::of(members);
+    let mut actions = Vec::new();
+    for member in &waiting {
+        let (_, undrains) = around(draft, member, &replicas);
+        actions.push(daemon::prove(draft, member));
+        actions.extend(undrains);
+    }
+    let step = step(
+        format!("put-in/{}", first.id.kind),
+        format!("put in what waits of {}", first.id.kind),
+        actions,
+        no_impact("more replicas serve than before"),
+        first.facts.expected_s,
+        daemon::action_timeout_s(draft, first),
+    )?;
+    steps.iter_mut().for_each(|other| other.requires.push(step.id.clone()));
+    steps.insert(0, step);
+    Ok(())
+}
+
+/// Who does what in an exchange.
+struct Parts<'a, 'm> {
+    backends: &'m [BackendName],
+    /// Out already, and not to be replaced.
+    waiting: &'m [&'m Member<'a>],
+    /// Replaced before it.
+    held: &'m [&'m Member<'a>],
+    /// Replaced behind it.
+    left: &'m [&'m Member<'a>],
 }
 
 /// Why old and new replicas of a kind must not serve together; nothing where they may.
@@ -127,29 +185,21 @@ fn names(members: &[&Member<'_>]) -> String {
     members.iter().map(|member| member.host.name.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
-fn explain(why: &str, held: &[&Member<'_>], left: &[&Member<'_>], worst: usize, total: usize) -> String {
-    let waits = match held {
-        [] => "what is replaced already waits".to_owned(),
-        [one] => format!("{} waits in the other version", one.host.name),
-        many => format!("{} wait in the other version", names(many)),
-    };
+fn explain(why: &str, enter: &[&Member<'_>], left: &[&Member<'_>], worst: usize, total: usize) -> String {
+    let (wait, take) = if enter.len() == 1 { ("waits", "takes") } else { ("wait", "take") };
     format!(
-        "old and new replicas never serve together, because {why}: {waits} out of the load balancer and takes \
-         over from {} in one command; at the least {worst} of {total} serve",
+        "old and new replicas never serve together, because {why}: once replaced, {} {wait} out of the load \
+         balancer, and {take} over from {} in one command; at the least {worst} of {total} serve",
+        names(enter),
         names(left)
     )
 }
 
-fn put_together(
-    draft: &mut Draft<'_>,
-    members: &[Member<'_>],
-    backends: &[BackendName],
-    enter: &[&Member<'_>],
-    held: &[&Member<'_>],
-    left: &[&Member<'_>],
-) -> Result<Step, Error> {
+fn put_together(draft: &mut Draft<'_>, members: &[Member<'_>], parts: &Parts<'_, '_>) -> Result<Step, Error> {
+    let Parts { backends, waiting, held, left } = *parts;
     let replicas = Replicas::of(members);
-    let mut actions = Vec::new();
+    let enter: Vec<&Member<'_>> = waiting.iter().chain(held).copied().collect();
+    let mut actions: Vec<Action> = waiting.iter().map(|member| daemon::prove(draft, member)).collect();
     for member in held {
         let (drains, _) = around(draft, member, &replicas);
         actions.extend(drains);
@@ -163,7 +213,7 @@ fn put_together(
     for backend in backends {
         actions.push(Action::ExchangeReplicas {
             backend: backend.clone(),
-            enter: seats(enter, backend),
+            enter: seats(&enter, backend),
             leave: seats(left, backend),
         });
     }
