@@ -198,6 +198,9 @@ pub struct Daemon {
     /// For APIs: what its own port must answer.
     #[serde(default)]
     pub health: Option<Health>,
+    /// For APIs with microversions: the highest that it advertises, per series.
+    #[serde(default)]
+    pub microversions: BTreeMap<Series, String>,
     /// For daemons that keep a record of themselves.
     #[serde(default)]
     pub record: Option<Record>,
@@ -209,6 +212,15 @@ pub struct Daemon {
     pub refresh: Option<Refresh>,
     /// Seconds that replacing one is expected to take.
     pub expected_s: u32,
+}
+
+impl Daemon {
+    /// Whether the highest microversion that it advertises differs between two series. Where it is known
+    /// of one of them only, it is taken to differ.
+    #[must_use]
+    pub fn advertises_otherwise(&self, a: Series, b: Series) -> bool {
+        self.microversions.get(&a) != self.microversions.get(&b)
+    }
 }
 
 /// How a daemon serves.

@@ -283,6 +283,7 @@ fn check_service(catalog: &Catalog, service: &Service, file: &str) -> Result<(),
         .chain(service.record_versions_oldest.keys())
         .chain(service.graceful_shutdown_s.keys())
         .chain(service.recorded_versions.keys())
+        .chain(service.daemons.iter().flat_map(|daemon| daemon.microversions.keys()))
     {
         if !catalog.series.contains_key(series) {
             return refuse(format!("series {series} is not known"));
@@ -350,6 +351,9 @@ fn check_daemons(service: &Service, file: &str) -> Result<(), Error> {
         if daemon.role == DaemonRole::Api && daemon.health.is_none() {
             return refuse("an API needs `health`, by which a replica proves itself");
         }
+        if daemon.role != DaemonRole::Api && !daemon.microversions.is_empty() {
+            return refuse("only an API advertises `microversions`");
+        }
         if daemon.role != DaemonRole::Api && daemon.record.is_none() && daemon.steady_s.is_none() {
             return refuse("it needs `record` or `steady_s`: something by which it proves itself");
         }
@@ -403,6 +407,7 @@ fn check_sources(service: &Service, file: &str) -> Result<(), Error> {
         ("refuses_newer_records", service.refuses_newer_records),
         ("pending", !service.pending.is_empty()),
         ("anchor", service.anchor.is_some()),
+        ("microversions", service.daemons.iter().any(|daemon| !daemon.microversions.is_empty())),
         ("recorded_versions", !service.recorded_versions.is_empty()),
     ];
     for (field, present) in needed {

@@ -232,6 +232,12 @@ impl CloudDriver {
             Action::UndrainBackend { backend, server, .. } => {
                 haproxy::undrain(attempt, backend, server).await
             }
+            Action::ExchangeReplicas { backend, enter, leave } => {
+                haproxy::exchange(attempt, backend, enter, leave).await
+            }
+            Action::SettleReplicas { backend, service, replicas } => {
+                haproxy::settle(attempt, &haproxy::Settling { backend, service, replicas }).await
+            }
             Action::DisableCompute { host, unless_others_did } => {
                 compute::disable(attempt, host, *unless_others_did).await
             }

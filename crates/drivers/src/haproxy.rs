@@ -3,6 +3,7 @@
 //! Every load balancer of the cloud description is told, and all of them have to agree: with
 //! several HAProxies in front of the same replicas, requests may come through each.
 
+mod exchange;
 mod stat;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use volutus_model::inventory::LoadBalancer;
 use volutus_model::name::BackendName;
 use volutus_model::outcome::{Evidence, Outcome};
 
+pub(crate) use exchange::{Settling, exchange, settle};
 pub(crate) use stat::Server;
 use stat::{parse_admin, parse_stat};
 

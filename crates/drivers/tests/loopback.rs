@@ -119,6 +119,15 @@ impl Sshd {
 
     /// A description of a cloud of which this is the only host.
     fn inventory(&self) -> Inventory {
+        self.inventory_of(&["haproxy.sock"])
+    }
+
+    fn inventory_of(&self, sockets: &[&str]) -> Inventory {
+        let one = |socket: &&str| {
+            let socket = self.path(socket);
+            format!(r#"{{ kind = "haproxy", host = "lb", socket = "{}" }}"#, socket.display())
+        };
+        let balancers = sockets.iter().map(one).collect::<Vec<_>>().join(", ");
         let text = format!(
             r#"
             format = 1
@@ -127,14 +136,13 @@ impl Sshd {
             ssh = {{ user = "{}", port = {}, identity_file = "user_key", known_hosts = "known_hosts" }}
             releases = {{ method = "venv", path = "/opt/openstack/{{series}}", current = "/opt/{{daemon}}", stage = ["true"] }}
             prober = {{ image = "i", flavor = "f", network = "n" }}
-            load_balancer = [ {{ kind = "haproxy", host = "lb", socket = "{}" }} ]
+            load_balancer = [ {balancers} ]
             [[host]]
             name = "lb"
             address = "127.0.0.1"
             "#,
             user(),
             self.port,
-            self.path("haproxy.sock").display()
         );
         Inventory::parse(&text).unwrap()
     }
@@ -240,13 +248,23 @@ struct Balancer {
     /// Administrative state by server.
     admin: Mutex<BTreeMap<String, u32>>,
     sessions: Mutex<u64>,
+    /// Whether it takes no orders.
+    refuses: Mutex<bool>,
+    /// The orders that it was given, line by line.
+    orders: Mutex<Vec<String>>,
 }
 
 impl Balancer {
     fn listen(socket: &Path, test: &str) -> Arc<Self> {
         let backend = format!("{test}-{}", std::process::id());
         let admin = BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 0)]);
-        let balancer = Arc::new(Self { backend, admin: Mutex::new(admin), sessions: Mutex::new(0) });
+        let balancer = Arc::new(Self {
+            backend,
+            admin: Mutex::new(admin),
+            sessions: Mutex::new(0),
+            refuses: Mutex::new(false),
+            orders: Mutex::new(Vec::new()),
+        });
         let listener = UnixListener::bind(socket).unwrap();
         let own = Arc::clone(&balancer);
         std::thread::spawn(move || {
@@ -260,7 +278,14 @@ impl Balancer {
         balancer
     }
 
-    fn answer(&self, command: &str) -> String {
+    fn answer(&self, line: &str) -> String {
+        if line.starts_with("set ") {
+            self.orders.lock().unwrap().push(line.to_owned());
+        }
+        line.split(';').map(|command| self.answer_one(command.trim())).collect()
+    }
+
+    fn answer_one(&self, command: &str) -> String {
         let mut admin = self.admin.lock().unwrap();
         let words: Vec<&str> = command.split(' ').collect();
         match words.as_slice() {
@@ -276,6 +301,7 @@ impl Balancer {
                 let rows = admin.iter().map(|(name, state)| format!("1 {} 1 {name} {state}\n", self.backend));
                 format!("1\n# be_id be_name srv_id srv_name srv_admin_state\n{}\n", rows.collect::<String>())
             }
+            ["set", ..] if *self.refuses.lock().unwrap() => "Permission denied\n".to_owned(),
             ["set", "server", target, "state", state] => {
                 let name = target.strip_prefix(&format!("{}/", self.backend)).unwrap();
                 let state = if *state == "drain" { 8 } else { 0 };
@@ -292,11 +318,15 @@ impl Balancer {
 }
 
 fn driver(sshd: &Sshd) -> CloudDriver {
+    driver_of(sshd, sshd.inventory())
+}
+
+fn driver_of(sshd: &Sshd, inventory: Inventory) -> CloudDriver {
     let clouds = "clouds: {none: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, password: p, project_name: \
                   p, user_domain_name: Default, project_domain_name: Default}}}\n";
     std::fs::write(sshd.path("clouds.yaml"), clouds).unwrap();
     let catalog = Arc::new(Catalog::builtin().unwrap());
-    CloudDriver::connect(Arc::new(sshd.inventory()), sshd.dir.path(), &sshd.dir.path().join("gates"), catalog)
+    CloudDriver::connect(Arc::new(inventory), sshd.dir.path(), &sshd.dir.path().join("gates"), catalog)
         .unwrap()
 }
 
@@ -346,6 +376,82 @@ async fn a_server_is_drained_and_given_back_and_others_drains_are_respected() {
         assert!(failure.message.contains("not by Volutus"), "{failure:?}");
     }
     assert_eq!(balancer.admin("b"), 8);
+    driver.close().await;
+}
+
+impl Balancer {
+    /// `a` takes over from `b`.
+    fn exchange(&self) -> String {
+        let backend = &self.backend;
+        format!(
+            r#"{{"action":"exchange-replicas","backend":"{backend}","enter":[{{"daemon":"x@lb","server":"a"}}],
+               "leave":[{{"daemon":"y@lb","server":"b"}}]}}"#
+        )
+    }
+
+    fn both(&self) -> (u32, u32) {
+        (self.admin("a"), self.admin("b"))
+    }
+
+    fn last_order(&self) -> String {
+        self.orders.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn servers_take_over_in_one_line_everywhere_or_nowhere() {
+    let sshd = Sshd::start();
+    let first = Balancer::listen(&sshd.path("one.sock"), "taken");
+    let second = Balancer::listen(&sshd.path("two.sock"), "taken");
+    let driver = driver_of(&sshd, sshd.inventory_of(&["one.sock", "two.sock"]));
+    let perform = async |action: String, taken_up| driver.perform(&order(&action, taken_up), &|_| {}).await;
+    let all = || (first.both(), second.both());
+
+    // What takes over has to wait for it, drained by Volutus.
+    assert!(matches!(perform(first.drain("a"), false).await, Outcome::Done { .. }));
+    assert_eq!(all(), ((8, 0), (8, 0)));
+
+    // One load balancer takes no orders: the other one is turned back.
+    *second.refuses.lock().unwrap() = true;
+    let outcome = perform(first.exchange(), false).await;
+    assert!(matches!(outcome, Outcome::Failed(_) | Outcome::Unknown { .. }), "{outcome:?}");
+    assert_eq!(all(), ((8, 0), (8, 0)));
+    *second.refuses.lock().unwrap() = false;
+
+    // Cut off between the two: whoever takes it up does the rest.
+    first.admin.lock().unwrap().extend([("a".to_owned(), 0), ("b".to_owned(), 8)]);
+    let one = order(&first.exchange(), false);
+    let outcome = driver.perform(&Order { taken_up: true, ..one }, &|_| {}).await;
+    assert!(
+        matches!(outcome, Outcome::Failed(_)),
+        "a drain that nobody noted is somebody else's: {outcome:?}"
+    );
+    first.admin.lock().unwrap().extend([("a".to_owned(), 8), ("b".to_owned(), 0)]);
+
+    let outcome = perform(first.exchange(), false).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(all(), ((0, 8), (0, 8)));
+    for balancer in [&first, &second] {
+        let (order, backend) = (balancer.last_order(), &balancer.backend);
+        assert_eq!(order, format!("set server {backend}/a state ready; set server {backend}/b state drain"));
+    }
+    // As after a crash in the middle: the second one has not been told yet.
+    second.admin.lock().unwrap().insert("b".to_owned(), 0);
+    assert!(matches!(perform(first.exchange(), true).await, Outcome::Done { .. }));
+    assert_eq!(all(), ((0, 8), (0, 8)));
+    assert!(matches!(perform(first.exchange(), true).await, Outcome::FoundNoChangesNeeded { .. }));
+
+    // Whoever is drained and of whom it is not known what it runs stays out, and is named.
+    let backend = &first.backend;
+    let settle = format!(
+        r#"{{"action":"settle-replicas","backend":"{backend}","service":"nova","replicas":[
+            {{"daemon":"x@lb","server":"a","unit":"volutus-none","to":"/new"}},
+            {{"daemon":"y@lb","server":"b","unit":"volutus-none","to":"/new"}}]}}"#
+    );
+    let Outcome::Failed(failure) = perform(settle, false).await else { panic!("it was given back") };
+    assert!(failure.message.contains(&format!("{backend}/b stay out")), "{failure:?}");
+    assert_eq!(all(), ((0, 8), (0, 8)));
+    assert!(matches!(perform(first.undrain("b"), false).await, Outcome::Done { .. }));
     driver.close().await;
 }
 

@@ -101,6 +101,26 @@ pub enum Action {
         /// The server's name there.
         server: String,
     },
+    /// Put servers into a backend and take others out of it, in one command of each load balancer, so that
+    /// requests meet the ones or the others; then wait until the sessions of the others have ended.
+    ExchangeReplicas {
+        /// The backend.
+        backend: BackendName,
+        /// Servers that take over: proved, drained by Volutus, and up.
+        enter: Vec<Seat>,
+        /// Servers that are drained in the same command.
+        leave: Vec<Seat>,
+    },
+    /// Give back what an exchange that was given up holds: servers that run the same release as those that
+    /// get requests are put in, and the others stay out, so that old and new never serve together.
+    SettleReplicas {
+        /// The backend.
+        backend: BackendName,
+        /// The service that the daemons behind it belong to.
+        service: ServiceName,
+        /// All of its servers that Volutus knows.
+        replicas: Vec<SettledReplica>,
+    },
     /// Disable a compute service for scheduling with Volutus's reason, and wait until nothing
     /// that was scheduled to it is under way.
     DisableCompute {
@@ -261,6 +281,27 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// A daemon's place in a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The daemon.
+    pub daemon: DaemonId,
+    /// The server's name in the backend.
+    pub server: String,
+}
+
+/// A replica of which it has to be found out which release it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledReplica {
+    /// Its place.
+    #[serde(flatten)]
+    pub seat: Seat,
+    /// Its unit.
+    pub unit: String,
+    /// The release directory that its link points to once it is replaced.
+    pub to: String,
+}
+
 /// One instance that leaves a compute host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceMove {
@@ -303,6 +344,10 @@ pub struct Anchor {
     pub binaries: Vec<String>,
     /// The version that the records carry.
     pub version: u32,
+}
+
+fn servers(seats: &[Seat]) -> String {
+    seats.iter().map(|seat| seat.server.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// How a daemon is made to forget cached versions.
@@ -364,7 +409,10 @@ impl Action {
     #[must_use]
     pub fn host(&self) -> Option<&HostName> {
         match self {
-            Self::Watch { .. } | Self::RunGate(_) => None,
+            Self::Watch { .. }
+            | Self::RunGate(_)
+            | Self::ExchangeReplicas { .. }
+            | Self::SettleReplicas { .. } => None,
             Self::StageRelease { host, .. }
             | Self::CheckUpgrade { host, .. }
             | Self::SnapshotDatabase { host, .. }
@@ -410,6 +458,10 @@ impl Action {
             },
             Self::DrainBackend { backend, server, .. } => format!("drain {backend}/{server}"),
             Self::UndrainBackend { backend, server, .. } => format!("undrain {backend}/{server}"),
+            Self::ExchangeReplicas { backend, enter, leave } => {
+                format!("exchange {backend}: {} in, {} out", servers(enter), servers(leave))
+            }
+            Self::SettleReplicas { backend, .. } => format!("settle which servers of {backend} are in"),
             Self::DisableCompute { host, .. } => format!("disable nova-compute on {host}, settle"),
             Self::EnableCompute { host } => format!("enable nova-compute on {host}"),
             Self::SwitchDaemon { daemon, .. } => format!("switch {daemon}"),

@@ -7,6 +7,7 @@
 //! serialises to the same bytes.
 
 mod action;
+pub mod api;
 pub mod contract;
 pub mod event;
 pub mod finding;
@@ -25,6 +26,7 @@ pub mod run;
 pub mod verdict;
 pub mod way_back;
 
+pub use api::{Advertising, ApiPolicy};
 pub use contract::{ContractPolicy, ContractSeen, Gate};
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use crate::action::{Action, Anchor, InstanceMove, Proof, Refresh, SchemaPhase};
+pub use crate::action::{Action, Anchor, InstanceMove, Proof, Refresh, SchemaPhase, Seat, SettledReplica};
 use crate::fleet::plan::Work;
 use crate::name::{HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId};
 use crate::patch::{PatchName, VersionChange};

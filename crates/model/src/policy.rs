@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::ApiPolicy;
 use crate::contract::ContractPolicy;
 use crate::gate::ClientGate;
 use crate::plan::Phase;
@@ -62,6 +63,9 @@ pub struct Policy {
     /// How it is proved that new code answers as old code does.
     #[serde(skip_serializing_if = "is_usual_contract")]
     pub contract: ContractPolicy,
+    /// What APIs may advertise while old and new replicas of them are there.
+    #[serde(skip_serializing_if = "is_usual_api")]
+    pub api: ApiPolicy,
     /// What differs while a vulnerability is closed; see [`Policy::for_patch`].
     #[serde(skip_serializing_if = "is_usual_patch")]
     pub patch: PatchPolicy,
@@ -145,6 +149,10 @@ fn is_usual_contract(contract: &ContractPolicy) -> bool {
     *contract == ContractPolicy::default()
 }
 
+fn is_usual_api(api: &ApiPolicy) -> bool {
+    *api == ApiPolicy::default()
+}
+
 fn is_default(on_failure: &OnFailure) -> bool {
     *on_failure == OnFailure::default()
 }
@@ -182,6 +190,7 @@ impl Default for Policy {
             reboot: ReadElsewhere,
             snapshots_keep: SNAPSHOTS_KEEP,
             contract: ContractPolicy::default(),
+            api: ApiPolicy::default(),
             patch: PatchPolicy::default(),
             reach_gap_max_ms: REACH_GAP_MAX_MS,
             gates: Vec::new(),
@@ -290,12 +299,25 @@ mod tests {
             "[on_failure_in]\nfinalize = \"roll-back\"",
             "on_failure = \"pray\"",
             "[contract]\ngate = \"perhaps\"",
+            "[api]\nadvertised = \"falls\"",
             "[[gates]]\nname = \"g\"\nargv = []\nwhen = \"before\"",
             "[[gates]]\nname = \"g\"\nargv = [\"true\"]\nwhen = \"some-day\"",
             "[[contract.waiver]]\ndifference = \"a\"\nreason = \" \"\nexpires = \"2027-01-31\"",
         ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_service_that_is_named_is_kept_whatever_its_microversions() {
+        let policy = Policy::parse(
+            "[api]\nadvertised = \"only-grows\"\n[api.services]\nglance = \"only-grows\"\nnova = \"may-flap\"",
+        )
+        .unwrap();
+        let only_grows = |service: &str, differs| policy.api.only_grows(&service.parse().unwrap(), differs);
+        assert!(only_grows("glance", false) && !only_grows("nova", true));
+        assert!(only_grows("cinder", true) && !only_grows("cinder", false));
+        assert!(!Policy::default().api.only_grows(&"nova".parse().unwrap(), true));
     }
 
     #[test]
@@ -321,6 +343,7 @@ mod tests {
             "contract",
             "gates",
             "patch",
+            "\"api\"",
         ] {
             assert!(!text.contains(absent), "{text}");
         }

@@ -52,6 +52,7 @@ pub fn check_plan(
     rules::canary::check_canary(&context, &mut findings);
     rules::drain::check_drain(&context, &mut findings);
     rules::budget::check_budget(&context, &mut findings);
+    rules::advertised::check_advertised(&context, &mut findings);
     rules::finalize::check_finalize(&context, &mut findings);
     rules::anchor::check_anchor(&context, &mut findings);
     rules::shadow::check_shadow(&context, &mut findings);

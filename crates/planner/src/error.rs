@@ -106,6 +106,26 @@ pub enum Error {
         /// The daemons with the reason.
         unseen: Vec<(DaemonId, String)>,
     },
+    /// The policy wants an API's highest microversion only to grow, and too few replicas are there for it.
+    #[error(
+        "`[api] advertised = \"only-grows\"` wants old and new replicas of {kind} never to serve together; with \
+         {replicas} replicas {worst} of them serve beside the exchange, and {min} must (`serving_replicas_min`). \
+         Add replicas until there are {}, lower `serving_replicas_min`, or let it flap with \
+         `[api.services] {service} = \"may-flap\"`",
+        (*.min).max(1).saturating_mul(2)
+    )]
+    TooFewToExchange {
+        /// The service.
+        service: ServiceName,
+        /// The API.
+        kind: DaemonKind,
+        /// Its declared replicas.
+        replicas: usize,
+        /// Replicas that would serve at the worst instant.
+        worst: usize,
+        /// Replicas that must.
+        min: u32,
+    },
     /// A host that is to be restarted is not declared.
     #[error("the cloud description declares no host `{host}`{}", did_you_mean(.nearest.as_ref()))]
     UndeclaredHost {

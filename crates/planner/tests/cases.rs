@@ -11,7 +11,7 @@ mod support;
 use std::path::PathBuf;
 
 use support::{catalog, input_of, series, set_running, shape};
-use volutus_model::{Inventory, Severity};
+use volutus_model::{Advertising, Inventory, Severity};
 use volutus_plancheck::{check_plan, preflight};
 use volutus_planner::described::{describe_text, observe};
 use volutus_planner::{PlanningInput, plan, render_dot, render_markdown};
@@ -29,7 +29,7 @@ struct Case {
 
 fn as_it_is(_: &mut PlanningInput) {}
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case {
         name: "three-and-three",
         hosts: (3, 3),
@@ -49,6 +49,14 @@ const CASES: [Case; 6] = [
     },
     Case { name: "slurp", hosts: (3, 3), from: "2025.1", to: "2026.1", change: as_it_is, worst: None },
     Case { name: "to-2026-2", hosts: (3, 3), from: "2026.1", to: "2026.2", change: as_it_is, worst: None },
+    Case {
+        name: "only-grows",
+        hosts: (3, 3),
+        from: "2025.2",
+        to: "2026.1",
+        change: |input| input.policy.api.advertised = Advertising::OnlyGrows,
+        worst: None,
+    },
     Case {
         name: "half-rolled",
         hosts: (3, 3),

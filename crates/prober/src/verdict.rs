@@ -9,7 +9,8 @@
 //!   [`ACCESSIBLE_GAP_MAX`], and nothing of the data plane that was reached for was silent for
 //!   longer than the policy allows;
 //! - *rolling*: the service answered while old and new daemons of it ran side by side;
-//! - *zero-downtime*: no request failed, and requests were made without a break;
+//! - *zero-downtime*: no request failed, requests were made without a break, and where the policy wants
+//!   the highest microversion only to grow, no client that chose by it would have been refused;
 //! - *zero-impact*: latencies are not significantly above those of the run's own baseline.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +126,14 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
         reasons.append(&mut why);
         requests.insert(service.clone(), seen);
     }
+    let advertised = advertised(input.samples);
+    for (service, seen) in &advertised {
+        let Some(why) = flapped(&input, service, seen) else { continue };
+        if let Some(judged) = requests.get_mut(service) {
+            judged.level = judged.level.min(Level::Rolling);
+        }
+        reasons.push(why);
+    }
     if services.is_empty() {
         reasons.push("no service was probed, and the plan has none".to_owned());
     }
@@ -161,7 +170,7 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
             .iter()
             .map(|(daemon, seen)| (daemon.clone(), seen.version.clone()))
             .collect(),
-        advertised: advertised(input.samples),
+        advertised,
         api_contract: api_contract(&input),
         gates: gates(&input),
         exposure: None,
@@ -173,7 +182,8 @@ pub fn assess(input: VerdictInput<'_>) -> Verdict {
 fn advertised(samples: &[Sample]) -> BTreeMap<ServiceName, Advertised> {
     let mut told: Vec<(&Sample, &String)> =
         samples.iter().filter_map(|sample| Some((sample, sample.advertised.as_ref()?))).collect();
-    told.sort_by_key(|(sample, _)| sample.due_us);
+    // By the time of the answer: a request that waits long is answered as the cloud is then.
+    told.sort_by_key(|(sample, _)| sample.due_us + (sample.latency_ms * 1000.0) as i64);
     let mut services: BTreeMap<ServiceName, Advertised> = BTreeMap::new();
     for (sample, version) in told {
         let seen = services.entry(sample.service.clone()).or_insert_with(|| Advertised {
@@ -189,6 +199,23 @@ fn advertised(samples: &[Sample]) -> BTreeMap<ServiceName, Advertised> {
         seen.last.clone_from(version);
     }
     services
+}
+
+/// That a service's highest microversion was lower than before although the policy wants it only to grow.
+/// Once the cloud is put back it is lower for good, which is one time.
+fn flapped(input: &VerdictInput<'_>, service: &ServiceName, seen: &Advertised) -> Option<String> {
+    let wanted = input.runs().any(|(plan, _)| plan.policy.api.only_grows(service, true));
+    let allowed = u64::from(input.plan.kind.is_rollback());
+    if !wanted || seen.fell <= allowed {
+        return None;
+    }
+    let steps: Vec<&str> = seen.fell_during.iter().map(|step| step.as_str()).collect();
+    let during = if steps.is_empty() { String::new() } else { format!(", during {}", steps.join(", ")) };
+    Some(format!(
+        "{service}: its highest microversion was lower than before in {} of {} answers{during}; the policy \
+         wants it only to grow",
+        seen.fell, seen.asked
+    ))
 }
 
 /// `2.100` is more than `2.96`.

@@ -1,3 +1,4 @@
+use volutus_model::Advertising;
 use volutus_model::event::ActionList;
 use volutus_model::name::{AttemptId, HostName, PlanId, StageId, StepId};
 use volutus_model::plan::{Action, FORMAT, Impact, ImpactLevel, Phase, PlanKind, Stage, Step};
@@ -436,17 +437,43 @@ fn a_rollback_is_judged_together_with_what_it_took_back() {
     assert_eq!(assess(input).level, Level::Rolling);
 }
 
-#[test]
-fn a_highest_microversion_that_falls_is_told_with_the_steps() {
+/// What a quiet run sees of an API that advertises these, one after another.
+fn advertising(versions: &[&str]) -> Vec<Sample> {
     let mut samples = quiet();
-    for (sample, version) in samples[200..].iter_mut().zip(["2.96", "2.100", "2.96", "2.100", "2.100"]) {
-        sample.advertised = Some(version.to_owned());
+    let asked = samples.iter_mut().skip(200).filter(|sample| sample.operation == "list servers");
+    for (sample, version) in asked.zip(versions) {
+        sample.advertised = Some((*version).to_owned());
         sample.steps = vec!["roll/nova-api@ctl1".parse().unwrap()];
     }
+    samples
+}
+
+#[test]
+fn a_highest_microversion_that_falls_is_told_with_the_steps() {
+    let samples = advertising(&["2.96", "2.100", "2.96", "2.100", "2.100"]);
     let nova = judge_samples(&samples).advertised["nova"].clone();
     assert_eq!((nova.first.as_str(), nova.last.as_str(), nova.asked, nova.fell), ("2.96", "2.100", 5, 1));
     assert_eq!(nova.fell_during.len(), 1);
     assert!(judge_samples(&quiet()).advertised.is_empty());
+    assert_eq!(judge_samples(&samples).level, judge_samples(&quiet()).level);
+}
+
+#[test]
+fn a_highest_microversion_that_falls_where_it_must_only_grow_is_a_breach() {
+    let mut plan = plan();
+    plan.policy.api.advertised = Advertising::OnlyGrows;
+    let judge_versions =
+        |versions: &[&str], plan: &Plan| judge(plan, &state(plan), &advertising(versions), &daemons(), &[]);
+    let grew = judge_versions(&["2.96", "2.96", "2.100", "2.100"], &plan);
+    assert_eq!(grew.level, Level::ZeroImpact, "{:?}", grew.reasons);
+    let flapped = judge_versions(&["2.96", "2.100", "2.96", "2.100"], &plan);
+    assert_eq!((flapped.level, flapped.requests["nova"].level), (Level::Rolling, Level::Rolling));
+    let why = "nova: its highest microversion was lower than before in 1 of 4 answers, during roll/nova-api@ctl1; \
+               the policy wants it only to grow";
+    assert_eq!(flapped.reasons, [why]);
+    // What is named counts for itself.
+    plan.policy.api.services.insert(name("nova"), Advertising::MayFlap);
+    assert_eq!(judge_versions(&["2.96", "2.100", "2.96", "2.100"], &plan).level, Level::ZeroImpact);
 }
 
 /// What a run saw of a contract, in an attempt at any step of the plan.

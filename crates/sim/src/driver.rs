@@ -10,7 +10,7 @@ use volutus_model::plan::SchemaPhase;
 use crate::fault::Fate;
 use crate::mutant::Mutant;
 use crate::simulation::{Happening, Simulation};
-use crate::topology::{Code, Op};
+use crate::topology::{Code, Op, holds};
 use crate::world::{By, Trouble, Work, WorkEnd};
 
 /// Between two looks at something that is not there yet.
@@ -98,6 +98,8 @@ fn host_of(op: Op, simulation: &Simulation<'_>) -> Option<usize> {
         Op::Watch { .. }
         | Op::Drain { .. }
         | Op::Undrain { .. }
+        | Op::Exchange { .. }
+        | Op::Settle { .. }
         | Op::Disable { .. }
         | Op::Enable { .. }
         | Op::Canary { .. } => None,
@@ -124,7 +126,12 @@ impl Simulation<'_> {
                     transient("connection refused")
                 };
             }
-            Fate::Permanent if !matches!(op, Op::Watch { .. } | Op::Enable { .. } | Op::Undrain { .. }) => {
+            Fate::Permanent
+                if !matches!(
+                    op,
+                    Op::Watch { .. } | Op::Enable { .. } | Op::Undrain { .. } | Op::Settle { .. }
+                ) =>
+            {
                 self.fault("an action fails for good");
                 return permanent("it failed for good");
             }
@@ -181,6 +188,8 @@ impl Simulation<'_> {
                 self.drain(slot, daemon, backend, seat, others_min)
             }
             Op::Undrain { daemon, backend, seat } => self.undrain(slot, daemon, backend, seat),
+            Op::Exchange { backend, enter, leave } => self.exchange(slot, backend, enter, leave),
+            Op::Settle { backend } => self.settle_replicas(slot, backend),
             Op::Disable { daemon } => self.disable(slot, daemon),
             Op::Enable { daemon } => self.enable(slot, daemon),
             Op::Prove { daemon, code } => self.prove(slot, daemon, code),
@@ -534,6 +543,14 @@ impl Simulation<'_> {
                     || world.seats[backend][seat] == Some(By::Person)
                     || world.was_disturbed(daemon, attempt.begun)
             }
+            Op::Exchange { backend, enter, leave } => {
+                let mut seats = world.seats[backend].iter().enumerate();
+                seats.all(|(seat, out)| {
+                    (!holds(enter, seat) || *out != Some(By::Volutus))
+                        && (!holds(leave, seat) || out.is_some())
+                })
+            }
+            Op::Settle { backend } => !world.seats[backend].contains(&Some(By::Volutus)),
             Op::Disable { daemon } => {
                 world.daemons[daemon].disabled.is_some() && world.daemons[daemon].builds == 0
                     || world.was_disturbed(daemon, attempt.begun)

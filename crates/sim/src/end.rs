@@ -6,7 +6,7 @@ use volutus_engine::{Command, Input, Machine};
 use volutus_model::run::RunStatus;
 
 use crate::simulation::Simulation;
-use crate::topology::{Code, Op};
+use crate::topology::{Code, Op, holds};
 use crate::world::By;
 
 impl Simulation<'_> {
@@ -78,8 +78,11 @@ impl Simulation<'_> {
                     continue;
                 }
                 let name = format!("{}/{server}", facts.name);
-                let held =
-                    |op: Op| matches!(op, Op::Drain { backend: b, seat: s, .. } if (b, s) == (backend, seat));
+                let held = |op: Op| match op {
+                    Op::Drain { backend: b, seat: s, .. } => (b, s) == (backend, seat),
+                    Op::Exchange { backend: b, leave, .. } => b == backend && holds(leave, seat),
+                    _ => false,
+                };
                 self.check_held(&name, held);
             }
         }

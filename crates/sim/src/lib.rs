@@ -15,6 +15,7 @@ mod coverage;
 mod drain;
 mod driver;
 mod end;
+mod exchange;
 mod fault;
 mod monitor;
 mod mutant;

@@ -80,12 +80,16 @@ pub(crate) struct Monitor {
     pub rollback_due: bool,
     /// The compute that was replaced first.
     first_compute: Option<usize>,
+    /// Backends in which old and new replicas must never serve together.
+    exchanged: BTreeSet<usize>,
 }
 
 impl Monitor {
     pub fn new(prepared: Arc<Prepared>) -> Self {
         let steps = prepared.ops.len();
+        let exchanged = prepared.exchanged.clone();
         Self {
+            exchanged,
             prepared,
             violations: Vec::new(),
             coverage: Coverage::default(),
@@ -119,6 +123,7 @@ impl Monitor {
         self.halts = earlier.halts;
         self.headroom = earlier.headroom;
         self.left = earlier.left;
+        self.exchanged.extend(earlier.exchanged);
     }
 
     pub fn violate(&mut self, now: u64, rule: &'static str, seen: impl Into<String>) {
@@ -468,6 +473,31 @@ impl Monitor {
         }
     }
 
+    /// Whether a backend of which the replicas are exchanged has old or new ones in rotation, and not both.
+    /// Where a fault or a person changed one of them, who gets requests is no doing of Volutus.
+    fn check_exchanged(&mut self, world: &World, now: u64, backend: usize) {
+        if !self.exchanged.contains(&backend) {
+            return;
+        }
+        let facts = &world.topology.backends[backend];
+        let disturbed = |(seat, (daemon, _)): (usize, &(usize, String))| {
+            world.was_disturbed(*daemon, 0) || world.seats[backend][seat] == Some(By::Person)
+        };
+        if facts.servers.iter().enumerate().any(disturbed) {
+            return;
+        }
+        let serves = |code: Code| {
+            let mut servers = facts.servers.iter().enumerate();
+            servers.any(|(seat, (daemon, _))| {
+                world.daemons[*daemon].code == code && world.in_rotation(backend, seat, now)
+            })
+        };
+        if serves(Code::Old) && serves(Code::New) {
+            let text = format!("{} has old and new replicas in rotation", facts.name);
+            self.violate(now, "advertised-flaps", text);
+        }
+    }
+
     /// Whether every API keeps its budget, as far as it depends on Volutus.
     pub fn check_budget(&mut self, world: &World, now: u64) {
         for (backend, facts) in world.topology.backends.iter().enumerate() {
@@ -485,6 +515,7 @@ impl Monitor {
                 let text = format!("{} has {serving} serving replicas, {min} must be", facts.name);
                 self.violate(now, "over-budget", text);
             }
+            self.check_exchanged(world, now, backend);
             let spare = i64::try_from(serving).unwrap_or(0) - i64::try_from(min).unwrap_or(0);
             if self.headroom.is_none_or(|least| spare < least.spare) {
                 self.headroom = Some(Headroom { spare, backend, at_ms: now });

@@ -17,6 +17,8 @@ pub enum Mutant {
     UndrainEarly,
     /// Plan: nothing is proved.
     SkipProof,
+    /// Plan: replicas that should wait for an exchange are given back as soon as they are proved.
+    WaitsForNobody,
     /// Plan: all replicas of an API at once, and the drivers are not told to keep any up.
     AllReplicasOut,
     /// Plan: no instance is booted on the first compute.
@@ -73,6 +75,8 @@ pub enum Mutant {
     DrainUnguarded,
     /// Driver: it takes servers over that a person has drained.
     DrainsPersons,
+    /// Driver: an abort puts in whatever is out, old and new.
+    SettlesBlindly,
     /// Driver: a unit that is active counts as one that serves.
     ProofTrustsUnit,
     /// Driver: a proof does not look at the version.
@@ -88,6 +92,7 @@ impl Mutant {
         Self::ForgetUndrain,
         Self::UndrainEarly,
         Self::SkipProof,
+        Self::WaitsForNobody,
         Self::AllReplicasOut,
         Self::SkipCanary,
         Self::WavesEarly,
@@ -116,6 +121,7 @@ impl Mutant {
         Self::EnablesAnyone,
         Self::DrainUnguarded,
         Self::DrainsPersons,
+        Self::SettlesBlindly,
         Self::ProofTrustsUnit,
         Self::ProofIgnoresVersion,
         Self::ProofIgnoresReports,
@@ -150,6 +156,7 @@ impl Mutant {
                     step.actions.swap(prove, prove + 1);
                 }
             }),
+            Self::WaitsForNobody => each_step(&mut plan, waits_for_nobody),
             Self::AllReplicasOut => all_replicas_out(&mut plan),
             Self::WavesEarly => {
                 let canary = plan.stages.iter().find(|stage| stage.phase == Phase::Canary).cloned()?;
@@ -182,6 +189,21 @@ fn each_step(plan: &mut Plan, mut change: impl FnMut(&mut Step)) {
 
 fn without(plan: &mut Plan, unwanted: fn(&Action) -> bool) {
     each_step(plan, |step| step.actions.retain(|action| !unwanted(action)));
+}
+
+fn waits_for_nobody(step: &mut Step) {
+    let Some((backend, seat)) = step.actions.iter().find_map(|action| match action {
+        Action::ExchangeReplicas { backend, enter, .. } => Some((backend.clone(), enter.first()?.clone())),
+        _ => None,
+    }) else {
+        return;
+    };
+    let proved =
+        |action: &Action| matches!(action, Action::ProveDaemon { daemon, .. } if *daemon == seat.daemon);
+    if let Some(at) = step.actions.iter().position(proved) {
+        let (daemon, server) = (seat.daemon, seat.server);
+        step.actions.insert(at + 1, Action::UndrainBackend { daemon, backend, server });
+    }
 }
 
 fn all_replicas_out(plan: &mut Plan) {

@@ -1,6 +1,6 @@
 //! A plan and its cloud, made ready to be carried out many times.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use volutus_catalog::Catalog;
@@ -31,6 +31,8 @@ pub struct Prepared {
     pub(crate) steps: HashMap<StepId, usize>,
     /// Per stage of `plan`: how many of its steps the planner lets run at the same time.
     pub(crate) widths: Vec<usize>,
+    /// Backends of which the replicas are exchanged.
+    pub(crate) exchanged: BTreeSet<usize>,
     /// Per service: commands that widen its schema.
     pub(crate) expands: Vec<u32>,
     pub(crate) world: World,
@@ -90,10 +92,15 @@ impl Prepared {
             .collect();
         let world = World::new(Arc::clone(&topology), inventory, observation, catalog, &plan);
         let mut expands = vec![0; topology.services.len()];
+        let mut exchanged = BTreeSet::new();
         for step in &compile(&intended, inventory, &topology)? {
             for timed in &step.actions {
-                if let Op::Migrate { service, phase: SchemaPhase::Expand, .. } = timed.op {
-                    expands[service] += 1;
+                match timed.op {
+                    Op::Migrate { service, phase: SchemaPhase::Expand, .. } => expands[service] += 1,
+                    Op::Exchange { backend, .. } => {
+                        exchanged.insert(backend);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -113,6 +120,7 @@ impl Prepared {
             ops,
             steps,
             widths,
+            exchanged,
             expands,
             world,
         })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use volutus_catalog::{Catalog, DaemonRole};
 use volutus_model::name::{BackendName, DaemonId, DaemonKind, HostName, ServiceName};
-use volutus_model::plan::{Action, Plan, Refresh, SchemaPhase};
+use volutus_model::plan::{Action, Plan, Refresh, SchemaPhase, Seat};
 use volutus_model::{Inventory, Step};
 
 use crate::Error;
@@ -117,6 +117,15 @@ pub(crate) enum Op {
         backend: usize,
         seat: usize,
     },
+    /// One bit per server of the backend.
+    Exchange {
+        backend: usize,
+        enter: u64,
+        leave: u64,
+    },
+    Settle {
+        backend: usize,
+    },
     Disable {
         daemon: usize,
     },
@@ -148,6 +157,11 @@ pub(crate) enum Op {
     Restart {
         daemon: usize,
     },
+}
+
+/// Whether a set of servers, one bit for each, has that one.
+pub(crate) fn holds(bits: u64, seat: usize) -> bool {
+    (bits >> seat) & 1 == 1
 }
 
 /// An operation with the milliseconds that the plan expects of it.
@@ -263,6 +277,10 @@ impl Topology {
         self.names.backends.get(name).copied()
     }
 
+    fn known_backend(&self, name: &BackendName) -> Result<usize, Error> {
+        self.backend(name).ok_or_else(|| Error::Unfit(format!("no backend {name}")))
+    }
+
     fn service(&self, name: &ServiceName) -> Result<usize, Error> {
         self.names.services.get(name).copied().ok_or_else(|| Error::Unfit(format!("no service {name}")))
     }
@@ -274,6 +292,16 @@ impl Topology {
             .copied()
             .find(|daemon| self.daemons[*daemon].role == DaemonRole::Compute)
             .ok_or_else(|| Error::Unfit(format!("no compute daemon on {host}")))
+    }
+
+    /// One bit per server.
+    fn bits(&self, seats: &[Seat], name: &BackendName) -> Result<u64, Error> {
+        seats.iter().try_fold(0, |bits, seat| {
+            let (_, at) = self.seat(self.daemon(&seat.daemon)?, name)?;
+            let bit = u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at));
+            let bit = bit.ok_or_else(|| Error::Unfit(format!("{name} has more than 64 servers")))?;
+            Ok(bits | bit)
+        })
     }
 
     fn seat(&self, daemon: usize, name: &BackendName) -> Result<(usize, usize), Error> {
@@ -374,6 +402,14 @@ impl Compiler<'_> {
                 let (backend, seat) = topology.seat(daemon, backend)?;
                 Op::Undrain { daemon, backend, seat }
             }
+            Action::ExchangeReplicas { backend, enter, leave } => Op::Exchange {
+                backend: topology.known_backend(backend)?,
+                enter: topology.bits(enter, backend)?,
+                leave: topology.bits(leave, backend)?,
+            },
+            Action::SettleReplicas { backend, .. } => {
+                Op::Settle { backend: topology.known_backend(backend)? }
+            }
             Action::DisableCompute { host, .. } => Op::Disable { daemon: topology.compute_on(host)? },
             Action::EnableCompute { host } => Op::Enable { daemon: topology.compute_on(host)? },
             Action::SwitchDaemon { daemon, service, to, .. } => {
@@ -425,7 +461,7 @@ fn nominal_ms(op: Op) -> u64 {
         Op::Shadow { .. } => 20_000,
         Op::StopShadow { .. } => 1_000,
         Op::Drain { .. } => 600,
-        Op::Undrain { .. } => 500,
+        Op::Undrain { .. } | Op::Exchange { .. } | Op::Settle { .. } => 500,
         Op::Disable { .. } => 1_500,
         Op::Enable { .. } => 600,
         Op::Switch { .. } | Op::Restart { .. } => 3_000,

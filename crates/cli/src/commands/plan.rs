@@ -86,6 +86,7 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
     match error {
         Error::UnknownSeries { .. } => "unknown-series",
         Error::ForbiddenPath { .. } => "forbidden-path",
+        Error::TooFewToExchange { .. } => "too-few-to-exchange",
         Error::Older { .. } => "older-target",
         Error::NotLocked { .. } => "not-locked",
         Error::AlreadyOnTarget { .. } => "already-on-target",

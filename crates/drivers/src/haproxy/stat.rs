@@ -34,6 +34,11 @@ impl Server {
         (self.status.starts_with("UP") || self.status == "no check") && !self.is_administratively_out()
     }
 
+    /// Whether it would get requests if it were put in: it is well, whoever took it out.
+    pub(crate) fn is_well(&self) -> bool {
+        ["UP", "DRAIN", "no check"].iter().any(|word| self.status.starts_with(word))
+    }
+
     /// Whether somebody took it out.
     pub(crate) fn is_administratively_out(&self) -> bool {
         self.admin & (ANY_MAINTENANCE | ANY_DRAIN) != 0

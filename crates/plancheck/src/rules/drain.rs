@@ -1,33 +1,34 @@
 //! A replica of an API stops only while it is drained in every backend that it serves in, and is
-//! given back in the same step.
+//! given back in the same step; by itself, or in an exchange with others.
 
 use std::collections::BTreeSet;
 
 use volutus_catalog::DaemonRole;
 use volutus_model::Finding;
-use volutus_model::name::BackendName;
-use volutus_model::plan::{Action, Refresh, Step};
+use volutus_model::name::{BackendName, DaemonId};
+use volutus_model::plan::{Action, Refresh, Seat, Step};
 
 use crate::context::{Context, Member};
 use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for (at, action) in context.graph.actions() {
-        let stopped: Vec<&Member<'_>> = match action {
+        let stopped: Vec<(&DaemonId, &Member<'_>)> = match action {
             Action::SwitchDaemon { daemon, .. }
             | Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } => {
-                context.members.get(daemon).into_iter().collect()
+                context.members.get_key_value(daemon).into_iter().collect()
             }
             Action::RebootHost { host, .. } => {
-                context.members.values().filter(|member| member.host.name == *host).collect()
+                context.members.iter().filter(|(_, member)| member.host.name == *host).collect()
             }
             _ => continue,
         };
         let step = context.graph.steps[at.step].1;
-        for member in stopped.into_iter().filter(|member| member.facts.role == DaemonRole::Api) {
+        for (id, member) in stopped.into_iter().filter(|(_, member)| member.facts.role == DaemonRole::Api) {
             for backend in &member.declaration.backends {
                 let server = member.declaration.server_name(&member.host.name);
-                check_backend(step, at.action, backend, &server, findings);
+                let server = Server { id, backend, name: &server };
+                check_backend(step, at.action, &server, findings);
             }
         }
     }
@@ -36,15 +37,47 @@ pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_backend(step: &Step, stop: usize, wanted: &BackendName, name: &str, findings: &mut Vec<Finding>) {
-    let is_undrain = |action: &Action| {
-        matches!(action, Action::UndrainBackend { backend, server, .. }
-            if backend == wanted && server == name)
-    };
-    let drained = step.actions[..stop].iter().any(|action| {
-        matches!(action, Action::DrainBackend { backend, server, .. }
-            if backend == wanted && server == name)
-    });
+/// The place of a daemon that stops.
+struct Server<'a> {
+    id: &'a DaemonId,
+    backend: &'a BackendName,
+    name: &'a str,
+}
+
+impl Server<'_> {
+    fn is_among(&self, of: &BackendName, seats: &[Seat]) -> bool {
+        of == self.backend && seats.iter().any(|seat| seat.server == self.name)
+    }
+
+    fn is_taken_out_by(&self, action: &Action) -> bool {
+        match action {
+            Action::DrainBackend { backend, server, .. } => backend == self.backend && server == self.name,
+            Action::ExchangeReplicas { backend, leave, .. } => self.is_among(backend, leave),
+            _ => false,
+        }
+    }
+
+    fn is_put_in_by(&self, action: &Action) -> bool {
+        match action {
+            Action::UndrainBackend { backend, server, .. } => backend == self.backend && server == self.name,
+            Action::ExchangeReplicas { backend, enter, .. } => self.is_among(backend, enter),
+            _ => false,
+        }
+    }
+
+    fn is_given_back_by(&self, action: &Action) -> bool {
+        match action {
+            Action::SettleReplicas { backend, replicas, .. } => {
+                backend == self.backend && replicas.iter().any(|replica| replica.seat.server == self.name)
+            }
+            _ => self.is_put_in_by(action),
+        }
+    }
+}
+
+fn check_backend(step: &Step, stop: usize, server: &Server<'_>, findings: &mut Vec<Finding>) {
+    let (wanted, name) = (server.backend, server.name);
+    let drained = step.actions[..stop].iter().any(|action| server.is_taken_out_by(action));
     if !drained {
         findings.push(blocking(
             "not-drained",
@@ -53,10 +86,11 @@ fn check_backend(step: &Step, stop: usize, wanted: &BackendName, name: &str, fin
             PLAN_AGAIN,
         ));
     }
-    let proof = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
-    let undrain = step.actions.iter().rposition(is_undrain);
+    let proves = |a: &Action| matches!(a, Action::ProveDaemon { daemon, .. } if daemon == server.id);
+    let proof = step.actions.iter().rposition(proves);
+    let undrain = step.actions.iter().rposition(|action| server.is_put_in_by(action));
     let in_order = undrain.is_some() && undrain > proof && undrain > Some(stop);
-    if !in_order || !step.give_back.iter().any(is_undrain) {
+    if !in_order || !step.give_back.iter().any(|action| server.is_given_back_by(action)) {
         findings.push(blocking(
             "not-undrained",
             &step.id,

@@ -1,5 +1,6 @@
 //! One rule per file.
 
+pub(crate) mod advertised;
 pub(crate) mod anchor;
 pub(crate) mod budget;
 pub(crate) mod canary;

@@ -1,4 +1,5 @@
-//! Replicas of an API: drained at the load balancer, replaced, proved, given back.
+//! Replicas of an API: drained at the load balancer, replaced, proved, given back; one after another, or
+//! around one exchange ([`advertised`]).
 
 use std::collections::BTreeMap;
 
@@ -6,13 +7,16 @@ use volutus_model::Severity;
 use volutus_model::name::BackendName;
 use volutus_model::plan::{Action, Impact, ImpactLevel, Step};
 
-use super::daemon;
+use super::{advertised, daemon};
 use crate::Error;
 use crate::draft::{Draft, step};
 use crate::state::Member;
 
 /// How many replicas may be out at the same time, and the steps.
 pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u32, Vec<Step>), Error> {
+    if let Some(step) = advertised::exchange(draft, members)? {
+        return Ok((1, vec![step]));
+    }
     let replicas = Replicas::of(members);
     let mut steps: Vec<Step> = Vec::new();
     let pending = members.iter().filter(|member| member.pending);
@@ -39,12 +43,13 @@ pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u3
         new.requires = steps.get(awaited).map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
+    advertised::put_in(draft, members, &mut steps)?;
     Ok((width(draft, &replicas), steps))
 }
 
 /// Whether the load balancer sends requests to a replica now; what was not seen is taken for
 /// serving, because then it is not taken out beside another one.
-fn serves(draft: &Draft<'_>, member: &Member<'_>) -> bool {
+pub(crate) fn serves(draft: &Draft<'_>, member: &Member<'_>) -> bool {
     let name = member.declaration.server_name(&member.host.name);
     member.declaration.backends.iter().all(|backend| {
         let seen = draft.input.observation.backends.get(backend).and_then(|fact| fact.value());
