@@ -296,8 +296,7 @@ fn driver(sshd: &Sshd) -> CloudDriver {
                   p, user_domain_name: Default, project_domain_name: Default}}}\n";
     std::fs::write(sshd.path("clouds.yaml"), clouds).unwrap();
     let catalog = Arc::new(Catalog::builtin().unwrap());
-    CloudDriver::connect(Arc::new(sshd.inventory()), sshd.dir.path(), &sshd.dir.path().join("gates"), catalog)
-        .unwrap()
+    CloudDriver::connect(Arc::new(sshd.inventory()), sshd.dir.path(), sshd.dir.path(), catalog).unwrap()
 }
 
 fn order(action: &str, taken_up: bool) -> Order {

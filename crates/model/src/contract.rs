@@ -123,3 +123,32 @@ impl ContractSeen {
         self.differences.get("breaking").is_some_and(|count| *count > 0)
     }
 }
+
+/// What came of asking one service again, with new code serving users, what its old code was asked
+/// before them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedAgain {
+    /// The service.
+    pub service: ServiceName,
+    /// Operations of which at least one request was compared.
+    pub operations_compared: u64,
+    /// Requests whose answer now was compared with the old code's.
+    pub requests_compared: u64,
+    /// Differences that stand and were not seen before users met the new code, by class.
+    pub differences: BTreeMap<String, u64>,
+    /// Differences that were seen before already, or are waived.
+    pub known: u64,
+    /// Requests that were not compared, because what they are about is no longer there.
+    pub gone: u64,
+    /// Why nothing, or not everything, was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+}
+
+impl AskedAgain {
+    /// Whether a difference breaks what clients rely on.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.differences.get("breaking").is_some_and(|count| *count > 0)
+    }
+}

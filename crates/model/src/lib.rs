@@ -24,7 +24,7 @@ pub mod run;
 pub mod verdict;
 pub mod way_back;
 
-pub use contract::{ContractPolicy, ContractSeen, Gate};
+pub use contract::{AskedAgain, ContractPolicy, ContractSeen, Gate};
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
 pub use gate::{ClientGate, GateFailure, GateSeen, Moment};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use volutus_catalog::Catalog;
 use volutus_engine::Command;
 use volutus_model::observation::Fact;
-use volutus_model::{Inventory, Observation, OnFailure, Policy, Series};
+use volutus_model::{ContractPolicy, Gate, Inventory, Observation, OnFailure, Policy, Series};
 use volutus_planner::PlanningInput;
 use volutus_planner::described::{Shape, describe, observe};
 
@@ -50,6 +50,8 @@ struct Form {
     person: bool,
     on_failure: usize,
     finalize_after_s: Option<u32>,
+    /// Whether answers are compared.
+    contract: bool,
 }
 
 type Ready = HashMap<(Form, Option<Mutant>), Arc<Prepared>>;
@@ -144,6 +146,10 @@ impl Scenarios {
             failed_requests_max: form.failed_max,
             on_failure: ON_FAILURE[form.on_failure],
             finalize_after_s: form.finalize_after_s,
+            contract: ContractPolicy {
+                gate: if form.contract { Gate::Block } else { Gate::Off },
+                ..ContractPolicy::default()
+            },
             ..Policy::default()
         };
         Ok(PlanningInput {
@@ -197,6 +203,7 @@ fn draw_form(rng: &mut Rng) -> Form {
         person: rng.chance(0.3),
         on_failure: [0, 0, 1, 2, 2][rng.index(5)],
         finalize_after_s: rng.chance(0.2).then_some(600),
+        contract: rng.chance(0.3),
     }
 }
 

@@ -18,7 +18,7 @@ const PORT_STEP: u16 = 20_000;
 /// Reading the contract, starting, and some hundred requests.
 const EXPECTED_S: u32 = 45;
 /// Some thousand requests to a slow cloud that makes them wait now and then.
-const TIMEOUT_S: u32 = 1_800;
+pub(crate) const TIMEOUT_S: u32 = 1_800;
 
 /// The id of a service's stage.
 pub(crate) fn stage_of(service: &Service) -> String {
