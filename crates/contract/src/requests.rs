@@ -20,6 +20,8 @@ pub enum Pin {
     Current,
     /// The highest of the old release at which the operation exists.
     Maximum,
+    /// What the site's own clients were seen to ask with.
+    Used,
 }
 
 /// One request with holes.
@@ -43,6 +45,15 @@ pub struct Prepared {
     /// What is to be filled in, in the order of the path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<Hole>,
+}
+
+impl Prepared {
+    /// Whether it is about objects that a client named, which only administrators see for sure.
+    #[must_use]
+    pub fn is_of_named_objects(&self) -> bool {
+        let path = self.operation.split('?').next().unwrap_or_default();
+        self.holes.is_empty() && path.contains('{')
+    }
 }
 
 /// Something in a path that is to be filled from observed objects.
@@ -151,6 +162,12 @@ fn values(schema: &Value) -> Option<&Vec<Value>> {
         .or_else(|| any.into_iter().find_map(values))
 }
 
+/// Whether a schema has a list of values for a parameter, and a word among them.
+pub(crate) fn is_enumerated(schema: &Value, parameter: &str, word: &str) -> bool {
+    let described = schema.get("properties").and_then(|properties| properties.get(parameter));
+    described.and_then(values).is_some_and(|values| values.iter().any(|value| value.as_str() == Some(word)))
+}
+
 /// The microversions to ask an operation for.
 fn pins(
     service: &Service,
@@ -177,7 +194,7 @@ fn pins(
 
 /// The path below the root that clients find in the catalog; `None` for paths that are not below it:
 /// version documents, which `fetch` compares.
-fn below_root(service: &str, path: &str) -> Option<String> {
+pub(crate) fn below_root(service: &str, path: &str) -> Option<String> {
     let path = match service {
         "keystone" => path.strip_prefix("/v3")?,
         _ => path,
@@ -186,7 +203,7 @@ fn below_root(service: &str, path: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn holes(path: &str) -> Vec<Hole> {
+pub(crate) fn holes(path: &str) -> Vec<Hole> {
     let mut holes = Vec::new();
     let mut before = String::new();
     let mut collection = "";
@@ -349,7 +366,7 @@ pub fn objects_in(operation: &str, path: &str) -> Vec<(String, String)> {
 }
 
 /// A name as one part of a path.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

@@ -248,9 +248,9 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
-            Action::ShadowApi { shadow, gate, review, waivers } => {
+            Action::ShadowApi { shadow, gate, review, waivers, traffic } => {
                 let terms = shadow::Terms { breaking: *gate, review: *review, waivers };
-                shadow::prove(attempt, shadow, &terms).await
+                shadow::prove(attempt, shadow, &terms, traffic.as_deref()).await
             }
             Action::AskAgain { shadow, gate, review, waivers } => {
                 let terms = shadow::Terms { breaking: *gate, review: *review, waivers };

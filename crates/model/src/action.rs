@@ -156,6 +156,9 @@ pub enum Action {
         /// Differences that do not count.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         waivers: Vec<Waiver>,
+        /// The log of the load balancer that has what the site's clients ask.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traffic: Option<String>,
     },
     /// Ask what serves users now the same that the old code was asked before they met the new one, and
     /// compare the structure of the answers with what it answered then.

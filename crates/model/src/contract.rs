@@ -34,6 +34,10 @@ pub struct ContractPolicy {
     /// What follows where the guideline does not settle a difference.
     #[serde(skip_serializing_if = "ReviewGate::is_default")]
     pub review: ReviewGate,
+    /// The log of the load balancer, by its absolute path where Volutus runs: what the site's own
+    /// clients ask is asked as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
     /// Differences that somebody has reviewed.
     #[serde(rename = "waiver", skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<Waiver>,

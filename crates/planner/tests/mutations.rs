@@ -275,6 +275,11 @@ fn shadow() {
             stage.after.retain(|after| after.as_str() != "shadow-glance");
         }
     });
+    expect("shadow-other-traffic", &|plan| {
+        if let Action::ShadowApi { traffic, .. } = &mut step(plan, "shadow/nova").actions[0] {
+            *traffic = Some("/var/log/other.log".to_owned());
+        }
+    });
     // What is asked again, and when.
     let again = good.steps().filter(|(_, step)| matches!(step.actions[0], Action::AskAgain { .. }));
     let again: Vec<(bool, &str)> = again.map(|(stage, step)| (stage.held, step.id.as_str())).collect();

@@ -82,6 +82,8 @@ pub(super) struct Seen {
     pub waived: u64,
     /// Whether it was not gone on, because enough was broken.
     pub enough: bool,
+    /// What was read of the load balancer's log, where one was.
+    pub log: Option<String>,
     /// What the old code answered, to be compared with later answers.
     pub kept: Kept,
 }
@@ -212,11 +214,14 @@ pub(super) async fn compare(
     Ok(seen)
 }
 
-/// Queries are the same for everybody, and what a reader may do is the same at each microversion.
+/// Queries are the same for everybody, but those of the site's own clients, who are members; and what a
+/// reader may do is the same at each microversion.
 fn is_asked_as(request: &Prepared, user: Audience) -> bool {
+    let used = request.pins.contains(&Pin::Used) && !request.is_of_named_objects();
     match user {
         Audience::Admin => true,
         Audience::Reader => request.query.is_none() && request.pins.contains(&Pin::Maximum),
+        Audience::Member | Audience::Operator if request.pins.contains(&Pin::Used) => used,
         Audience::Member | Audience::Operator => request.query.is_none(),
     }
 }

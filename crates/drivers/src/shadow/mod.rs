@@ -5,6 +5,7 @@ mod again;
 mod compare;
 mod kept;
 mod replicas;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -93,8 +94,13 @@ pub(crate) struct Terms<'a> {
 }
 
 /// Compares the answers of old and new code.
-pub(crate) async fn prove(attempt: &Attempt<'_>, shadow: &Shadow, terms: &Terms<'_>) -> Attempted {
-    let seen = measure(attempt, shadow, terms).await;
+pub(crate) async fn prove(
+    attempt: &Attempt<'_>,
+    shadow: &Shadow,
+    terms: &Terms<'_>,
+    traffic: Option<&str>,
+) -> Attempted {
+    let seen = measure(attempt, shadow, terms, traffic).await;
     // Whatever came of it, nothing stays.
     let stopped = take_away(attempt, shadow).await;
     let seen = seen?;
@@ -170,6 +176,7 @@ async fn measure(
     attempt: &Attempt<'_>,
     shadow: &Shadow,
     terms: &Terms<'_>,
+    traffic: Option<&str>,
 ) -> Result<Result<Seen, String>, Outcome> {
     let Some(kind) = ServiceType::of_project(shadow.service.as_str()) else {
         return Ok(Err(format!("the contract of {} cannot be read", shadow.service)));
@@ -179,7 +186,19 @@ async fn measure(
         Ok(document) => document,
         Err(why) => return Ok(Err(why)),
     };
-    let requests = reading(&document, &BTreeMap::new());
+    let mut requests = reading(&document, &BTreeMap::new());
+    let mut log = None;
+    if let Some(path) = traffic {
+        attempt.say(format!("reading what clients ask of {} from {path}", shadow.service));
+        let services = traffic::services(attempt.cloud);
+        match traffic::asked(path, services, &document, shadow.service.as_str()).await {
+            Ok((more, told)) => {
+                requests.extend(more);
+                log = Some(told);
+            }
+            Err(why) => return Ok(Err(why)),
+        }
+    }
     let new = Beside::new_code(shadow);
     if let Err(trouble) = start(attempt, &new).await {
         return match trouble {
@@ -201,7 +220,7 @@ async fn measure(
     let waived = waived(terms.waivers, today);
     attempt.say(format!("{} requests to {}'s old and new code", requests.len(), shadow.service));
     let seen = compare(&replicas, &comparator, requests, &replicas.audiences(), &waived).await;
-    seen.map(Ok).map_err(unasked)
+    seen.map(|seen| Ok(Seen { log, ..seen })).map_err(unasked)
 }
 
 /// The differences that are waived on a day.
@@ -297,11 +316,12 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
         evidence.extend(pieces(shadow, example));
     }
     let counts = format!(
-        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}",
+        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}{}",
         seen.pairs,
         seen.operations.len(),
         seen.waived,
-        if seen.enough { "; the rest was not compared, since so much is broken" } else { "" }
+        if seen.enough { "; the rest was not compared, since so much is broken" } else { "" },
+        seen.log.as_ref().map_or_else(String::new, |log| format!("; {log}"))
     );
     let blocks = |count: u64, gate: Gate| count > 0 && gate == Gate::Block;
     if blocks(breaking, terms.breaking) || blocks(review, terms.review) && terms.breaking == Gate::Block {

@@ -17,7 +17,7 @@ use crate::{PLAN_AGAIN, blocking};
 pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let mut shadows: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
     for (at, action) in context.graph.actions() {
-        let Action::ShadowApi { shadow, .. } = action else { continue };
+        let Action::ShadowApi { shadow, traffic, .. } = action else { continue };
         shadows.entry(&shadow.service).or_default().push(at);
         let step = context.graph.steps[at.step].1;
         let back = step.give_back.iter().any(
@@ -39,6 +39,14 @@ pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
                 "shadow-not-stopped",
                 &step.id,
                 "its shadow stays where the run is aborted in the middle of it",
+                PLAN_AGAIN,
+            ));
+        }
+        if *traffic != context.plan.policy.contract.traffic {
+            findings.push(blocking(
+                "shadow-other-traffic",
+                &step.id,
+                "it would ask what another log has than the policy names",
                 PLAN_AGAIN,
             ));
         }

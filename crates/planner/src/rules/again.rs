@@ -37,7 +37,7 @@ fn add(draft: &mut Draft<'_>, id: &str, prefix: &str, phase: Phase, why: &str) -
         .collect();
     let mut steps = Vec::new();
     for action in actions {
-        let Action::ShadowApi { shadow, gate, review, waivers } = action else { continue };
+        let Action::ShadowApi { shadow, gate, review, waivers, .. } = action else { continue };
         let (gate, review) = if phase == Phase::Finalize {
             (gate.max(Gate::Warn), review.max(Gate::Warn))
         } else {
