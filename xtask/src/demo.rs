@@ -159,7 +159,8 @@ fn line(verdict: &Value) -> String {
     let contract = &verdict["api_contract"];
     let contract = contract["requests_compared"].as_u64().map_or_else(String::new, |pairs| {
         let result = contract["result"].as_str().unwrap_or("?");
-        format!(" | API contract {result}, {pairs} pairs of answers compared")
+        let again = contract["after"]["requests_compared"].as_u64().unwrap_or(0);
+        format!(" | API contract {result}, {pairs} pairs of answers compared, {again} at the end again")
     });
     format!(
         "verdict: {} | {} -> {}{} in {:.0} s | {} of {} requests failed | {daemons} daemons observed{contract}",
@@ -193,6 +194,10 @@ fn judge_contract(verdict: &Value) -> anyhow::Result<()> {
     ensure!(contract["result"] == "held", "the API contract: {contract}");
     let pairs = contract["requests_compared"].as_u64().unwrap_or(0);
     ensure!(pairs >= COMPARED_MIN, "{pairs} pairs of answers were compared; the goal is {COMPARED_MIN}");
+    let after = &contract["after"];
+    let again = after["requests_compared"].as_u64().unwrap_or(0);
+    let enough = again + after["gone"].as_u64().unwrap_or(0) >= COMPARED_MIN && again >= COMPARED_MIN / 2;
+    ensure!(enough, "too little was asked again of what serves users in the end: {after}");
     Ok(())
 }
 

@@ -115,8 +115,8 @@ impl Context {
 
     /// Connects nothing yet, but checks that everything that connecting needs is there.
     pub fn driver(&self) -> Result<CloudDriver> {
-        let (gates, catalog) = (self.state.join("gates"), self.catalog.clone());
-        CloudDriver::connect(self.inventory.clone(), self.base(), &gates, catalog).map_err(|error| {
+        let catalog = self.catalog.clone();
+        CloudDriver::connect(self.inventory.clone(), self.base(), &self.state, catalog).map_err(|error| {
             CliError::new(
                 Kind::Cloud,
                 "cannot-connect",

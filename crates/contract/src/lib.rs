@@ -5,7 +5,8 @@
 //! installed packages, [`fetch`] from live endpoints. [`diff::compare`] classes every difference
 //! between two documents under the interoperability guideline of OpenStack's API SIG, and
 //! [`waivers`] takes out what somebody has reviewed. [`answers`] compares what old and new code
-//! answer to the same request, and [`requests`] makes the requests. [`tempest`] runs OpenStack's own
+//! answer to the same request, and [`requests`] makes the requests, and
+//! [`traffic`] those that a site's own clients were seen to make. [`tempest`] runs OpenStack's own
 //! tests against a cloud.
 //!
 //! Only [`extract`], [`fetch`] and [`tempest`] touch anything outside; all else is pure.
@@ -24,6 +25,7 @@ pub mod requests;
 pub mod rules;
 pub mod schema;
 pub mod tempest;
+pub mod traffic;
 pub mod waivers;
 
 pub use document::Document;

@@ -20,6 +20,8 @@ pub enum Pin {
     Current,
     /// The highest of the old release at which the operation exists.
     Maximum,
+    /// What the site's own clients were seen to ask with.
+    Used,
 }
 
 /// One request with holes.
@@ -43,6 +45,15 @@ pub struct Prepared {
     /// What is to be filled in, in the order of the path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<Hole>,
+}
+
+impl Prepared {
+    /// Whether it is about objects that a client named, which only administrators see for sure.
+    #[must_use]
+    pub fn is_of_named_objects(&self) -> bool {
+        let path = self.operation.split('?').next().unwrap_or_default();
+        self.holes.is_empty() && path.contains('{')
+    }
 }
 
 /// Something in a path that is to be filled from observed objects.
@@ -151,6 +162,12 @@ fn values(schema: &Value) -> Option<&Vec<Value>> {
         .or_else(|| any.into_iter().find_map(values))
 }
 
+/// Whether a schema has a list of values for a parameter, and a word among them.
+pub(crate) fn is_enumerated(schema: &Value, parameter: &str, word: &str) -> bool {
+    let described = schema.get("properties").and_then(|properties| properties.get(parameter));
+    described.and_then(values).is_some_and(|values| values.iter().any(|value| value.as_str() == Some(word)))
+}
+
 /// The microversions to ask an operation for.
 fn pins(
     service: &Service,
@@ -177,7 +194,7 @@ fn pins(
 
 /// The path below the root that clients find in the catalog; `None` for paths that are not below it:
 /// version documents, which `fetch` compares.
-fn below_root(service: &str, path: &str) -> Option<String> {
+pub(crate) fn below_root(service: &str, path: &str) -> Option<String> {
     let path = match service {
         "keystone" => path.strip_prefix("/v3")?,
         _ => path,
@@ -186,7 +203,7 @@ fn below_root(service: &str, path: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn holes(path: &str) -> Vec<Hole> {
+pub(crate) fn holes(path: &str) -> Vec<Hole> {
     let mut holes = Vec::new();
     let mut before = String::new();
     let mut collection = "";
@@ -309,8 +326,47 @@ impl Objects {
     }
 }
 
+/// Whether an answer lists an object that a part of a path means: under what tells objects apart, or as
+/// a text of a list.
+#[must_use]
+pub fn is_listed(body: &Value, part: &str) -> bool {
+    let means = |value: &Value| match value {
+        Value::String(text) => escaped(text) == part,
+        Value::Number(number) => number.to_string() == part,
+        _ => false,
+    };
+    match body {
+        Value::Array(list) => list.iter().any(|item| {
+            if item.is_object() || item.is_array() { is_listed(item, part) } else { means(item) }
+        }),
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            let tells = matches!(key.as_str(), "id" | "uuid" | "name" | "zoneName" | "hypervisor_hostname");
+            tells && means(value) || is_listed(value, part)
+        }),
+        _ => false,
+    }
+}
+
+/// The objects that a path that was asked is about: each as a part of the path, behind the path that
+/// lists such objects. `operation` has braces where the path has objects; it may have a version in front
+/// that the path has not, and a query behind.
+#[must_use]
+pub fn objects_in(operation: &str, path: &str) -> Vec<(String, String)> {
+    let parts = |text: &str| -> Vec<String> {
+        let text = text.split('?').next().unwrap_or_default();
+        text.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let (written, asked) =
+        (parts(operation.split_once(' ').map_or(operation, |(_, path)| path)), parts(path));
+    let extra = written.len().saturating_sub(asked.len());
+    let holes = written.iter().skip(extra).enumerate().filter(|(_, part)| part.starts_with('{'));
+    holes
+        .filter_map(|(at, _)| Some((format!("/{}", asked.get(..at)?.join("/")), asked.get(at)?.clone())))
+        .collect()
+}
+
 /// A name as one part of a path.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
@@ -456,5 +512,19 @@ mod tests {
         assert_eq!(fill("/servers/{id}/tags/{tag}"), ["/servers/s2/tags/a%2Fb", "/servers/s2/tags/%C3%BC"]);
         assert_eq!(fill("/os-keypairs/{id}"), ["/os-keypairs/mine"]);
         assert_eq!(fill("/flavors/{id}"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn objects_of_a_path_are_told_from_what_is_always_there() {
+        let told = objects_in("GET /v3/users/{user_id}/projects", "/users/u1/projects");
+        assert_eq!(told, [("/users".to_owned(), "u1".to_owned())]);
+        let told = objects_in("GET /servers/{id}/tags/{tag}?a=b", "/servers/s2/tags/a%2Fb?a=b");
+        assert_eq!(told[1], ("/servers/s2/tags".to_owned(), "a%2Fb".to_owned()));
+        assert_eq!(objects_in("GET /servers", "/servers"), []);
+        let body = json!({"servers": [{"id": "s1", "image": {"id": "i"}}], "tags": ["a/b"], "next": "s3",
+            "services": [{"id": 7}]});
+        for (part, listed) in [("s1", true), ("a%2Fb", true), ("7", true), ("s3", false), ("s2", false)] {
+            assert_eq!(is_listed(&body, part), listed, "{part}");
+        }
     }
 }

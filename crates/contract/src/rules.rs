@@ -162,6 +162,13 @@ pub struct AnswerRules {
     pub headers: Vec<String>,
     /// Of these headers only the part before the first `;` or space matters.
     pub headers_first_word: Vec<String>,
+    /// Headers whose value is none of an object's, and no secret.
+    pub headers_plain: Vec<String>,
+    /// Fields that hold maps whose keys are data of users or of the cloud: names of networks,
+    /// resource classes.
+    pub data_keys: Vec<String>,
+    /// Fields that are there or not there by what users do, as places of [`Expected::location`].
+    pub comes_and_goes: Vec<String>,
     /// Keys that tell the elements of a list apart, the best first.
     pub identities: Vec<String>,
     /// By kind of difference.

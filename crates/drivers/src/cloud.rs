@@ -1,7 +1,7 @@
 //! The driver of a real cloud: which file carries out which action.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub struct CloudDriver {
     pub(crate) prober: Client,
     pub(crate) http: reqwest::Client,
     pub(crate) gates: gate::Gates,
+    /// Where it is kept what old code answered; one folder below it per run.
+    pub(crate) contract_dir: PathBuf,
     left: Mutex<Left>,
     /// The instances that move, of all attempts.
     pub(crate) lanes: Lanes,
@@ -60,16 +62,16 @@ struct Left {
 
 impl CloudDriver {
     /// Makes a driver for the cloud that `inventory` describes. `base_dir` is the directory in
-    /// which relative paths of the description start: that of `cloud.toml`. What client gates say is
-    /// kept in `gates_dir`, made where it is first needed. Nothing is connected yet: that happens when
-    /// it is first needed.
+    /// which relative paths of the description start: that of `cloud.toml`. What client gates say, and
+    /// what old code answered, is kept in folders of `state_dir`, made where they are first needed.
+    /// Nothing is connected yet: that happens when it is first needed.
     ///
     /// # Errors
     /// Where files that the description names are missing, or its credentials cannot be read.
     pub fn connect(
         inventory: Arc<Inventory>,
         base_dir: &Path,
-        gates_dir: &Path,
+        state_dir: &Path,
         catalog: Arc<Catalog>,
     ) -> Result<Self, Error> {
         let credentials = &inventory.credentials;
@@ -78,7 +80,7 @@ impl CloudDriver {
         // Gates run in a directory of their own, where a relative path would lead nowhere.
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let gates = gate::Gates {
-            folder: absolute(gates_dir),
+            folder: absolute(&state_dir.join("gates")),
             clouds_yaml: absolute(&config.file),
             cloud: credentials.prober.clone(),
         };
@@ -101,6 +103,7 @@ impl CloudDriver {
             prober,
             http,
             gates,
+            contract_dir: absolute(&state_dir.join("contract")),
             left: Mutex::default(),
             lanes: Lanes::default(),
             held: Mutex::default(),
@@ -252,9 +255,13 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
-            Action::ShadowApi { shadow, gate, review, waivers } => {
+            Action::ShadowApi { shadow, gate, review, waivers, traffic } => {
                 let terms = shadow::Terms { breaking: *gate, review: *review, waivers };
-                shadow::prove(attempt, shadow, &terms).await
+                shadow::prove(attempt, shadow, &terms, traffic.as_deref()).await
+            }
+            Action::AskAgain { shadow, gate, review, waivers } => {
+                let terms = shadow::Terms { breaking: *gate, review: *review, waivers };
+                shadow::ask_again(attempt, shadow, &terms).await
             }
             Action::StopShadow { shadow } => shadow::stop(attempt, shadow).await,
             Action::MoveInstances { host, moves, parallel_max, all_max } => {

@@ -326,8 +326,7 @@ fn driver_of(sshd: &Sshd, inventory: Inventory) -> CloudDriver {
                   p, user_domain_name: Default, project_domain_name: Default}}}\n";
     std::fs::write(sshd.path("clouds.yaml"), clouds).unwrap();
     let catalog = Arc::new(Catalog::builtin().unwrap());
-    CloudDriver::connect(Arc::new(inventory), sshd.dir.path(), &sshd.dir.path().join("gates"), catalog)
-        .unwrap()
+    CloudDriver::connect(Arc::new(inventory), sshd.dir.path(), sshd.dir.path(), catalog).unwrap()
 }
 
 fn order(action: &str, taken_up: bool) -> Order {

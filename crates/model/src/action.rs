@@ -180,6 +180,23 @@ pub enum Action {
         /// Differences that do not count.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         waivers: Vec<Waiver>,
+        /// The log of the load balancer that has what the site's clients ask.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traffic: Option<String>,
+    },
+    /// Ask what serves users now the same that the old code was asked before they met the new one, and
+    /// compare the structure of the answers with what it answered then.
+    AskAgain {
+        /// The comparison that it repeats.
+        #[serde(flatten)]
+        shadow: Shadow,
+        /// What a broken contract does.
+        gate: Gate,
+        /// What differences do that the guideline does not settle.
+        review: Gate,
+        /// Differences that do not count.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waivers: Vec<Waiver>,
     },
     /// Take away what such a daemon may have left.
     StopShadow {
@@ -435,6 +452,8 @@ impl Action {
             | Self::ProveDaemon { daemon, .. }
             | Self::RefreshDaemon { daemon, .. } => Some(&daemon.host),
             Self::ShadowApi { shadow, .. } | Self::StopShadow { shadow } => Some(&shadow.daemon.host),
+            // It goes through the load balancer, as users do.
+            Self::AskAgain { .. } => None,
         }
     }
 
@@ -472,6 +491,9 @@ impl Action {
             Self::ReleaseAnchor(anchor) => format!("release the anchor of {}", anchor.service),
             Self::ShadowApi { shadow, .. } => {
                 format!("compare the answers of {}'s old and new code", shadow.service)
+            }
+            Self::AskAgain { shadow, .. } => {
+                format!("ask {} again what its old code was asked, and compare", shadow.service)
             }
             Self::StopShadow { shadow } => format!("stop the shadow of {}", shadow.daemon),
             Self::MoveInstances { host, moves, .. } => format!("move {} instances off {host}", moves.len()),

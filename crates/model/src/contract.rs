@@ -34,6 +34,10 @@ pub struct ContractPolicy {
     /// What follows where the guideline does not settle a difference.
     #[serde(skip_serializing_if = "ReviewGate::is_default")]
     pub review: ReviewGate,
+    /// The log of the load balancer, by its absolute path where Volutus runs: what the site's own
+    /// clients ask is asked as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
     /// Differences that somebody has reviewed.
     #[serde(rename = "waiver", skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<Waiver>,
@@ -117,6 +121,35 @@ pub struct ContractSeen {
 }
 
 impl ContractSeen {
+    /// Whether a difference breaks what clients rely on.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.differences.get("breaking").is_some_and(|count| *count > 0)
+    }
+}
+
+/// What came of asking one service again, with new code serving users, what its old code was asked
+/// before them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedAgain {
+    /// The service.
+    pub service: ServiceName,
+    /// Operations of which at least one request was compared.
+    pub operations_compared: u64,
+    /// Requests whose answer now was compared with the old code's.
+    pub requests_compared: u64,
+    /// Differences that stand and were not seen before users met the new code, by class.
+    pub differences: BTreeMap<String, u64>,
+    /// Differences that were seen before already, or are waived.
+    pub known: u64,
+    /// Requests that were not compared, because what they are about is no longer there.
+    pub gone: u64,
+    /// Why nothing, or not everything, was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+}
+
+impl AskedAgain {
     /// Whether a difference breaks what clients rely on.
     #[must_use]
     pub fn is_broken(&self) -> bool {

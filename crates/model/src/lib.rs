@@ -27,7 +27,7 @@ pub mod verdict;
 pub mod way_back;
 
 pub use api::{Advertising, ApiPolicy};
-pub use contract::{ContractPolicy, ContractSeen, Gate};
+pub use contract::{AskedAgain, ContractPolicy, ContractSeen, Gate};
 pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
 pub use gate::{ClientGate, GateFailure, GateSeen, Moment};

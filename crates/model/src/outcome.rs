@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::ContractSeen;
+use crate::contract::{AskedAgain, ContractSeen};
 use crate::gate::GateSeen;
 use crate::name::HostName;
 
@@ -113,6 +113,8 @@ pub enum Evidence {
     },
     /// How the answers of old and new code compare.
     Contract(ContractSeen),
+    /// How the answers that users get now compare with those of the old code.
+    AskedAgain(AskedAgain),
     /// What came of a client gate.
     Gate(GateSeen),
     /// A state that was read.

@@ -174,7 +174,8 @@ pub enum Phase {
     Waves,
     /// Nothing is done; the cloud is watched. The way back is open.
     Soak,
-    /// Client gates, at whatever moment but after finalize. Nothing is changed by the run itself.
+    /// Client gates, at whatever moment but after finalize, and the API contract asked again. Nothing
+    /// is changed by the run itself.
     Gate,
     /// Unpin, online data migrations, contract. After it the way back is a restore.
     Finalize,

@@ -252,6 +252,9 @@ impl Policy {
         if let Some(waiver) = policy.contract.waivers.iter().find(|w| w.reason.trim().is_empty()) {
             return Err(format!("the waiver of {} has no reason", waiver.difference));
         }
+        if let Some(path) = policy.contract.traffic.as_ref().filter(|path| !path.starts_with('/')) {
+            return Err(format!("contract.traffic = \"{path}\" is no absolute path"));
+        }
         if let Some(mistake) = policy.gates.iter().find_map(ClientGate::mistake) {
             return Err(mistake);
         }

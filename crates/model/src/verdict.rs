@@ -235,6 +235,28 @@ pub struct ApiContract {
     pub differences: BTreeMap<String, u64>,
     /// Services of the run whose answers were not compared.
     pub not_measured: Vec<ServiceName>,
+    /// The same asked again of what serves users at the end; `None` in verdicts of versions that did
+    /// not do so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<ContractAfter>,
+}
+
+/// What came of asking again, with new code serving users, what the old code was asked before them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractAfter {
+    /// Operations of which at least one request was compared.
+    pub operations_compared: u64,
+    /// Requests whose answer now was compared with the old code's.
+    pub requests_compared: u64,
+    /// Differences that were not seen before users met the new code, by class.
+    pub differences: BTreeMap<String, u64>,
+    /// Differences that were seen before already, or are waived.
+    pub known: u64,
+    /// Requests that were not compared, because what they are about is no longer there.
+    pub gone: u64,
+    /// Services that were not asked again, or not everything, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_measured: BTreeMap<ServiceName, String>,
 }
 
 /// Whether API contracts held.

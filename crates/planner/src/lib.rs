@@ -105,10 +105,12 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
     rules::expand::plan_expand(&mut draft, true)?;
     rules::shadow::plan_shadows(&mut draft, &late)?;
     replace(&mut draft, &late)?;
+    rules::again::plan_again(&mut draft)?;
     rules::gates::plan_gates(&mut draft, Moment::AfterRoll)?;
     rules::soak::plan_soak(&mut draft)?;
     rules::gates::plan_gates(&mut draft, Moment::BeforeFinalize)?;
     rules::finalize::plan_finalize(&mut draft)?;
+    rules::again::plan_finalized(&mut draft)?;
     rules::gates::plan_gates(&mut draft, Moment::After)?;
     let (rollback, closing) = rules::horizon::plan_horizon(&draft);
     let kind = draft.kind.clone();

@@ -65,6 +65,7 @@ pub fn plan_patch(input: &PatchInput, catalog: &Catalog) -> Result<(Plan, PlanRe
     let services = rules::roll::by_dependency(&draft);
     rules::shadow::plan_shadows(&mut draft, &services)?;
     replace(&mut draft, &services)?;
+    rules::again::plan_again(&mut draft)?;
     rules::soak::plan_soak(&mut draft)?;
     for daemon in left_out {
         draft

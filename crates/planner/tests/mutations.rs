@@ -277,6 +277,36 @@ fn shadow() {
             stage.after.retain(|after| after.as_str() != "shadow-glance");
         }
     });
+    expect("shadow-other-traffic", &|plan| {
+        if let Action::ShadowApi { traffic, .. } = &mut step(plan, "shadow/nova").actions[0] {
+            *traffic = Some("/var/log/other.log".to_owned());
+        }
+    });
+    // What is asked again, and when.
+    let again = good.steps().filter(|(_, step)| matches!(step.actions[0], Action::AskAgain { .. }));
+    let again: Vec<(bool, &str)> = again.map(|(stage, step)| (stage.held, step.id.as_str())).collect();
+    let services = ["cinder", "glance", "keystone", "neutron", "nova", "placement"];
+    for service in services {
+        assert!(again.contains(&(false, format!("again/{service}").as_str())), "{again:?}");
+        assert!(again.contains(&(true, format!("finalized/{service}").as_str())), "{again:?}");
+    }
+    assert_eq!(again.len(), 12);
+    expect("contract-not-asked-again", &|plan| {
+        stage(plan, "contract-again").steps.retain(|step| step.id.as_str() != "again/nova");
+    });
+    expect("again-misplaced", &|plan| stage(plan, "contract-again").after.clear());
+    expect("again-misplaced", &|plan| {
+        for stage in &mut plan.stages {
+            stage.after.retain(|after| after.as_str() != "contract-again");
+        }
+    });
+    expect("again-misplaced", &|plan| stage(plan, "contract-finalized").after.clear());
+    expect("again-without-before", &|plan| step(plan, "shadow/glance").actions.clear());
+    expect("again-halts-finalized", &|plan| {
+        if let Action::AskAgain { gate, .. } = &mut step(plan, "finalized/nova").actions[0] {
+            *gate = volutus_model::Gate::Block;
+        }
+    });
     // A port that serves users, and the wrong release.
     for (from, to) in [(":28774", ":8774"), ("2026.1", "2025.2")] {
         expect("shadow-wrong", &|plan| {

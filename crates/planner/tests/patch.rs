@@ -98,6 +98,10 @@ fn only_what_is_exposed_is_touched() {
     gated.policy.contract.gate = volutus_model::Gate::Block;
     let (made, _) = plan_patch(&gated, &catalog()).unwrap();
     assert!(made.stages.iter().any(|stage| stage.phase == Phase::Shadow));
+    let asks =
+        |stage: &&volutus_model::plan::Stage| matches!(stage.steps[0].actions[0], Action::AskAgain { .. });
+    let again: Vec<&str> = made.stages.iter().filter(asks).map(|stage| stage.id.as_str()).collect();
+    assert_eq!(again, ["contract-again"]);
     assert_eq!(judge(&gated, &made), []);
 }
 

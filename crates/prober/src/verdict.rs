@@ -17,14 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use volutus_model::contract::ContractSeen;
+use volutus_model::contract::{AskedAgain, ContractSeen, Gate};
 use volutus_model::gate::GateSeen;
-use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName};
+use volutus_model::name::{DaemonId, PackageVersion, RunId, ServiceName, StepId};
 use volutus_model::outcome::{Evidence, Outcome};
-use volutus_model::plan::Plan;
+use volutus_model::plan::{Action, Plan};
 use volutus_model::probe::{Sample, SampleResult};
 use volutus_model::run::{RunState, RunStatus};
-use volutus_model::verdict::{Advertised, ApiContract, ContractResult, Level, ServiceRequests, Verdict};
+use volutus_model::verdict::{
+    Advertised, ApiContract, ContractAfter, ContractResult, Level, ServiceRequests, Verdict,
+};
 
 use crate::operation::OperationKind;
 use crate::reached;
@@ -227,12 +229,16 @@ fn numbers(version: &str) -> Vec<u64> {
 fn evidence<'a>(input: &VerdictInput<'a>) -> Vec<&'a Evidence> {
     let mut attempts: Vec<_> = input.runs().flat_map(|(_, state)| state.attempts.values()).collect();
     attempts.sort_by_key(|attempt| attempt.finished_at);
-    let of_attempt = |outcome: &'a Option<Outcome>| match outcome {
-        Some(Outcome::Done { evidence, .. }) => evidence.as_slice(),
-        Some(Outcome::Failed(failure)) => failure.evidence.as_slice(),
-        _ => &[],
-    };
-    attempts.into_iter().flat_map(|attempt| of_attempt(&attempt.outcome)).collect()
+    attempts.into_iter().filter_map(|attempt| attempt.outcome.as_ref()).flat_map(evidence_of).collect()
+}
+
+/// The evidence of an outcome.
+fn evidence_of(outcome: &Outcome) -> &[Evidence] {
+    match outcome {
+        Outcome::Done { evidence, .. } => evidence,
+        Outcome::Failed(failure) => &failure.evidence,
+        Outcome::FoundNoChangesNeeded { .. } | Outcome::Unknown { .. } => &[],
+    }
 }
 
 /// What the last attempt at each gate saw.
@@ -246,7 +252,7 @@ fn gates(input: &VerdictInput<'_>) -> Vec<GateSeen> {
     last.into_iter().cloned().collect()
 }
 
-/// What the last comparison of each service saw.
+/// What the last comparison of each service saw, before users met its new code and after.
 fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
     let mut last: BTreeMap<&ServiceName, &ContractSeen> = BTreeMap::new();
     for piece in evidence(input) {
@@ -264,7 +270,9 @@ fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
     }
     let services = input.plan.versions.keys();
     contract.not_measured = services.filter(|service| !last.contains_key(service)).cloned().collect();
-    contract.result = if last.values().any(|seen| seen.is_broken()) {
+    let (after, broken_after) = contract_after(input);
+    contract.after = Some(after);
+    contract.result = if broken_after || last.values().any(|seen| seen.is_broken()) {
         ContractResult::Broken
     } else if contract.not_measured.is_empty() {
         ContractResult::Held
@@ -272,6 +280,57 @@ fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
         ContractResult::NotMeasured
     };
     contract
+}
+
+/// What serves users at the end answered to the same requests, and whether a difference that nobody had
+/// been told of breaks the contract: at the end, or when everything was replaced and not yet finalized.
+fn contract_after(input: &VerdictInput<'_>) -> (ContractAfter, bool) {
+    let mut attempts: Vec<_> = input.state.attempts.values().collect();
+    attempts.sort_by_key(|attempt| attempt.finished_at);
+    let mut last: BTreeMap<&ServiceName, &AskedAgain> = BTreeMap::new();
+    let mut by_step: BTreeMap<&StepId, bool> = BTreeMap::new();
+    for attempt in attempts {
+        for piece in attempt.outcome.as_ref().map_or(&[][..], evidence_of) {
+            if let Evidence::AskedAgain(seen) = piece {
+                last.insert(&seen.service, seen);
+                by_step.insert(&attempt.step, seen.is_broken());
+            }
+        }
+    }
+    let mut after = ContractAfter::default();
+    for seen in last.values() {
+        after.operations_compared += seen.operations_compared;
+        after.requests_compared += seen.requests_compared;
+        after.known += seen.known;
+        after.gone += seen.gone;
+        for (class, count) in &seen.differences {
+            *after.differences.entry(class.clone()).or_default() += count;
+        }
+        if let Some(why) = &seen.not_compared {
+            after.not_measured.insert(seen.service.clone(), why.clone());
+        }
+    }
+    for service in input.plan.versions.keys().filter(|service| !last.contains_key(service)) {
+        after.not_measured.insert(service.clone(), not_asked_again(input.plan, service).to_owned());
+    }
+    (after, by_step.values().any(|broken| *broken))
+}
+
+/// Why a service was not asked again.
+fn not_asked_again(plan: &Plan, service: &ServiceName) -> &'static str {
+    let planned = plan
+        .steps()
+        .flat_map(|(_, step)| &step.actions)
+        .any(|action| matches!(action, Action::AskAgain { shadow, .. } if shadow.service == *service));
+    if planned {
+        "the run has not come so far, or what it asked was not answered"
+    } else if plan.kind.is_rollback() {
+        "its old code serves users again"
+    } else if plan.policy.contract.gate_of(service) == Gate::Off {
+        "the gate of [contract] is off for it"
+    } else {
+        "its old code was not asked before users met the new one, so that there is nothing to compare with"
+    }
 }
 
 /// The plan's services and those that were probed.

@@ -516,6 +516,62 @@ fn the_contract_is_held_broken_or_not_measured() {
     assert_eq!(result(with_contract("glance", false, false)), ContractResult::NotMeasured, "nova was not");
 }
 
+/// A run whose nova was asked before and again.
+fn asked_again(before: u64, after: Option<u64>, not_compared: Option<&str>) -> Verdict {
+    let mut plan = plan();
+    let mut state = state(&plan);
+    let count = |breaking| [("breaking".to_owned(), breaking)].into();
+    let mut pieces = vec![Evidence::Contract(ContractSeen {
+        service: name("nova"),
+        operations_compared: 70,
+        requests_compared: 400,
+        differences: count(before),
+    })];
+    pieces.extend(after.map(|breaking| {
+        Evidence::AskedAgain(volutus_model::AskedAgain {
+            service: name("nova"),
+            operations_compared: 69,
+            requests_compared: 390,
+            differences: count(breaking),
+            known: before,
+            gone: 10,
+            not_compared: not_compared.map(str::to_owned),
+        })
+    }));
+    plan.policy.contract.gate = volutus_model::Gate::Warn;
+    let last = state.attempts.values_mut().last().unwrap();
+    last.outcome = Some(Outcome::Done { detail: String::new(), evidence: pieces });
+    judge(&plan, &state, &quiet(), &daemons(), &[])
+}
+
+#[test]
+fn what_only_shows_with_everything_replaced_breaks_the_contract() {
+    let held = asked_again(0, Some(0), None).api_contract;
+    let after = held.after.unwrap();
+    assert_eq!((held.result, after.requests_compared, after.gone), (ContractResult::Held, 390, 10));
+    assert!(after.not_measured.is_empty());
+    assert_eq!(asked_again(0, Some(2), None).api_contract.result, ContractResult::Broken);
+    assert_eq!(asked_again(1, Some(0), None).api_contract.result, ContractResult::Broken);
+    // Not to be able to ask again takes nothing from what was seen before.
+    let missed = asked_again(0, Some(0), Some("it is gone")).api_contract;
+    assert_eq!(missed.result, ContractResult::Held);
+    assert_eq!(missed.after.unwrap().not_measured, [(name("nova"), "it is gone".to_owned())].into());
+}
+
+#[test]
+fn it_is_said_why_a_service_was_not_asked_again() {
+    let why = |verdict: Verdict| {
+        verdict.api_contract.after.unwrap().not_measured[&name::<ServiceName>("nova")].clone()
+    };
+    assert!(why(judge_samples(&quiet())).contains("gate of [contract] is off"));
+    assert!(why(asked_again(0, None, None)).contains("nothing to compare with"));
+    let text = serde_json::to_string(&asked_again(0, Some(0), None)).unwrap();
+    let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+    old["api_contract"].as_object_mut().unwrap().remove("after");
+    let old: Verdict = serde_json::from_value(old).unwrap();
+    assert_eq!(old.api_contract.after, None, "a verdict of before can be read");
+}
+
 /// A gate before all else is no work of the run; and of each gate the last attempt counts.
 #[test]
 fn gates_are_told_and_are_no_work() {

@@ -35,6 +35,7 @@ impl Pressure {
                 action,
                 Action::MigrateSchema { phase: SchemaPhase::OnlineDataMigrations, .. }
                     | Action::ShadowApi { .. }
+                    | Action::AskAgain { .. }
             )
         };
         let wanted = plan.policy.migrations_hold_pct > 0

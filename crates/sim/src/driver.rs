@@ -95,7 +95,9 @@ fn host_of(op: Op, simulation: &Simulation<'_>) -> Option<usize> {
         | Op::Prove { daemon, .. }
         | Op::Reload { daemon }
         | Op::Restart { daemon } => Some(simulation.world.topology.daemons[daemon].host),
-        Op::Watch { .. }
+        // Its requests go through the load balancer.
+        Op::AskAgain { .. }
+        | Op::Watch { .. }
         | Op::Drain { .. }
         | Op::Undrain { .. }
         | Op::Exchange { .. }
@@ -169,6 +171,11 @@ impl Simulation<'_> {
                 let next = self.after(slot, nominal);
                 self.world.shadows[daemon] = matches!(next, Next::Wait(_));
                 next
+            }
+            Op::AskAgain { daemon } => {
+                self.monitor.asks_again(&self.world, self.now, daemon);
+                let nominal = self.attempts[slot].nominal_ms;
+                self.after(slot, nominal)
             }
             Op::StopShadow { daemon } => {
                 if std::mem::take(&mut self.world.shadows[daemon]) {
@@ -522,7 +529,11 @@ impl Simulation<'_> {
         let attempt = &self.attempts[slot];
         let world = &self.world;
         match attempt.op {
-            Op::Watch { .. } | Op::Check { .. } | Op::Snapshot { .. } | Op::Reload { .. } => true,
+            Op::Watch { .. }
+            | Op::Check { .. }
+            | Op::AskAgain { .. }
+            | Op::Snapshot { .. }
+            | Op::Reload { .. } => true,
             Op::Shadow { daemon } | Op::StopShadow { daemon } => !world.shadows[daemon],
             Op::Canary { .. } => world.canary_proved,
             Op::Stage { host, code } => world.hosts[host].staged[code as usize],

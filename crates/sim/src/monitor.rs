@@ -447,6 +447,21 @@ impl Monitor {
         }
     }
 
+    /// Volutus asks what serves users whether it answers as old code did.
+    pub fn asks_again(&mut self, world: &World, now: u64, daemon: usize) {
+        let facts = &world.topology.services[world.topology.daemons[daemon].service];
+        let old =
+            |daemon: &&usize| !world.runs(**daemon, self.prepared.target) && !world.is_excused(**daemon);
+        if let Some(old) = facts.daemons.iter().find(old) {
+            let name = &world.topology.daemons[*old].name;
+            self.violate(
+                now,
+                "asked-too-early",
+                format!("{} is asked again while {name} is old", facts.name),
+            );
+        }
+    }
+
     fn closes(&mut self, world: &World, now: u64, service: usize, what: &str) {
         let facts = &world.topology.services[service];
         if !self.finalize_allowed || !self.finalize_asked {

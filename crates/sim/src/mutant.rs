@@ -33,6 +33,8 @@ pub enum Mutant {
     SkipStaging,
     /// Plan: schemas are contracted right after they are widened.
     ContractInRoll,
+    /// Plan: what serves users is asked again while some of it is old.
+    AskAgainEarly,
     /// Plan: nothing waits for finalize.
     HoldNothing,
     /// Plan: nothing is given back in an abort.
@@ -100,6 +102,7 @@ impl Mutant {
         Self::ExpandLate,
         Self::SkipStaging,
         Self::ContractInRoll,
+        Self::AskAgainEarly,
         Self::HoldNothing,
         Self::GiveBackNothing,
         Self::SkipDisable,
@@ -174,6 +177,7 @@ impl Mutant {
                 stage.steps.last_mut()?.actions.clear();
             }
             Self::ContractInRoll => contract_in_roll(&mut plan)?,
+            Self::AskAgainEarly => ask_again_early(&mut plan)?,
             Self::HoldNothing => plan.stages.iter_mut().for_each(|stage| stage.held = false),
             Self::GiveBackNothing => each_step(&mut plan, |step| step.give_back.clear()),
             _ => return None,
@@ -270,6 +274,15 @@ fn expand_late(plan: &mut Plan) {
     for stage in plan.stages.iter_mut().filter(|stage| stage.phase == Phase::Expand) {
         stage.after.extend(rolls.iter().cloned());
     }
+}
+
+/// It waits for what was asked before, and for nothing that is replaced.
+fn ask_again_early(plan: &mut Plan) -> Option<()> {
+    let asks = |stage: &&volutus_model::Stage| stage.phase == Phase::Shadow;
+    let shadows: Vec<_> = plan.stages.iter().filter(asks).map(|stage| stage.id.clone()).collect();
+    let stage = plan.stages.iter_mut().find(|stage| stage.id.as_str() == "contract-again")?;
+    stage.after = shadows;
+    Some(())
 }
 
 fn contract_in_roll(plan: &mut Plan) -> Option<()> {

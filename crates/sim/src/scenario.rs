@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use volutus_catalog::Catalog;
 use volutus_engine::Command;
 use volutus_model::observation::Fact;
-use volutus_model::{Advertising, ApiPolicy, Inventory, Observation, OnFailure, Policy, Series};
+use volutus_model::{
+    Advertising, ApiPolicy, ContractPolicy, Gate, Inventory, Observation, OnFailure, Policy, Series,
+};
 use volutus_planner::PlanningInput;
 use volutus_planner::described::{Shape, describe, observe};
 
@@ -51,6 +53,8 @@ struct Form {
     on_failure: usize,
     finalize_after_s: Option<u32>,
     only_grows: bool,
+    /// Whether answers are compared.
+    contract: bool,
 }
 
 type Ready = HashMap<(Form, Option<Mutant>), Arc<Prepared>>;
@@ -149,6 +153,10 @@ impl Scenarios {
                 advertised: if form.only_grows { Advertising::OnlyGrows } else { Advertising::MayFlap },
                 ..ApiPolicy::default()
             },
+            contract: ContractPolicy {
+                gate: if form.contract { Gate::Block } else { Gate::Off },
+                ..ContractPolicy::default()
+            },
             ..Policy::default()
         };
         Ok(PlanningInput {
@@ -205,6 +213,7 @@ fn draw_form(rng: &mut Rng) -> Form {
         finalize_after_s: rng.chance(0.2).then_some(600),
         // Of three replicas two cannot serve throughout.
         only_grows: rng.chance(0.4) && serving_min == 1,
+        contract: rng.chance(0.3),
     }
 }
 

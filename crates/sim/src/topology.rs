@@ -96,6 +96,9 @@ pub(crate) enum Op {
     StopShadow {
         daemon: usize,
     },
+    AskAgain {
+        daemon: usize,
+    },
     Snapshot {
         host: usize,
     },
@@ -383,6 +386,7 @@ impl Compiler<'_> {
             }
             Action::CheckUpgrade { host, .. } => Op::Check { host: topology.host(host)? },
             Action::ShadowApi { shadow, .. } => Op::Shadow { daemon: topology.daemon(&shadow.daemon)? },
+            Action::AskAgain { shadow, .. } => Op::AskAgain { daemon: topology.daemon(&shadow.daemon)? },
             Action::StopShadow { shadow } => Op::StopShadow { daemon: topology.daemon(&shadow.daemon)? },
             Action::SnapshotDatabase { host, .. } => Op::Snapshot { host: topology.host(host)? },
             Action::MigrateSchema { service, host, phase, .. } => {
@@ -458,7 +462,7 @@ fn nominal_ms(op: Op) -> u64 {
         Op::Watch { ms } => ms,
         Op::Stage { .. } | Op::Check { .. } | Op::Snapshot { .. } | Op::Migrate { .. } => 5_000,
         Op::KeepAnchor { .. } | Op::ReleaseAnchor { .. } => 5_000,
-        Op::Shadow { .. } => 20_000,
+        Op::Shadow { .. } | Op::AskAgain { .. } => 20_000,
         Op::StopShadow { .. } => 1_000,
         Op::Drain { .. } => 600,
         Op::Undrain { .. } | Op::Exchange { .. } | Op::Settle { .. } => 500,
@@ -479,6 +483,7 @@ fn share_out(actions: &mut [TimedOp], expected_ms: u64) {
                 | Op::Stage { .. }
                 | Op::Check { .. }
                 | Op::Shadow { .. }
+                | Op::AskAgain { .. }
                 | Op::Snapshot { .. }
                 | Op::Migrate { .. }
                 | Op::KeepAnchor { .. }

@@ -14,6 +14,8 @@ pub enum ContractCommand {
     Fetch(FetchArgs),
     /// Compare two contracts, and class every difference under the interoperability guideline.
     Diff(DiffArgs),
+    /// Show what would be asked of the log of a load balancer: what the site's own clients ask. Asks nobody.
+    Traffic(TrafficArgs),
     /// Run OpenStack's own tests against the cloud, and list what differs from an earlier run.
     Tempest(TempestArgs),
 }
@@ -72,6 +74,20 @@ pub struct DiffArgs {
     /// Differences that somebody has reviewed (TOML); see docs/operating/contract.md.
     #[arg(long, value_name = "FILE")]
     pub waivers: Option<PathBuf>,
+}
+
+/// `volutus contract traffic`
+#[derive(Debug, Args)]
+pub struct TrafficArgs {
+    /// HAProxy's HTTP log, or lines of JSON; see docs/operating/contract.md.
+    #[arg(value_name = "FILE")]
+    pub log: PathBuf,
+    /// The contract of the release that clients use: a document of `extract`.
+    #[arg(long, value_name = "FILE")]
+    pub contract: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: TempestFormat,
 }
 
 /// How to print results of tests.

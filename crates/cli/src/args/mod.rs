@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advisories::{AdvisoriesArgs, AdvisoriesCommand, ExposureArgs, PatchArgs};
-pub use contract::{ContractCommand, DiffArgs, DiffFormat, ExtractArgs, TempestArgs, TempestFormat};
+pub use contract::{
+    ContractCommand, DiffArgs, DiffFormat, ExtractArgs, TempestArgs, TempestFormat, TrafficArgs,
+};
 pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
 pub use release::{LockArgs, Origin, ReleaseArgs, ReleaseCommand, ReleaseFormat};

@@ -1,6 +1,7 @@
 //! `volutus contract`: API contracts, read and compared.
 
 mod tempest;
+mod traffic;
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::commands::{plan, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
+
+pub use traffic::refuse_unreadable;
 
 /// Reads or compares contracts. Nothing is changed anywhere.
 pub async fn run(cli: &Cli, command: &ContractCommand) -> Result<()> {
@@ -43,6 +46,7 @@ pub async fn run(cli: &Cli, command: &ContractCommand) -> Result<()> {
             write(&document, args.output.as_deref())
         }
         ContractCommand::Diff(args) => compare(args),
+        ContractCommand::Traffic(args) => traffic::run(&Context::load(cli)?, args),
         ContractCommand::Tempest(args) => tempest::run(&Context::load(cli)?, args).await,
     }
 }

@@ -8,7 +8,7 @@ use volutus_planner::{PlanReport, PlanningInput, render_dot, render_markdown};
 use volutus_store::{AnyPlan, Store, Subject};
 
 use crate::args::{PlanArgs, PlanCommand, PlanFormat};
-use crate::commands::{fleet, print_json, release};
+use crate::commands::{contract, fleet, print_json, release};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -41,6 +41,7 @@ async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let to = series(context, to)?;
     let versions = args.versions.as_deref().map(read_versions).transpose()?;
     let lock = args.release.as_deref().map(|name| release::lock_of(context, name, to)).transpose()?;
+    contract::refuse_unreadable(&context.policy)?;
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     driver.close().await;

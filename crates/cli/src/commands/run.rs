@@ -19,6 +19,7 @@ use volutus_store::{AnyPlan, Approval, Holder, RunRecord, Store};
 
 use crate::args::RunArgs;
 use crate::commands::check::judge;
+use crate::commands::contract;
 use crate::commands::control::load;
 use crate::commands::fleet;
 use crate::commands::go_on;
@@ -140,6 +141,7 @@ async fn begin_upgrade(
         )
         .hint(format!("volutus run {}", show::short(of.as_str()))));
     }
+    contract::refuse_unreadable(&plan.policy)?;
     let driver = context.driver()?;
     let observation = context.observe(&driver).await?;
     if Plan::basis_of(&observation) != plan.basis {

@@ -1,10 +1,12 @@
 //! Two contracts compared, in a terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use volutus_contract::diff::{Comparison, Difference};
 use volutus_contract::report::{self, FIGURES, audience, place, range};
 use volutus_contract::rules::Class;
+use volutus_contract::traffic::{Figures, Joined};
 
 use super::table;
 
@@ -63,4 +65,34 @@ pub fn render(comparison: &Comparison) -> String {
 fn of_users(difference: &Difference) -> bool {
     use volutus_contract::diff::Audience;
     difference.audience.iter().any(|audience| *audience != Audience::Operator)
+}
+
+/// What would be asked of a log, the most frequent first.
+pub fn traffic(figures: &Figures, joined: &BTreeMap<String, Joined>) -> String {
+    let mut requests = table(&["service", "of clients", "microversion", "request"]);
+    let (mut unknown, mut rare) = (0, 0);
+    for (service, joined) in joined {
+        unknown += joined.unknown;
+        rare += joined.rare;
+        for (one, count) in &joined.requests {
+            let query = one.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
+            requests.add_row([
+                service.clone(),
+                count.to_string(),
+                one.microversion.map_or("-".to_owned(), |at| at.to_string()),
+                format!("GET {}{query}", one.path),
+            ]);
+        }
+    }
+    format!(
+        "{requests}\n\n{} lines: {} read, {} not understood, {} no GET, {} of other backends, {} not answered, {} \
+         of too many kinds\nof those read: {unknown} of no known reading operation, {rare} too rare\n",
+        figures.lines,
+        figures.used,
+        figures.malformed,
+        figures.writing,
+        figures.elsewhere,
+        figures.unanswered,
+        figures.too_many,
+    )
 }

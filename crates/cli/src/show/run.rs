@@ -135,6 +135,15 @@ pub fn evidence(failure: &Failure) -> String {
                 contract = text;
                 (format!("answers of {}'s old and new code", seen.service), &contract)
             }
+            Evidence::AskedAgain(seen) => {
+                let missed = seen.not_compared.as_ref().map_or(String::new(), |why| format!("; {why}"));
+                let text = format!(
+                    "{} requests to {} operations; differences by class that were not there before: {:?}{missed}",
+                    seen.requests_compared, seen.operations_compared, seen.differences
+                );
+                contract = text;
+                (format!("answers of {} now and of its old code", seen.service), &contract)
+            }
             Evidence::Http { request, status, body } => {
                 let status = status.map_or("no answer".to_owned(), |s| format!("HTTP {s}"));
                 (format!("{request}  ({status})"), body)

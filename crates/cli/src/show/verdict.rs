@@ -1,8 +1,12 @@
 //! The verdict of a run.
 
+use std::collections::BTreeMap;
+
 use owo_colors::OwoColorize as _;
 use volutus_model::gate::GateFailure;
-use volutus_model::verdict::{ExposedVersion, ExposureProof, ExposureResult, Level, Verdict};
+use volutus_model::verdict::{
+    ApiContract, ContractResult, ExposedVersion, ExposureProof, ExposureResult, Level, Verdict,
+};
 
 use super::{duration, short, table};
 
@@ -36,16 +40,7 @@ pub fn render(verdict: &Verdict) -> String {
         seen,
         verdict.versions_observed.len(),
     );
-    let contract = &verdict.api_contract;
-    let differences: Vec<String> =
-        contract.differences.iter().map(|(class, count)| format!("{count} {class}")).collect();
-    text += &format!(
-        "API contract: {}; {} requests to {} operations compared, differences: {}\n",
-        contract.result,
-        contract.requests_compared,
-        contract.operations_compared,
-        if differences.is_empty() { "none".to_owned() } else { differences.join(", ") },
-    );
+    text += &contract(&verdict.api_contract);
     for (service, seen) in &verdict.advertised {
         text += &format!("highest microversion of {service}: {} -> {}", seen.first, seen.last);
         text += &match seen.fell {
@@ -78,6 +73,51 @@ pub fn render(verdict: &Verdict) -> String {
         text += &format!("rolled back: the cloud runs {} again\n", verdict.to);
     }
     text += &format!("verdict: {level}\n");
+    text
+}
+
+/// Whether the API contract held, before users met new code and with it.
+fn contract(contract: &ApiContract) -> String {
+    let by_class = |differences: &BTreeMap<String, u64>| {
+        let each: Vec<String> = differences.iter().map(|(class, count)| format!("{count} {class}")).collect();
+        if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+    };
+    let result = match contract.result {
+        ContractResult::Broken => contract.result.red().bold().to_string(),
+        ContractResult::Held | ContractResult::NotMeasured => contract.result.to_string(),
+    };
+    let mut text = format!(
+        "API contract: {result}; {} requests to {} operations compared, differences: {}\n",
+        contract.requests_compared,
+        contract.operations_compared,
+        by_class(&contract.differences),
+    );
+    let Some(after) = &contract.after else { return text };
+    // Where nothing was compared before, there is nothing to be said of afterwards.
+    if contract.requests_compared == 0 && after.requests_compared == 0 {
+        return text;
+    }
+    text += &format!(
+        "  asked again of what serves users: {} requests to {} operations, differences that were not there \
+         before: {}; {} known ones, {} requests about what is gone\n",
+        after.requests_compared,
+        after.operations_compared,
+        by_class(&after.differences),
+        after.known,
+        after.gone,
+    );
+    if after.differences.get("breaking").is_some_and(|count| *count > 0) {
+        let told =
+            "  WHAT USERS ARE ANSWERED NOW BREAKS THE CONTRACT; `volutus journal show` has the requests";
+        text += &format!("{}\n", told.red().bold());
+    }
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (service, why) in &after.not_measured {
+        by_reason.entry(why).or_default().push(service.as_str());
+    }
+    for (why, services) in by_reason {
+        text += &format!("  not asked again: {} ({why})\n", services.join(", "));
+    }
     text
 }
 

@@ -7,6 +7,7 @@
 
 mod body;
 mod noise;
+mod outline;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use noise::Noise;
+pub use outline::Outline;
 
 use crate::Microversion;
 use crate::error::Error;
@@ -160,11 +162,16 @@ impl Comparator {
     /// Compares the answers of old and new code to one request.
     #[must_use]
     pub fn compare(&self, asked: &Asked, old: &Recorded, new: &Recorded, noise: &Noise) -> Compared {
+        self.judge(asked, old.status, self.raw(old, new), noise)
+    }
+
+    /// Classes differences, and leaves out those that are noise. `status` is that of the old answer.
+    fn judge(&self, asked: &Asked, status: u16, found: Vec<Raw>, noise: &Noise) -> Compared {
         let mut compared = Compared::default();
-        for raw in self.raw(old, new) {
+        for raw in found {
             if noise.covers(asked, &raw) {
                 compared.noise += 1;
-            } else if let Some(difference) = self.classed(asked, old, raw) {
+            } else if let Some(difference) = self.classed(asked, status, raw) {
                 compared.differences.push(difference);
             }
         }
@@ -246,12 +253,12 @@ impl Comparator {
     }
 
     /// The difference as a rule classes it; `None` where it is expected and of no interest.
-    fn classed(&self, asked: &Asked, old: &Recorded, raw: Raw) -> Option<AnswerDifference> {
+    fn classed(&self, asked: &Asked, status: u16, raw: Raw) -> Option<AnswerDifference> {
         let Raw { rule, location, old: before, new: after } = raw;
         let value_only = matches!(rule, "value-changed" | "became-null" | "was-null" | "text-changed");
         let expected = self.rules.expected.iter().find(|expected| {
             value_only
-                && expected_here(expected, asked, old.status, &location)
+                && expected_here(expected, asked, status, &location)
                 && applies(expected.when, &before, &after)
         });
         if let Some(expected) = expected {

@@ -11,19 +11,25 @@ use volutus_contract::diff::Audience;
 use volutus_contract::requests::{Objects, Pin, Prepared};
 use volutus_contract::rules::Class;
 
+use super::kept::{Exchange, Kept};
+
 /// Requests of one service that are compared at the most. The six services of a small cloud have
 /// some 2,000 together.
 const PAIRS_MAX: usize = 3_000;
 
 /// Rounds in which both are asked again where they differ: an order that is left to chance looks the
 /// same now and then.
-const ROUNDS: u32 = 5;
+pub(super) const ROUNDS: u32 = 5;
 /// Before the first of them; longer before each that follows.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests that are asked through the load balancer as well, to learn what it does to headers: it does
+/// the same to all.
+const BALANCED: u64 = 5;
 
 /// So many different breaking differences, and no more is compared: the contract is broken whatever else is
 /// found, and each costs seconds to make sure of. A raised minimum microversion breaks every operation.
-const BREAKING_ENOUGH: usize = 20;
+pub(super) const BREAKING_ENOUGH: usize = 20;
 
 /// Operations that are not asked, because their answers can be as large as an image.
 const UNASKED: &[(&str, &str)] = &[("glance", "/file")];
@@ -35,6 +41,8 @@ pub(super) enum Side {
     Old,
     /// Any old replica: the load balancer chooses.
     AnyOld,
+    /// Whatever serves users: the load balancer chooses.
+    Users,
     /// Old code in a process that differs from the new code's in nothing else.
     FreshOld,
     /// The new code.
@@ -74,6 +82,10 @@ pub(super) struct Seen {
     pub waived: u64,
     /// Whether it was not gone on, because enough was broken.
     pub enough: bool,
+    /// What was read of the load balancer's log, where one was.
+    pub log: Option<String>,
+    /// What the old code answered, to be compared with later answers.
+    pub kept: Kept,
 }
 
 impl Seen {
@@ -89,16 +101,20 @@ impl Seen {
 
     fn take(
         &mut self,
+        comparator: &Comparator,
         asked: &Asked,
         answers: (Recorded, Recorded),
         compared: Compared,
         waived: &BTreeSet<&str>,
     ) {
+        let answer = comparator.outline(&answers.0);
+        self.kept.exchanges.push(Exchange { asked: asked.clone(), answer });
         let operation = asked.operation.split('?').next().unwrap_or_default();
         self.operations.insert(operation.to_owned());
         self.pairs += 1;
         for difference in compared.differences {
             let id = id_of(asked, &difference);
+            self.kept.known.insert(id.clone());
             if waived.contains(id.as_str()) {
                 self.waived += 1;
                 continue;
@@ -115,7 +131,8 @@ impl Seen {
     }
 }
 
-fn id_of(asked: &Asked, difference: &AnswerDifference) -> String {
+/// Names a difference: the same for every object, user and microversion.
+pub(super) fn id_of(asked: &Asked, difference: &AnswerDifference) -> String {
     let what = json!([asked.service, asked.operation, difference.rule, difference.location]);
     canonical::hash(&what)[..12].to_owned()
 }
@@ -136,7 +153,7 @@ pub(super) async fn compare(
     // What lists objects comes before what needs them.
     requests.sort_by_key(|request| request.holes.len());
     let mut objects: BTreeMap<Audience, Objects> = BTreeMap::new();
-    let (mut seen, mut noise) = (Seen::default(), Noise::default());
+    let mut seen = Seen::default();
     for request in requests.iter().filter(|request| !is_unasked(request)) {
         for audience in users.iter().filter(|user| is_asked_as(request, **user)) {
             for path in objects.entry(*audience).or_default().fill(request) {
@@ -156,7 +173,13 @@ pub(super) async fn compare(
                 };
                 let (mut old, mut new) =
                     (asks.ask(Side::Old, &asked).await?, asks.ask(Side::New, &asked).await?);
-                let mut compared = comparator.compare(&asked, &old, &new, &noise);
+                if seen.pairs < BALANCED {
+                    let balanced = asks.ask(Side::AnyOld, &asked).await?;
+                    let changed = comparator.compare(&asked, &old, &balanced, &Noise::default()).differences;
+                    let places = changed.into_iter().map(|difference| difference.location);
+                    seen.kept.balancer.extend(places.filter(|place| place.starts_with("header ")));
+                }
+                let mut compared = comparator.compare(&asked, &old, &new, &seen.kept.noise);
                 // What was made sure of once is not chance the next time.
                 let known = |difference| seen.examples.contains_key(&id_of(&asked, difference));
                 let rounds = if compared.differences.iter().all(known) { 1 } else { ROUNDS };
@@ -166,36 +189,39 @@ pub(super) async fn compare(
                     }
                     tokio::time::sleep(PAUSE * round).await;
                     let again = asks.ask(Side::Old, &asked).await?;
-                    noise.learn(comparator, &asked, &old, &again);
+                    seen.kept.noise.learn(comparator, &asked, &old, &again);
                     // A set of Python's comes in another order in every process.
                     let elsewhere = asks.ask(Side::AnyOld, &asked).await?;
-                    noise.learn(comparator, &asked, &old, &elsewhere);
+                    seen.kept.noise.learn(comparator, &asked, &old, &elsewhere);
                     (old, new) = (again, asks.ask(Side::New, &asked).await?);
-                    compared = comparator.compare(&asked, &old, &new, &noise);
+                    compared = comparator.compare(&asked, &old, &new, &seen.kept.noise);
                 }
                 // A few processes may have one order by chance. One whose sets come in the order of the
                 // new code's process tells whether it is chance.
                 if compared.differences.iter().any(|difference| difference.rule == "order-changed") {
                     let fresh = asks.ask(Side::FreshOld, &asked).await?;
-                    noise.learn(comparator, &asked, &old, &fresh);
-                    compared = comparator.compare(&asked, &old, &new, &noise);
+                    seen.kept.noise.learn(comparator, &asked, &old, &fresh);
+                    compared = comparator.compare(&asked, &old, &new, &seen.kept.noise);
                 }
                 if let (200, Body::Json(body)) = (old.status, &old.body) {
                     let list = path.split('?').next().unwrap_or_default();
                     objects.entry(*audience).or_default().observe(&request.service, list, body);
                 }
-                seen.take(&asked, (old, new), compared, waived);
+                seen.take(comparator, &asked, (old, new), compared, waived);
             }
         }
     }
     Ok(seen)
 }
 
-/// Queries are the same for everybody, and what a reader may do is the same at each microversion.
+/// Queries are the same for everybody, but those of the site's own clients, who are members; and what a
+/// reader may do is the same at each microversion.
 fn is_asked_as(request: &Prepared, user: Audience) -> bool {
+    let used = request.pins.contains(&Pin::Used) && !request.is_of_named_objects();
     match user {
         Audience::Admin => true,
         Audience::Reader => request.query.is_none() && request.pins.contains(&Pin::Maximum),
+        Audience::Member | Audience::Operator if request.pins.contains(&Pin::Used) => used,
         Audience::Member | Audience::Operator => request.query.is_none(),
     }
 }
@@ -312,7 +338,7 @@ mod tests {
             }
             let list = match (side, self.changed) {
                 (Side::New, _) | (Side::FreshOld, false) => ["b", "a"],
-                (Side::Old | Side::AnyOld | Side::FreshOld, _) => ["a", "b"],
+                (Side::Old | Side::AnyOld | Side::Users | Side::FreshOld, _) => ["a", "b"],
             };
             let body = Body::Json(json!({"zones": list}));
             Box::pin(async move { Ok(Recorded { status: 200, headers: BTreeMap::new(), body }) })

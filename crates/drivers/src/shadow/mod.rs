@@ -1,18 +1,22 @@
 //! One API daemon of the new code beside the old one, out of the load balancer: asked the same as
 //! the old one, compared, and taken away again.
 
+mod again;
 mod compare;
+mod kept;
 mod replicas;
+mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::json;
 use volutus_contract::Document;
-use volutus_contract::answers::{Body, Comparator, Recorded};
+use volutus_contract::answers::{AnswerDifference, Asked, Body, Comparator, Recorded};
 use volutus_contract::extract::{self, Collected};
 use volutus_contract::requests::reading;
 use volutus_contract::rules::Class;
@@ -22,7 +26,9 @@ use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::Anchor;
 use volutus_openstack::ServiceType;
 
+pub(crate) use self::again::ask_again;
 use self::compare::{Example, Seen, compare};
+use self::kept::file_of;
 use self::replicas::{Replicas, forget_reader};
 use crate::anchor;
 use crate::attempt::{Attempt, Attempted, permanent, state, transient};
@@ -88,14 +94,29 @@ pub(crate) struct Terms<'a> {
 }
 
 /// Compares the answers of old and new code.
-pub(crate) async fn prove(attempt: &Attempt<'_>, shadow: &Shadow, terms: &Terms<'_>) -> Attempted {
-    let seen = measure(attempt, shadow, terms).await;
+pub(crate) async fn prove(
+    attempt: &Attempt<'_>,
+    shadow: &Shadow,
+    terms: &Terms<'_>,
+    traffic: Option<&str>,
+) -> Attempted {
+    let seen = measure(attempt, shadow, terms, traffic).await;
     // Whatever came of it, nothing stays.
     let stopped = take_away(attempt, shadow).await;
     let seen = seen?;
     stopped?;
     match seen {
-        Ok(seen) => Ok(judged(shadow, terms, &seen)),
+        Ok(mut seen) => {
+            let file = file_of(&attempt.cloud.contract_dir, &attempt.order.run, &shadow.service);
+            seen.kept.write(&file).map_err(|error| {
+                transient(
+                    format!("what the old code answered could not be kept in {}: {error}", file.display()),
+                    "see that the state directory can be written to, and resume: it is compared again",
+                    vec![],
+                )
+            })?;
+            Ok(judged(shadow, terms, &seen))
+        }
         Err(why) if terms.breaking == Gate::Block => Err(permanent(
             format!("the answers of {}'s new code were not compared: {why}", shadow.service),
             format!(
@@ -155,6 +176,7 @@ async fn measure(
     attempt: &Attempt<'_>,
     shadow: &Shadow,
     terms: &Terms<'_>,
+    traffic: Option<&str>,
 ) -> Result<Result<Seen, String>, Outcome> {
     let Some(kind) = ServiceType::of_project(shadow.service.as_str()) else {
         return Ok(Err(format!("the contract of {} cannot be read", shadow.service)));
@@ -164,7 +186,19 @@ async fn measure(
         Ok(document) => document,
         Err(why) => return Ok(Err(why)),
     };
-    let requests = reading(&document, &BTreeMap::new());
+    let mut requests = reading(&document, &BTreeMap::new());
+    let mut log = None;
+    if let Some(path) = traffic {
+        attempt.say(format!("reading what clients ask of {} from {path}", shadow.service));
+        let services = traffic::services(attempt.cloud);
+        match traffic::asked(path, services, &document, shadow.service.as_str()).await {
+            Ok((more, told)) => {
+                requests.extend(more);
+                log = Some(told);
+            }
+            Err(why) => return Ok(Err(why)),
+        }
+    }
     let new = Beside::new_code(shadow);
     if let Err(trouble) = start(attempt, &new).await {
         return match trouble {
@@ -183,11 +217,16 @@ async fn measure(
     let replicas = Replicas::new(attempt, shadow, kind).await.map_err(unasked)?;
     let comparator = Comparator::new(replicas.origins.clone()).map_err(|error| unasked(error.to_string()))?;
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let waived = terms.waivers.iter().filter(|waiver| waiver.expires >= today);
-    let waived = waived.map(|waiver| waiver.difference.as_str()).collect();
+    let waived = waived(terms.waivers, today);
     attempt.say(format!("{} requests to {}'s old and new code", requests.len(), shadow.service));
     let seen = compare(&replicas, &comparator, requests, &replicas.audiences(), &waived).await;
-    seen.map(Ok).map_err(unasked)
+    seen.map(|seen| Ok(Seen { log, ..seen })).map_err(unasked)
+}
+
+/// The differences that are waived on a day.
+fn waived(waivers: &[Waiver], today: Date) -> BTreeSet<&str> {
+    let valid = waivers.iter().filter(|waiver| waiver.expires >= today);
+    valid.map(|waiver| waiver.difference.as_str()).collect()
 }
 
 async fn contract_of(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<Document, String> {
@@ -277,11 +316,12 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
         evidence.extend(pieces(shadow, example));
     }
     let counts = format!(
-        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}",
+        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}{}",
         seen.pairs,
         seen.operations.len(),
         seen.waived,
-        if seen.enough { "; the rest was not compared, since so much is broken" } else { "" }
+        if seen.enough { "; the rest was not compared, since so much is broken" } else { "" },
+        seen.log.as_ref().map_or_else(String::new, |log| format!("; {log}"))
     );
     let blocks = |count: u64, gate: Gate| count > 0 && gate == Gate::Block;
     if blocks(breaking, terms.breaking) || blocks(review, terms.review) && terms.breaking == Gate::Block {
@@ -319,7 +359,10 @@ fn class_name(class: Class) -> String {
 
 /// A difference in one sentence: request, place, both values, rule.
 fn sentence(example: &Example) -> String {
-    let Example { id, asked, difference, .. } = example;
+    in_sentence(&example.id, &example.asked, &example.difference)
+}
+
+fn in_sentence(id: &str, asked: &Asked, difference: &AnswerDifference) -> String {
     let version = asked.microversion.map_or_else(String::new, |version| format!(" at {version}"));
     format!(
         "{} of {}{version} as {:?}: {} was {}, is {} ({}: {}; id {id})",
@@ -338,15 +381,20 @@ fn pieces(shadow: &Shadow, example: &Example) -> [Evidence; 3] {
     let answer = |base: &str, recorded: &Recorded| Evidence::Http {
         request: format!("GET {base} … {}", example.asked.path),
         status: Some(recorded.status),
-        body: match &recorded.body {
-            Body::Empty => String::new(),
-            Body::Json(value) => value.to_string().chars().take(1_000).collect(),
-            Body::Text(text) => text.chars().take(1_000).collect(),
-        },
+        body: beginning(&recorded.body),
     };
     [
         state("difference", sentence(example)),
         answer(&format!("(old) {}", shadow.old), &example.old),
         answer(&format!("(new) {}", shadow.new), &example.new),
     ]
+}
+
+/// The beginning of a body, for evidence.
+fn beginning(body: &Body) -> String {
+    match body {
+        Body::Empty => String::new(),
+        Body::Json(value) => value.to_string().chars().take(1_000).collect(),
+        Body::Text(text) => text.chars().take(1_000).collect(),
+    }
 }

@@ -109,7 +109,7 @@ impl<'a> Replicas<'a> {
         let root = match side {
             Side::Old => format!("{}{root}", self.old),
             Side::New => format!("{}{root}", self.new),
-            Side::AnyOld => balanced.clone(),
+            Side::AnyOld | Side::Users => balanced.clone(),
             Side::FreshOld => {
                 let fresh = self.fresh.get_or_try_init(|| fresh_old_code(self.attempt, self.shadow));
                 format!("{}{root}", fresh.await?)

@@ -51,6 +51,7 @@ pub(crate) fn check_patch(context: &Context<'_>, findings: &mut Vec<Finding>) {
             Action::StageRelease { .. }
             | Action::Watch { .. }
             | Action::ShadowApi { .. }
+            | Action::AskAgain { .. }
             | Action::StopShadow { .. }
             | Action::DrainBackend { .. }
             | Action::UndrainBackend { .. }

@@ -1,5 +1,5 @@
 //! Where the policy wants it, new code of an API answers Volutus before any of its daemons is
-//! replaced; and its shadow is always taken away.
+//! replaced; its shadow is always taken away; and what serves users in the end is asked the same again.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{PLAN_AGAIN, blocking};
 pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let mut shadows: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
     for (at, action) in context.graph.actions() {
-        let Action::ShadowApi { shadow, .. } = action else { continue };
+        let Action::ShadowApi { shadow, traffic, .. } = action else { continue };
         shadows.entry(&shadow.service).or_default().push(at);
         let step = context.graph.steps[at.step].1;
         let back = step.give_back.iter().any(
@@ -42,6 +42,14 @@ pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
                 PLAN_AGAIN,
             ));
         }
+        if *traffic != context.plan.policy.contract.traffic {
+            findings.push(blocking(
+                "shadow-other-traffic",
+                &step.id,
+                "it would ask what another log has than the policy names",
+                PLAN_AGAIN,
+            ));
+        }
         if !right || !own_port {
             findings.push(blocking(
                 "shadow-wrong",
@@ -52,6 +60,7 @@ pub(crate) fn check_shadow(context: &Context<'_>, findings: &mut Vec<Finding>) {
             ));
         }
     }
+    check_again(context, &shadows, findings);
     if !context.plan.kind.is_upgrade() && !context.is_patch() {
         return;
     }
@@ -92,4 +101,71 @@ fn check_service(context: &Context<'_>, service: &Service, shadows: &[At], findi
             "Make the plan anew, or set its gate in [contract.services] of the policy to \"off\".",
         ));
     }
+}
+
+/// Whatever was asked before users met new code is asked again with everything replaced and before
+/// anything takes the way back; and nothing is asked again that was not asked before.
+fn check_again(
+    context: &Context<'_>,
+    shadows: &BTreeMap<&ServiceName, Vec<At>>,
+    findings: &mut Vec<Finding>,
+) {
+    let held = |at: At| context.graph.stage_of(at.step).held;
+    let mut again: BTreeMap<&ServiceName, Vec<At>> = BTreeMap::new();
+    for (at, action) in context.graph.actions() {
+        let Action::AskAgain { shadow, gate, .. } = action else { continue };
+        again.entry(&shadow.service).or_default().push(at);
+        let step = &context.graph.steps[at.step].1.id;
+        let mut ahead = shadows.get(&shadow.service).cloned().unwrap_or_default();
+        if ahead.is_empty() {
+            findings.push(blocking(
+                "again-without-before",
+                step,
+                "its old code is not asked before users meet the new one, so that there is nothing to \
+                 compare with",
+                PLAN_AGAIN,
+            ));
+        }
+        ahead.extend(context.switches.values().flatten().copied());
+        let closing = context.graph.actions().filter(|(at, action)| held(*at) && closes(action));
+        let closing: Vec<At> = closing.map(|(at, _)| at).collect();
+        let (late, early) = if held(at) {
+            (false, !all_before(context, &closing, &[at]))
+        } else {
+            (!all_before(context, &[at], &closing), false)
+        };
+        if early || late || !all_before(context, &ahead, &[at]) {
+            findings.push(blocking(
+                "again-misplaced",
+                step,
+                "it may ask while old code still serves somebody, or before or after the part of the run that \
+                 it is to judge",
+                PLAN_AGAIN,
+            ));
+        }
+        if held(at) && *gate == Gate::Block {
+            findings.push(blocking(
+                "again-halts-finalized",
+                step,
+                "it would halt a run that has no way back and nothing left to do",
+                PLAN_AGAIN,
+            ));
+        }
+    }
+    for service in shadows.keys() {
+        let asked = again.get(*service).is_some_and(|places| places.iter().any(|at| !held(*at)));
+        if !asked {
+            findings.push(blocking(
+                "contract-not-asked-again",
+                service,
+                "what serves users in the end is not asked what its old code was asked",
+                PLAN_AGAIN,
+            ));
+        }
+    }
+}
+
+/// Whether an action takes the way back, or does what only a finalized cloud bears.
+fn closes(action: &Action) -> bool {
+    matches!(action, Action::MigrateSchema { .. } | Action::RefreshDaemon { .. } | Action::ReleaseAnchor(_))
 }

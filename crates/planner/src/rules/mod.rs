@@ -1,6 +1,7 @@
 //! One planning rule per file. Each adds stages to the draft, and says why they wait.
 
 pub(crate) mod advertised;
+pub(crate) mod again;
 pub(crate) mod anchor;
 pub(crate) mod baseline;
 pub(crate) mod canary;

@@ -18,7 +18,7 @@ const PORT_STEP: u16 = 20_000;
 /// Reading the contract, starting, and some hundred requests.
 const EXPECTED_S: u32 = 45;
 /// Some thousand requests to a slow cloud that makes them wait now and then.
-const TIMEOUT_S: u32 = 1_800;
+pub(crate) const TIMEOUT_S: u32 = 1_800;
 
 /// The id of a service's stage.
 pub(crate) fn stage_of(service: &Service) -> String {
@@ -33,13 +33,13 @@ pub(crate) fn plan_shadows<'a>(draft: &mut Draft<'a>, services: &[&'a Service]) 
         if gate == Gate::Off {
             continue;
         }
-        let (review, waivers) = (policy.review.0, policy.waivers.clone());
+        let (review, waivers, traffic) = (policy.review.0, policy.waivers.clone(), policy.traffic.clone());
         let Some((member, shadow)) = replica(draft, service) else { continue };
         let id = member.id.clone();
         let mut new = step(
             format!("shadow/{}", service.name),
             format!("compare the answers of {}'s old and new code on {}", service.name, id.host),
-            vec![Action::ShadowApi { shadow: shadow.clone(), gate, review, waivers }],
+            vec![Action::ShadowApi { shadow: shadow.clone(), gate, review, waivers, traffic }],
             Impact {
                 level: ImpactLevel::Minor,
                 service: Some(service.name.clone()),
