@@ -29,6 +29,9 @@ const COMPARED_MIN: u64 = 1_000;
 /// Nobody meets new code that does not keep the API contract.
 const CONTRACT_POLICY: &str = "[contract]\ngate = \"block\"\n";
 
+/// Nobody is told a highest microversion and then a lower one.
+const ONLY_GROWS_POLICY: &str = "[api]\nadvertised = \"only-grows\"\n";
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
@@ -54,6 +57,10 @@ pub struct Options {
     /// halts the run.
     #[arg(long, conflicts_with_all = ["fault", "rollback", "reboot"])]
     pub contract: bool,
+    /// Old and new replicas of an API never serve together, so that the highest microversion which clients
+    /// are told never falls.
+    #[arg(long, conflicts_with_all = ["fault", "rollback", "reboot"])]
+    pub only_grows: bool,
     /// After the upgrade take it back while the way back is open, and then upgrade again.
     #[arg(long)]
     pub rollback: bool,
@@ -131,16 +138,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if options.contract {
         judge_contract(last)?;
     }
+    if options.only_grows {
+        judge_advertised(last)?;
+    }
     verdicts.iter().try_for_each(judge)
 }
 
 /// What the options ask for; the verdicts in order.
 fn act(programs: &Programs, lab: &Lab, options: &Options) -> anyhow::Result<Vec<Value>> {
+    let parts = [(options.contract, CONTRACT_POLICY), (options.only_grows, ONLY_GROWS_POLICY)];
+    let asked: String = parts.iter().filter(|(asked, _)| *asked).map(|(_, text)| *text).collect();
+    let policy = (!asked.is_empty()).then_some(asked);
     let mut verdicts = match options.fault {
-        Fault::None if options.contract => {
-            vec![upgrade(programs, lab, &options.hop.to, Some(CONTRACT_POLICY))?]
-        }
-        Fault::None => vec![upgrade(programs, lab, &options.hop.to, None)?],
+        Fault::None => vec![upgrade(programs, lab, &options.hop.to, policy.as_deref())?],
         Fault::BadRelease => vec![bad_release(programs, lab, options)?],
     };
     if options.rollback {
@@ -198,6 +208,17 @@ fn judge_contract(verdict: &Value) -> anyhow::Result<()> {
     let again = after["requests_compared"].as_u64().unwrap_or(0);
     let enough = again + after["gone"].as_u64().unwrap_or(0) >= COMPARED_MIN && again >= COMPARED_MIN / 2;
     ensure!(enough, "too little was asked again of what serves users in the end: {after}");
+    Ok(())
+}
+
+/// No client was told a highest microversion and later a lower one.
+fn judge_advertised(verdict: &Value) -> anyhow::Result<()> {
+    let advertised = verdict["advertised"].as_object().context("the verdict tells of no microversions")?;
+    ensure!(!advertised.is_empty(), "no highest microversion was measured");
+    for (service, seen) in advertised {
+        let fell = seen["fell"].as_u64().with_context(|| format!("{service}: {seen}"))?;
+        ensure!(fell == 0, "the highest microversion of {service} fell {fell} times: {seen}");
+    }
     Ok(())
 }
 

@@ -294,13 +294,9 @@ pub const MUTATIONS: &[Mutation] = &[
         "neutron",
         "an extension is dropped",
         "neutron/plugins/ml2/plugin.py",
-        &[(
-            "                                    quota_check_limit.ALIAS,\n                                    \
-             quota_check_limit_default.ALIAS,\n",
-            "",
-        )],
+        &[("                                    port_mac_address_override.ALIAS,\n", "")],
         "element-removed",
-        "quota-check-limit",
+        "port-mac-override",
     ),
     one(
         "neutron",
