@@ -13,6 +13,7 @@ pub mod finding;
 pub mod fleet;
 pub mod gate;
 pub mod inventory;
+pub mod mitigation;
 pub mod name;
 pub mod observation;
 pub mod outcome;
@@ -29,6 +30,7 @@ pub use event::{Actor, Event, JournalEntry, ProbeBreach};
 pub use finding::{Finding, Severity};
 pub use gate::{ClientGate, GateFailure, GateSeen, Moment};
 pub use inventory::{DaemonDeclaration, HostDeclaration, Inventory};
+pub use mitigation::{ExposedPackage, Mitigation, MitigationMethod};
 pub use name::{
     AttemptId, BackendName, DaemonId, DaemonKind, HostName, PackageVersion, PlanId, RunId, Series,
     ServiceName, StageId, StepId,
