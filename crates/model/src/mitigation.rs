@@ -44,8 +44,8 @@ check = ["/usr/local/sbin/mitigate", "is-on"]       # exit code 0: it is in forc
 undo = ["/usr/local/sbin/mitigate", "off"]          # optional
 "#;
 
-/// Writing a file takes seconds; two minutes are for a command that has to wait for a package manager's
-/// lock or a busy disk.
+/// Writing a file takes seconds; two minutes are for a command that has to wait for the lock of
+/// a package database, or for a busy disk.
 fn usual_limit_s() -> u32 {
     120
 }

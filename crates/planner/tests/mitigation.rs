@@ -1,12 +1,11 @@
 //! Mitigations: what is done on which host and in which order, what is refused, and that plancheck sees spoilt
-//! plans. `UPDATE_CASES=1` writes the reviewed files anew.
+//! plans.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use support::{catalog, input};
 use volutus_model::plan::{Action, ImpactLevel, Phase, Plan, PlanKind, Step};
@@ -93,25 +92,21 @@ fn steps(plan: &Plan) -> Vec<&Step> {
     plan.steps().filter(|(stage, _)| !watched(stage.phase)).map(|(_, step)| step).collect()
 }
 
-fn compare(file: &str, made: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(file);
-    if std::env::var_os("UPDATE_CASES").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, made).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; set UPDATE_CASES=1", path.display()));
-    assert!(kept == made, "{} differs from what was made:\n{made}", path.display());
-}
-
 #[test]
 fn one_host_after_another_is_mitigated() {
     let input = exposed(MitigationMethod::Restart);
     let (made, report) = plan_mitigation(&input, &catalog()).unwrap();
     assert_eq!(made.id, made.compute_id());
     assert_eq!(judge(&input, &made), [], "{}", render_markdown(&made, Some(&report)));
-    compare("mitigate-keystone/plan.md", &render_markdown(&made, None));
-    compare("mitigate-keystone/report.txt", &report.to_string());
+    let text = render_markdown(&made, Some(&report));
+    for told in [
+        "# Mitigation: ",
+        "stays as vulnerable as it is: keystone 28.1.0",
+        "no-federation",
+        "method: restart",
+    ] {
+        assert!(text.contains(told), "`{told}` is not in:\n{text}");
+    }
     let steps = steps(&made);
     let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["mitigate/ctl1", "mitigate/ctl2", "mitigate/ctl3"]);
