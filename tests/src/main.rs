@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod drain;
+mod mitigation;
 mod mutations;
 mod patch;
 mod schedules;
@@ -130,6 +131,7 @@ const SUITES: &[Suite] = &[
             ("vulnerability_is_closed_and_nothing_else_is_touched", patch::patched),
             ("another_one_is_closed_from_the_patched_release", patch::patched_again),
             ("upgrade_is_planned_from_the_patched_release", patch::upgrade_is_planned_from_there),
+            ("vulnerability_without_a_fix_is_mitigated", mitigation::mitigated_and_taken_back),
         ],
     },
     Suite {

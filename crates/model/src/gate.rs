@@ -156,7 +156,7 @@ impl ClientGate {
 
 /// Whether an argument assigns something that is called a secret (`--os-password=…`, `TOKEN=…`), or
 /// is an option that the next argument would answer with one.
-fn carries_secret(word: &str) -> bool {
+pub(crate) fn carries_secret(word: &str) -> bool {
     let (name, assigned) = word.split_once('=').map_or((word, false), |(name, _)| (name, true));
     let name = name.to_ascii_lowercase();
     let option = name.starts_with('-');

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod gate;
 pub mod inventory;
 pub mod lock;
+pub mod mitigation;
 pub mod name;
 pub mod observation;
 pub mod outcome;
@@ -33,6 +34,7 @@ pub use finding::{Finding, Severity};
 pub use gate::{ClientGate, GateFailure, GateSeen, Moment};
 pub use inventory::{DaemonDeclaration, HostDeclaration, Inventory};
 pub use lock::{LockName, LockedPackage, LockedRelease, Sha256};
+pub use mitigation::{ExposedPackage, Mitigation, MitigationMethod};
 pub use name::{
     AttemptId, BackendName, DaemonId, DaemonKind, HostName, PackageVersion, PlanId, RunId, Series,
     ServiceName, StageId, StepId,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::action::{Action, Anchor, InstanceMove, Proof, Refresh, SchemaPhase, Seat, SettledReplica};
 use crate::fleet::plan::Work;
+use crate::mitigation::{ExposedPackage, Mitigation};
 use crate::name::{HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId};
 use crate::patch::{PatchName, VersionChange};
 use crate::policy::Policy;
@@ -90,6 +91,19 @@ pub enum PlanKind {
         /// The packages that it replaces.
         changes: Vec<VersionChange>,
     },
+    /// The way to a vulnerability is closed, or opened again, by a command on the hosts that run vulnerable
+    /// versions, which stay; `from` and `to` are the one series.
+    Mitigation {
+        /// The vulnerability.
+        vulnerability: String,
+        /// The versions whose daemons are concerned.
+        exposed: Vec<ExposedPackage>,
+        /// What is done.
+        mitigation: Mitigation,
+        /// Whether it is taken back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
+    },
 }
 
 impl PlanKind {
@@ -110,7 +124,7 @@ impl PlanKind {
     pub fn work(&self) -> Option<Work> {
         match self {
             Self::Reboot { work, .. } => Some(*work),
-            Self::Upgrade | Self::Rollback { .. } | Self::Patch { .. } => None,
+            Self::Upgrade | Self::Rollback { .. } | Self::Patch { .. } | Self::Mitigation { .. } => None,
         }
     }
 
@@ -120,11 +134,17 @@ impl PlanKind {
         matches!(self, Self::Patch { .. })
     }
 
+    /// Whether the plan mitigates a vulnerability, or takes a mitigation back.
+    #[must_use]
+    pub fn is_mitigation(&self) -> bool {
+        matches!(self, Self::Mitigation { .. })
+    }
+
     /// The run that is taken back, where one is.
     #[must_use]
     pub fn taken_back(&self) -> Option<&RunId> {
         match self {
-            Self::Upgrade | Self::Reboot { .. } | Self::Patch { .. } => None,
+            Self::Upgrade | Self::Reboot { .. } | Self::Patch { .. } | Self::Mitigation { .. } => None,
             Self::Rollback { run, .. } => Some(run),
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::ApiPolicy;
 use crate::contract::ContractPolicy;
 use crate::gate::ClientGate;
+use crate::mitigation::Mitigation;
 use crate::plan::Phase;
 
 /// The limits of a run. Defaults suit a cloud of a few controllers.
@@ -91,13 +92,22 @@ pub struct PatchPolicy {
     pub drain_timeout_s: Option<u32>,
     /// Whether a patch may run outside of all maintenance windows, and in freezes.
     pub outside_windows: bool,
+    /// What closes the way to vulnerabilities without a fixed release.
+    #[serde(rename = "mitigation", skip_serializing_if = "Vec::is_empty")]
+    pub mitigations: Vec<Mitigation>,
 }
 
 impl Default for PatchPolicy {
     fn default() -> Self {
         // Ten seconds have some two dozen requests per service in them: enough to see that all of them
         // succeed, too few for a judgement on latencies, which is what is given up for the time.
-        Self { baseline_s: 10, soak_s: 10, drain_timeout_s: None, outside_windows: false }
+        Self {
+            baseline_s: 10,
+            soak_s: 10,
+            drain_timeout_s: None,
+            outside_windows: false,
+            mitigations: Vec::new(),
+        }
     }
 }
 
@@ -258,6 +268,15 @@ impl Policy {
         if let Some(mistake) = policy.gates.iter().find_map(ClientGate::mistake) {
             return Err(mistake);
         }
+        if let Some(mistake) = policy.patch.mitigations.iter().find_map(Mitigation::mistake) {
+            return Err(mistake);
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) =
+            policy.patch.mitigations.iter().find(|one| !named.insert((&one.vulnerability, &one.name)))
+        {
+            return Err(format!("two mitigations of {} are called {}", twice.vulnerability, twice.name));
+        }
         let mut places = BTreeSet::new();
         if let Some(gate) = policy.gates.iter().find(|gate| !places.insert(gate.step_id())) {
             return Err(format!("two gates `{}` would run at the moment `{}`", gate.name, gate.when));
@@ -290,6 +309,47 @@ mod tests {
         let patch = policy.for_patch();
         assert_eq!((patch.baseline_s, patch.soak_s, patch.serving_replicas_min), (10, 5, 2));
         assert_eq!((patch.drain_timeout_s, patch.for_patch()), (policy.drain_timeout_s, patch));
+    }
+
+    const MITIGATION: &str = r#"
+        [[patch.mitigation]]
+        vulnerability = "CVE-2026-42999"
+        name = "closed"
+        method = "restart"
+        argv = ["/usr/local/sbin/mitigate", "on"]
+        check = ["/usr/local/sbin/mitigate", "is-on"]
+    "#;
+
+    #[test]
+    fn mitigations_are_read() {
+        let policy = Policy::parse(MITIGATION).unwrap();
+        let [one] = policy.patch.mitigations.as_slice() else { panic!("{policy:?}") };
+        assert_eq!((one.limit_s, one.unchanged_exit, one.undo.len()), (120, 0, 0));
+        assert!(one.method.restarts());
+        // The stored form can be read again, and so can the example that is shown to those who have none.
+        let text = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
+        let shown = crate::mitigation::EXAMPLE.replace("{vulnerability}", "CVE-2026-42999");
+        assert_eq!(Policy::parse(&shown).unwrap().patch.mitigations.len(), 1);
+    }
+
+    #[test]
+    fn mitigations_that_cannot_be_run_are_refused() {
+        let refused = |from: &str, to: &str| {
+            let text = MITIGATION.replace(from, to);
+            assert_ne!(text, MITIGATION);
+            Policy::parse(&text).unwrap_err()
+        };
+        let reboot = refused("\"restart\"", "\"reboot\"");
+        assert!(reboot.contains("volutus plan --reboot") && reboot.contains("[reboot.act]"), "{reboot}");
+        assert!(refused("\"restart\"", "\"kick\"").contains("restart-without-drain"));
+        assert!(refused("[\"/usr/local/sbin/mitigate\", \"on\"]", "[\"mitigate\"]").contains("full path"));
+        assert!(refused("[\"/usr/local/sbin/mitigate\", \"is-on\"]", "[]").contains("`check`"));
+        assert!(refused("\"on\"", "\"--password=abc\"").contains("secret"));
+        assert!(refused("\"closed\"", "\" \"").contains("name"));
+        assert!(refused("name =", "limit_s = 0\nname =").contains("limit_s"));
+        let twice = Policy::parse(&format!("{MITIGATION}{MITIGATION}")).unwrap_err();
+        assert!(twice.contains("two mitigations"), "{twice}");
     }
 
     #[test]

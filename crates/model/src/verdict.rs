@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::GateSeen;
-use crate::name::{DaemonId, PackageVersion, PlanId, RunId, Series, ServiceName, StepId};
+use crate::name::{DaemonId, HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StepId};
 use crate::run::RunStatus;
 
 /// The level that a run reached, in the words of OpenStack's former governance tags
@@ -108,8 +108,20 @@ pub struct ExposureProof {
     pub after: Vec<ExposedVersion>,
     /// What could not be seen or judged now, one line each.
     pub unproved: Vec<String>,
+    /// What closes the way to it, where the versions stayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mitigated: Option<MitigatedBy>,
     /// What follows of that.
     pub result: ExposureResult,
+}
+
+/// A mitigation that was seen to be in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MitigatedBy {
+    /// Its name in the policy.
+    pub name: String,
+    /// The hosts on which its check said so, after the daemons there had restarted where they had to.
+    pub checked: BTreeSet<HostName>,
 }
 
 /// One version that is exposed.
@@ -129,6 +141,8 @@ pub struct ExposedVersion {
 pub enum ExposureResult {
     /// Nothing that runs is exposed, and everything was seen and judged.
     Closed,
+    /// Exposed versions run, all of them on hosts on which a mitigation was seen to be in force.
+    Mitigated,
     /// Something is exposed.
     Remains,
     /// Nothing is known to be exposed, and something was not seen or could not be judged.
@@ -139,6 +153,7 @@ impl fmt::Display for ExposureResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Closed => "closed",
+            Self::Mitigated => "mitigated",
             Self::Remains => "remains",
             Self::NotProved => "not proved",
         })
@@ -161,7 +176,28 @@ impl ExposureProof {
         } else {
             ExposureResult::Closed
         };
-        Self { vulnerability, before, after, unproved, result }
+        Self { vulnerability, before, after, unproved, mitigated: None, result }
+    }
+
+    /// Takes into account on which hosts a mitigation was seen to be in force. The versions are as vulnerable
+    /// as before, so that it never makes anything closed.
+    #[must_use]
+    pub fn mitigated(mut self, by: MitigatedBy) -> Self {
+        self.mitigated = Some(by);
+        if self.result == ExposureResult::Remains && self.open().next().is_none() {
+            self.result = match self.unproved.is_empty() {
+                true => ExposureResult::Mitigated,
+                false => ExposureResult::NotProved,
+            };
+        }
+        self
+    }
+
+    /// The daemons that are exposed now, and not on a host on which a mitigation was seen to be in force.
+    pub fn open(&self) -> impl Iterator<Item = &DaemonId> {
+        let is_checked =
+            |host: &HostName| self.mitigated.as_ref().is_some_and(|by| by.checked.contains(host));
+        self.after.iter().flat_map(|exposed| &exposed.daemons).filter(move |daemon| !is_checked(&daemon.host))
     }
 }
 
@@ -172,9 +208,9 @@ impl Verdict {
     pub fn with_exposure(mut self, proof: ExposureProof) -> Self {
         let name = &proof.vulnerability;
         let why = match proof.result {
-            ExposureResult::Closed => None,
+            ExposureResult::Closed | ExposureResult::Mitigated => None,
             ExposureResult::Remains => {
-                let daemons: usize = proof.after.iter().map(|exposed| exposed.daemons.len()).sum();
+                let daemons = proof.open().collect::<BTreeSet<_>>().len();
                 Some(format!("{name} is not closed: {daemons} daemons are exposed to it"))
             }
             ExposureResult::NotProved => Some(format!(
@@ -327,6 +363,22 @@ mod tests {
     }
 
     #[test]
+    fn mitigated_is_where_the_check_said_so_and_nowhere_else() {
+        let proof = |after, unproved: &[&str], hosts: &[&str]| {
+            let unproved = unproved.iter().map(ToString::to_string).collect();
+            let checked = hosts.iter().map(|host| host.parse().expect("a host")).collect();
+            let proof = ExposureProof::new("CVE-1".to_owned(), exposed(), after, unproved);
+            proof.mitigated(MitigatedBy { name: "closed".to_owned(), checked })
+        };
+        assert_eq!(proof(exposed(), &[], &["ctl1", "ctl2"]).result, ExposureResult::Mitigated);
+        let elsewhere = proof(exposed(), &[], &["ctl2"]);
+        assert_eq!((elsewhere.result, elsewhere.open().count()), (ExposureResult::Remains, 1));
+        assert_eq!(proof(exposed(), &["ctl2 is silent"], &["ctl1"]).result, ExposureResult::NotProved);
+        // What a mitigation was not needed for is not its doing.
+        assert_eq!(proof(Vec::new(), &[], &["ctl1"]).result, ExposureResult::Closed);
+    }
+
+    #[test]
     fn a_patch_that_closes_nothing_has_failed() {
         let verdict: Verdict = serde_json::from_value(serde_json::json!({
             "format": 1, "run": "run-1", "plan": "plan-1", "status": "succeeded", "from": "2025.2",
@@ -338,8 +390,15 @@ mod tests {
         let proof = |after| ExposureProof::new("CVE-1".to_owned(), exposed(), after, Vec::new());
         let closed = verdict.clone().with_exposure(proof(Vec::new()));
         assert_eq!((closed.level, closed.reasons.len()), (Level::ZeroImpact, 0));
+        let before = verdict.clone();
         let remains = verdict.with_exposure(proof(exposed()));
         assert_eq!((remains.level, remains.reasons.len()), (Level::None, 1));
+        let by = MitigatedBy {
+            name: "closed".to_owned(),
+            checked: BTreeSet::from(["ctl1".parse().expect("a host")]),
+        };
+        let mitigated = before.with_exposure(proof(exposed()).mitigated(by));
+        assert_eq!((mitigated.level, mitigated.reasons.len()), (Level::ZeroImpact, 0));
         let text = serde_json::to_string(&remains).expect("a verdict has only text keys");
         assert!(text.contains(r#""result":"remains""#), "{text}");
     }

@@ -14,6 +14,8 @@ pub enum WayBackClosed {
     },
     /// The run closes a vulnerability.
     IsPatch,
+    /// The run mitigates a vulnerability, or takes a mitigation back.
+    IsMitigation,
     /// The operator, or the policy, allowed the stages that take the way back.
     Finalized,
     /// An expand began that takes away what old code needs ([`SchemaClass::Restore`]).
@@ -43,6 +45,9 @@ impl WayBackClosed {
         if plan.kind.is_patch() {
             return Some(Self::IsPatch);
         }
+        if plan.kind.is_mitigation() {
+            return Some(Self::IsMitigation);
+        }
         if !plan.kind.is_upgrade() {
             return Some(Self::IsRollback { newer: plan.from });
         }
@@ -67,6 +72,10 @@ impl std::fmt::Display for WayBackClosed {
             Self::IsPatch => f.write_str(
                 "it is a patch, and the way back would open the vulnerability again. What was not switched runs what \
                  it ran; a daemon that does not do with the patched release is put back by its link and a restart",
+            ),
+            Self::IsMitigation => f.write_str(
+                "it replaced nothing; what the command of a mitigation did is taken back by the command under \
+                 `undo` in the policy",
             ),
             Self::Finalized => f.write_str(
                 "finalize was allowed, and what it does cannot be undone: data is converted, and what \

@@ -1,13 +1,11 @@
 //! What the rules look at: the plan's graph, and the declared daemons with what is known of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_catalog::{Catalog, Daemon, Service};
 use volutus_model::name::{DaemonId, DaemonKind, HostName, PackageVersion, Series, ServiceName};
-use volutus_model::plan::{Action, Plan, PlanKind};
-use volutus_model::{
-    DaemonDeclaration, HostDeclaration, Inventory, Observation, PatchName, Policy, VersionChange,
-};
+use volutus_model::plan::{Action, Plan, PlanKind, Refresh};
+use volutus_model::{DaemonDeclaration, HostDeclaration, Inventory, Observation, PatchName, Policy};
 
 use crate::graph::{At, Graph};
 
@@ -32,7 +30,7 @@ pub(crate) struct Context<'a> {
     pub restarts: BTreeMap<&'a HostName, Vec<usize>>,
     /// The steps of a reboot's plan in which each host is in work: from its disabling on.
     pub in_work: BTreeMap<&'a HostName, Vec<usize>>,
-    /// Where each daemon is switched.
+    /// Where each daemon is switched; in the plan of a mitigation, where it restarts.
     pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
 }
 
@@ -59,6 +57,9 @@ impl<'a> Context<'a> {
         for (at, action) in graph.actions() {
             match action {
                 Action::SwitchDaemon { daemon, .. } => switches.entry(daemon).or_default().push(at),
+                Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } if plan.kind.is_mitigation() => {
+                    switches.entry(daemon).or_default().push(at);
+                }
                 Action::DisableCompute { host, .. } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
                     in_work.entry(host).or_default().push(at.step);
                 }
@@ -79,14 +80,21 @@ impl<'a> Context<'a> {
         self.plan.kind.is_patch()
     }
 
-    /// Whether the plan of a patch has to switch a daemon: it was seen to run a version that is to go.
+    /// Whether the plan of a patch or a mitigation has to touch a daemon: it was seen to run a version that
+    /// is exposed.
     pub fn is_exposed(&self, id: &DaemonId, service: &Service) -> bool {
-        let PlanKind::Patch { changes, .. } = &self.plan.kind else { return false };
-        let possible = |change: &&VersionChange| self.catalog.may_load(service, &change.distribution);
-        changes.iter().filter(possible).any(|change| {
-            let runs = self.observation.running_package(id, &service.distribution, &change.distribution);
-            runs.is_some_and(|runs| change.from.contains(runs))
-        })
+        let runs = |distribution: &str, versions: &BTreeSet<PackageVersion>| {
+            let possible = self.catalog.may_load(service, distribution);
+            let runs = self.observation.running_package(id, &service.distribution, distribution);
+            possible && runs.is_some_and(|runs| versions.contains(runs))
+        };
+        match &self.plan.kind {
+            PlanKind::Patch { changes, .. } => changes.iter().any(|one| runs(&one.distribution, &one.from)),
+            PlanKind::Mitigation { exposed, .. } => {
+                exposed.iter().any(|one| runs(&one.distribution, &one.versions))
+            }
+            PlanKind::Upgrade | PlanKind::Rollback { .. } | PlanKind::Reboot { .. } => false,
+        }
     }
 
     /// Which release a directory is that a daemon is switched from or to: one of the plan's series, and
@@ -113,7 +121,7 @@ impl<'a> Context<'a> {
         match &self.plan.kind {
             PlanKind::Patch { release, .. } => found.flatten().as_ref() == Some(release),
             PlanKind::Rollback { .. } => found.is_some(),
-            PlanKind::Upgrade | PlanKind::Reboot { .. } => found == Some(None),
+            PlanKind::Upgrade | PlanKind::Reboot { .. } | PlanKind::Mitigation { .. } => found == Some(None),
         }
     }
 

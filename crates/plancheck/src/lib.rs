@@ -45,6 +45,17 @@ pub fn check_plan(
         rules::budget::check_budget(&context, &mut findings);
         return condense(findings);
     }
+    if let PlanKind::Mitigation { mitigation, .. } = &plan.kind {
+        // No version changes, so that no order between versions can be wrong either.
+        if mitigation.method.restarts() {
+            rules::coverage::check_coverage(&context, &mut findings);
+            rules::canary::check_canary(&context, &mut findings);
+        }
+        rules::drain::check_drain(&context, &mut findings);
+        rules::budget::check_budget(&context, &mut findings);
+        rules::mitigation::check_mitigation(&context, &mut findings);
+        return condense(findings);
+    }
     rules::coverage::check_coverage(&context, &mut findings);
     rules::skew::check_skew(&context, &mut findings);
     rules::commands::check_commands(&context, &mut findings);

@@ -311,6 +311,15 @@ pub enum Error {
         /// The directory.
         path: String,
     },
+    /// Nothing takes a mitigation back.
+    #[error(
+        "mitigation {mitigation} cannot be taken back: the policy declares no `undo` for it. Declare the command \
+         that does, or take it back by hand on the hosts"
+    )]
+    NoUndo {
+        /// The mitigation.
+        mitigation: String,
+    },
     /// Names that are made of the description's names do not make valid ids.
     #[error("a name of the cloud description does not make an id of the plan")]
     Name(#[from] InvalidName),

@@ -45,7 +45,9 @@ pub fn plan_patch(input: &PatchInput, catalog: &Catalog) -> Result<(Plan, PlanRe
     let planning = PlanningInput {
         inventory: input.inventory.clone(),
         observation: input.observation.clone(),
-        target: series_touched(input, catalog)?,
+        target: series_touched(&input.observation, catalog, &input.vulnerability, |id, service| {
+            is_exposed(input, catalog, id, service)
+        })?,
         versions: None,
         lock: None,
         policy: input.policy.clone(),
@@ -85,16 +87,19 @@ fn is_exposed(input: &PatchInput, catalog: &Catalog, daemon: &DaemonId, service:
 }
 
 /// The series of the daemons that are exposed.
-fn series_touched(input: &PatchInput, catalog: &Catalog) -> Result<Series, Error> {
+pub(crate) fn series_touched(
+    observation: &Observation,
+    catalog: &Catalog,
+    vulnerability: &str,
+    is_exposed: impl Fn(&DaemonId, &Service) -> bool,
+) -> Result<Series, Error> {
     let known = catalog.daemons();
     let mut found: BTreeMap<Series, DaemonId> = BTreeMap::new();
-    for daemon in input.observation.daemons.keys() {
-        let Some((service, _)) =
-            known.get(&daemon.kind).filter(|(s, _)| is_exposed(input, catalog, daemon, s))
-        else {
+    for daemon in observation.daemons.keys() {
+        let Some((service, _)) = known.get(&daemon.kind).filter(|(s, _)| is_exposed(daemon, s)) else {
             continue;
         };
-        let runs = input.observation.running_version(daemon);
+        let runs = observation.running_version(daemon);
         if let Some(series) = runs.and_then(|runs| catalog.series_of(&service.name, runs)) {
             found.entry(series).or_insert_with(|| daemon.clone());
         }
@@ -103,7 +108,7 @@ fn series_touched(input: &PatchInput, catalog: &Catalog) -> Result<Series, Error
     match (series.next(), series.next()) {
         (Some(series), None) => Ok(*series),
         (Some(_), Some(_)) => Err(Error::PatchOfSeveralSeries { seen: found.into_iter().collect() }),
-        (None, _) => Err(Error::NothingToPatch { vulnerability: input.vulnerability.clone() }),
+        (None, _) => Err(Error::NothingToPatch { vulnerability: vulnerability.to_owned() }),
     }
 }
 
@@ -131,7 +136,8 @@ fn read_exposed<'a>(
     let seen: BTreeSet<&DaemonId> = members.values().flatten().map(|member| &member.id).collect();
     let left_out: Vec<DaemonId> =
         planning.inventory.daemons().map(|(id, ..)| id).filter(|id| !seen.contains(id)).collect();
-    refuse_unseen(input, catalog, &left_out, &versions)?;
+    let concerned = versions.keys().collect();
+    refuse_unseen(&input.observation, catalog, &left_out, &concerned)?;
     members.retain(|_, members: &mut Vec<Member<'_>>| members.iter().any(|member| member.pending));
     let services = present(catalog, &members);
     let series = planning.target;
@@ -178,18 +184,18 @@ fn refuse_own_release(
 }
 
 /// A daemon of a service that is patched has to be seen; any other may be down.
-fn refuse_unseen(
-    input: &PatchInput,
+pub(crate) fn refuse_unseen(
+    observation: &Observation,
     catalog: &Catalog,
     left_out: &[DaemonId],
-    versions: &BTreeMap<ServiceName, PackageVersion>,
+    services: &BTreeSet<&ServiceName>,
 ) -> Result<(), Error> {
     let known = catalog.daemons();
     let concerned = |daemon: &&DaemonId| {
-        known.get(&daemon.kind).is_some_and(|(service, _)| versions.contains_key(&service.name))
+        known.get(&daemon.kind).is_some_and(|(service, _)| services.contains(&service.name))
     };
     let why = |daemon: &DaemonId| {
-        let fact = input.observation.daemons.get(daemon);
+        let fact = observation.daemons.get(daemon);
         let unseen = fact.and_then(|fact| match fact.value() {
             None => fact.why(),
             Some(seen) => seen.version.why(),

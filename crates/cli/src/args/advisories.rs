@@ -60,7 +60,8 @@ pub struct ExposureArgs {
 #[command(
     after_help = "Changes nothing without --run. The limits are those of the policy's table [patch]. Exit code 4 \
         where something exposed has no fixed release in its series, and after a run that leaves it exposed; 6 \
-        where a run cannot prove that it is closed."
+        where a run cannot prove that it is closed. After a mitigation the versions stay vulnerable, and the \
+        verdict says `mitigated`."
 )]
 pub struct PatchArgs {
     /// Any name of the vulnerability: CVE-2026-42999, OSSA-2026-012, PYSEC-2026-2678.
@@ -76,6 +77,19 @@ pub struct PatchArgs {
     /// series [default: the vulnerability's name as given, in lower case]
     #[arg(long, value_name = "NAME")]
     pub release: Option<String>,
+    /// Plan a mitigation that the policy declares (`[[patch.mitigation]]`): the versions stay, and the way to the
+    /// vulnerability is closed [default: the least disruptive that is declared against it]
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["better", "take", "release", "report", "observation"]
+    )]
+    pub mitigate: Option<Option<String>>,
+    /// With --mitigate: take it back, by the command that the policy declares as `undo`.
+    #[arg(long, requires = "mitigate")]
+    pub undo: bool,
     /// Only show what closes it; make no plan.
     #[arg(long)]
     pub report: bool,

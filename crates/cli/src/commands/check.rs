@@ -53,7 +53,7 @@ pub fn judge(context: &Context, observation: &Observation, plan: &Plan) -> Vec<F
     // What preflight looks for stands in the way of going forward; a rollback is what mends it.
     let mut findings = if plan.kind.is_upgrade() {
         preflight(context, observation, plan.from, plan.to, &plan.versions)
-    } else if plan.kind.is_patch() {
+    } else if plan.kind.is_patch() || plan.kind.is_mitigation() {
         let all = preflight(context, observation, plan.from, plan.to, &plan.versions);
         let touched = touched(plan);
         all.into_iter().filter(|finding| touched.contains(&finding.subject)).collect()
@@ -76,7 +76,7 @@ fn touched(plan: &Plan) -> BTreeSet<String> {
     for action in plan.steps().flat_map(|(_, step)| &step.actions) {
         names.extend(action.host().map(ToString::to_string));
         match action {
-            Action::SwitchDaemon { daemon, service, .. } => {
+            Action::SwitchDaemon { daemon, service, .. } | Action::RefreshDaemon { daemon, service, .. } => {
                 names.extend([daemon.to_string(), daemon.kind.to_string(), service.to_string()]);
             }
             Action::DrainBackend { backend, .. } => {

@@ -14,6 +14,7 @@ pub mod go_on;
 pub mod hosts;
 pub mod init;
 pub mod journal;
+pub mod mitigate;
 pub mod news;
 pub mod notice;
 pub mod observe;

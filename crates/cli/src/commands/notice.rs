@@ -231,7 +231,7 @@ pub fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp)
     let (what, instances) = match &plan.kind {
         PlanKind::Upgrade => (What::Upgrade, Vec::new()),
         PlanKind::Rollback { .. } => (What::Rollback, Vec::new()),
-        PlanKind::Patch { .. } => (What::Patch, Vec::new()),
+        PlanKind::Patch { .. } | PlanKind::Mitigation { .. } => (What::Patch, Vec::new()),
         PlanKind::Reboot { of, .. } => {
             let instances = match store.find_any_plan(of.as_str()).map_err(store_error)? {
                 AnyPlan::Reboot(reboot) => fates(&reboot),

@@ -6,7 +6,9 @@ use serde::Serialize;
 use volutus_advisories::{Advisories, Exposure, Patch, Published, Vulnerability, patch};
 use volutus_model::plan::PlanKind;
 use volutus_model::verdict::{ExposedVersion, ExposureProof, ExposureResult, Verdict};
-use volutus_model::{Observation, PackageVersion, PatchName, Plan, RunId, Severity, VersionChange};
+use volutus_model::{
+    Mitigation, Observation, PackageVersion, PatchName, Plan, RunId, RunState, Severity, VersionChange,
+};
 use volutus_planner::{PatchInput, PlanReport, plan_patch};
 use volutus_store::Store;
 
@@ -17,7 +19,7 @@ use crate::commands::exposure::{Statements, expose, observe};
 use crate::commands::plan::{plan_error_code, store_error};
 use crate::commands::rehearse::read_observation;
 use crate::commands::run::{self, After};
-use crate::commands::{consent, print_json};
+use crate::commands::{consent, mitigate, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -27,6 +29,8 @@ use crate::show;
 struct Answer<'a> {
     #[serde(flatten)]
     patch: &'a Patch,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mitigations: &'a [&'a Mitigation],
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a Plan>,
 }
@@ -50,6 +54,14 @@ pub async fn run(context: &Context, args: &PatchArgs) -> Result<()> {
     let published = Published::builtin(advisories.products()).map_err(|error| internal(&error))?;
     let found = patch(&args.vulnerability, &exposure, &advisories, &published)
         .map_err(|error| CliError::refused("unknown-vulnerability", error.to_string()))?;
+    let declared = mitigate::declared(context, &advisories, vulnerability);
+    if args.mitigate.is_some() {
+        let made = mitigate::make(context, args, vulnerability, &declared, &exposure, observation)?;
+        keep(&store, &made.0)?;
+        print(&found, &exposure, &declared, Some(&made), args.output)?;
+        anstream::eprintln!("Advisories: {as_of}");
+        return go_on(context, &store, args, &made.0).await;
+    }
     let changes = changes(&found, &takes, args.better)?;
     let only_report = args.report || args.observation.is_some() || changes.is_empty();
     let made = match only_report {
@@ -57,10 +69,9 @@ pub async fn run(context: &Context, args: &PatchArgs) -> Result<()> {
         false => Some(make(context, args, vulnerability, changes, observation)?),
     };
     if let Some((plan, ..)) = &made {
-        store.put_plan(plan).map_err(store_error)?;
-        store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
+        keep(&store, plan)?;
     }
-    print(&found, &exposure, made.as_ref(), args.output)?;
+    print(&found, &exposure, &declared, made.as_ref(), args.output)?;
     anstream::eprintln!("Advisories: {as_of}");
     let unfixed = found.unfixed.iter().filter(|unfixed| !takes.contains_key(&unfixed.distribution)).count();
     if let Some((plan, _)) = made {
@@ -69,13 +80,10 @@ pub async fn run(context: &Context, args: &PatchArgs) -> Result<()> {
                 "The plan closes a part of it: {unfixed} exposed versions have no fixed release."
             );
         }
-        let id = show::short(plan.id.as_str());
+        go_on(context, &store, args, &plan).await?;
         if args.run {
-            return carry_out(context, &store, args, &plan).await;
+            return Ok(());
         }
-        anstream::eprintln!(
-            "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}"
-        );
     }
     match unfixed {
         0 => Ok(()),
@@ -84,22 +92,43 @@ pub async fn run(context: &Context, args: &PatchArgs) -> Result<()> {
             Err(CliError::new(Kind::Blocked, "no-fix", message).hint(
                 "What there is: a later series (the report names it); a package with a patch of your vendor or of your \
                  own (--take DISTRIBUTION=VERSION plans with it); a change of the configuration that closes the way \
-                 to it; a statement of why it does not matter. See docs/operating/advisories.md.",
+                 to it, declared as a mitigation in the policy (--mitigate plans it); a statement of why it does \
+                 not matter. See docs/operating/advisories.md.",
             ))
         }
     }
 }
 
+/// Keeps a plan, with who had it made.
+fn keep(store: &Store, plan: &Plan) -> Result<()> {
+    store.put_plan(plan).map_err(store_error)?;
+    store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)
+}
+
+/// Carries a plan out where that is wanted, and says how to otherwise.
+async fn go_on(context: &Context, store: &Store, args: &PatchArgs, plan: &Plan) -> Result<()> {
+    if args.run {
+        return carry_out(context, store, args, plan).await;
+    }
+    let id = show::short(plan.id.as_str());
+    anstream::eprintln!(
+        "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}"
+    );
+    Ok(())
+}
+
 fn print(
     found: &Patch,
     exposure: &Exposure,
+    declared: &[&Mitigation],
     made: Option<&(Plan, PlanReport)>,
     format: Format,
 ) -> Result<()> {
     if format == Format::Json {
-        return print_json(&Answer { patch: found, plan: made.map(|(plan, _)| plan) });
+        return print_json(&Answer { patch: found, mitigations: declared, plan: made.map(|(plan, _)| plan) });
     }
     anstream::print!("{}", show::advisories::render_patch(found, exposure));
+    anstream::print!("{}", show::advisories::render_mitigations(found, declared));
     if let Some((plan, report)) = made {
         anstream::print!("\n{}", show::plan::render(plan, &volutus_planner::estimate(plan)));
         anstream::print!("\n{report}");
@@ -206,15 +235,27 @@ async fn carry_out(context: &Context, store: &Store, args: &PatchArgs, plan: &Pl
 /// Computes the exposure to what a patch was for again, by what was seen to run before and after its run.
 ///
 /// What the operator states counts afterwards, not before: it is the word for a package whose version does
-/// not tell that the fix is in.
+/// not tell that the fix is in. Of a mitigation it does not count: the versions stay vulnerable, and where it
+/// was seen to be in force is in the journal.
 pub fn prove(
     context: &Context,
     store: &Store,
     plan: &Plan,
+    state: &RunState,
     before: Option<&Observation>,
     after: &Observation,
 ) -> Result<Option<ExposureProof>> {
-    let PlanKind::Patch { vulnerability, .. } = &plan.kind else { return Ok(None) };
+    let (vulnerability, mitigation) = match &plan.kind {
+        PlanKind::Patch { vulnerability, .. } => (vulnerability, None),
+        PlanKind::Mitigation { vulnerability, mitigation, undo: false, .. } => {
+            (vulnerability, Some(mitigation))
+        }
+        // Nothing is closed by taking a mitigation back.
+        PlanKind::Mitigation { undo: true, .. }
+        | PlanKind::Upgrade
+        | PlanKind::Rollback { .. }
+        | PlanKind::Reboot { .. } => return Ok(None),
+    };
     let Known { advisories, .. } = known(store)?;
     let facts = advisories
         .find(vulnerability)
@@ -233,7 +274,8 @@ pub fn prove(
         Some(seen) => versions(&expose(context, &advisories, Statements::None, seen)?),
         None => Vec::new(),
     };
-    let exposure = expose(context, &advisories, Statements::Of(None), after)?;
+    let statements = if mitigation.is_some() { Statements::None } else { Statements::Of(None) };
+    let exposure = expose(context, &advisories, statements, after)?;
     let unjudged = exposure.unjudged.iter().filter(|unjudged| unjudged.vulnerability == facts.id);
     let mut unproved: Vec<String> = unjudged
         .map(|unjudged| format!("{} {}: {}", unjudged.distribution, unjudged.version, unjudged.why))
@@ -242,7 +284,11 @@ pub fn prove(
     let not_seen = exposure.not_seen.iter().filter(|unseen| concerned(unseen.daemon.kind.as_str()));
     unproved.extend(not_seen.map(|unseen| format!("{}: {}", unseen.daemon, unseen.why)));
     let after = versions(&exposure);
-    Ok(Some(ExposureProof::new(facts.id.clone(), before, after, unproved)))
+    let proof = ExposureProof::new(facts.id.clone(), before, after, unproved);
+    Ok(Some(match mitigation {
+        None => proof,
+        Some(mitigation) => proof.mitigated(mitigate::seen_in_force(mitigation, plan, state)),
+    }))
 }
 
 /// Whether a kind of daemon could run something that a vulnerability is in: its own service's package, or
@@ -263,9 +309,12 @@ fn concerned<'a>(context: &'a Context, vulnerability: &'a Vulnerability) -> impl
 /// What a verdict says of the vulnerability that the run was to close.
 pub fn conclude(run: &RunId, verdict: &Verdict) -> Result<()> {
     let Some(proof) = &verdict.exposure else { return Ok(()) };
+    if proof.result == ExposureResult::Mitigated {
+        mitigate::tell_statement(run, proof);
+    }
     let (run, name) = (show::short(run.as_str()), &proof.vulnerability);
     match proof.result {
-        ExposureResult::Closed => Ok(()),
+        ExposureResult::Closed | ExposureResult::Mitigated => Ok(()),
         ExposureResult::Remains => Err(CliError::new(
             Kind::Blocked,
             "exposure-remains",

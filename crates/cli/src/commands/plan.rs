@@ -101,6 +101,7 @@ pub fn plan_error_code(error: &volutus_planner::Error) -> &'static str {
         Error::PatchOfSeveralSeries { .. } => "patch-of-several-series",
         Error::PatchUneven { .. } => "patch-uneven",
         Error::ReleaseInUse { .. } => "release-in-use",
+        Error::NoUndo { .. } => "no-undo",
         _ => "cannot-plan",
     }
 }

@@ -77,6 +77,11 @@ fn closed(record: &RunRecord, of: &Plan, why: &WayBackClosed) -> CliError {
              plans what is left. docs/operating/advisories.md tells how a daemon is put back by hand."
                 .to_owned()
         }
+        WayBackClosed::IsMitigation => {
+            "`volutus resume` goes on with it, `volutus abort` gives it up where it stands, and `volutus patch ID \
+             --mitigate --undo` plans to take back what was done."
+                .to_owned()
+        }
         WayBackClosed::Finalized | WayBackClosed::Widened { .. } => format!(
             "Going on forward loses nothing: `volutus resume`, or a new plan to {}. `volutus snapshot list` shows \
              the copies that can be restored once the run has ended; see docs/operating/snapshots.md.",

@@ -124,7 +124,7 @@ async fn begin_upgrade(
         )
         .hint(format!("Make a new plan: {}", planning(&plan))));
     }
-    if plan.kind.is_patch() && !context.policy.patch.outside_windows {
+    if (plan.kind.is_patch() || plan.kind.is_mitigation()) && !context.policy.patch.outside_windows {
         schedule::refuse_outside_windows(context)?;
     }
     if let Some(earlier) = plan.kind.taken_back() {
@@ -164,6 +164,10 @@ async fn begin_upgrade(
 fn planning(plan: &Plan) -> String {
     match &plan.kind {
         PlanKind::Patch { vulnerability, .. } => format!("volutus patch {vulnerability}"),
+        PlanKind::Mitigation { vulnerability, mitigation, undo, .. } => {
+            let undo = if *undo { " --undo" } else { "" };
+            format!("volutus patch {vulnerability} --mitigate={}{undo}", mitigation.name)
+        }
         _ => format!("volutus plan --to {}", plan.to),
     }
 }

@@ -76,7 +76,7 @@ pub fn make(
         daemons: &daemons,
         lost: &lost,
     });
-    let verdict = match patch::prove(context, store, plan, before.as_ref(), observation)? {
+    let verdict = match patch::prove(context, store, plan, state, before.as_ref(), observation)? {
         Some(proof) => verdict.with_exposure(proof),
         None => verdict,
     };

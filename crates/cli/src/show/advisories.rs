@@ -5,9 +5,10 @@ use std::fmt::Display;
 
 use owo_colors::OwoColorize as _;
 use volutus_advisories::{Change, Exposed, Exposure, Patch, Unfixed, Vulnerability};
-use volutus_model::DaemonId;
+use volutus_model::{DaemonId, Mitigation};
 
 use super::table;
+use crate::commands::mitigate::example;
 
 /// Names that are listed of one group; the rest is counted, and is in the JSON.
 const NAMES_MAX: usize = 5;
@@ -170,9 +171,38 @@ fn unfixed_block(unfixed: &Unfixed) -> String {
     for (series, version) in &unfixed.elsewhere {
         text += &format!("    fixed in {series}: {version} (`volutus plan --to {series}`)\n");
     }
-    text += "    What there is besides: a wheel or package with your vendor's patch, a change of the \
-             configuration that closes the way to it (see the advisory), or a statement with a reason \
-             and an end (docs/operating/advisories.md).\n";
+    text += "    What there is besides: a wheel or package with your vendor's patch (--take), a change of the \
+             configuration that closes the way to it (see the advisory; --mitigate), or a statement with a \
+             reason and an end (docs/operating/advisories.md).\n";
+    text
+}
+
+/// What the policy declares that closes the way to a vulnerability; where nothing else does, how to declare it.
+pub fn render_mitigations(patch: &Patch, declared: &[&Mitigation]) -> String {
+    if patch.unfixed.is_empty() && patch.changes.is_empty() {
+        return String::new();
+    }
+    if declared.is_empty() {
+        if patch.unfixed.is_empty() {
+            return String::new();
+        }
+        let example = example(&patch.vulnerability);
+        return format!(
+            "\nNo mitigation is declared. Where a command can close the way to it, declare it in the file that --policy \
+             names, and plan it with --mitigate:\n{example}"
+        );
+    }
+    let mut text = format!("\n{}\n", "Mitigations that the policy declares:".bold());
+    for one in declared {
+        text += &format!(
+            "  {} ({}): {}\n    volutus patch {} --mitigate={}\n",
+            one.name.bold(),
+            one.method,
+            one.argv.join(" "),
+            patch.vulnerability,
+            one.name
+        );
+    }
     text
 }
 

@@ -37,6 +37,15 @@ pub fn render(plan: &Plan, estimate: &Estimate) -> String {
         text += &format!("closes: {vulnerability}, by {}\n", changes.join("; "));
         text += &format!("switches to: {}+{release}; schemas are not touched\n", plan.to);
     }
+    if let PlanKind::Mitigation { vulnerability, mitigation, undo, .. } = &plan.kind {
+        let (what, argv) = match undo {
+            false => ("mitigates", &mitigation.argv),
+            true => ("opens again", &mitigation.undo),
+        };
+        let (name, method) = (&mitigation.name, mitigation.method);
+        text += &format!("{what}: {vulnerability}, by {name} ({method}): {}\n", argv.join(" "));
+        text += "versions stay as vulnerable as they are\n";
+    }
     text += "\n";
     let mut stages = table(&["stage", "steps", "at once", "after", "expected"]);
     for stage in &plan.stages {

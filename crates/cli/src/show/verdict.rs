@@ -135,6 +135,7 @@ fn exposure(proof: &ExposureProof) -> String {
     };
     let result = match proof.result {
         ExposureResult::Closed => proof.result.green().bold().to_string(),
+        ExposureResult::Mitigated => proof.result.yellow().bold().to_string(),
         ExposureResult::Remains | ExposureResult::NotProved => proof.result.red().bold().to_string(),
     };
     let mut text = format!(
@@ -143,6 +144,11 @@ fn exposure(proof: &ExposureProof) -> String {
         told(&proof.before),
         told(&proof.after)
     );
+    if let Some(by) = &proof.mitigated {
+        let hosts: Vec<&str> = by.checked.iter().map(|host| host.as_str()).collect();
+        let on = if hosts.is_empty() { "no host".to_owned() } else { hosts.join(", ") };
+        text += &format!("  mitigated by {}, checked on {on}; the versions stay vulnerable\n", by.name);
+    }
     for why in &proof.unproved {
         text += &format!("  not seen or not judged: {why}\n");
     }

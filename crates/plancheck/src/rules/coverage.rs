@@ -29,7 +29,7 @@ pub(crate) fn check_coverage(context: &Context<'_>, findings: &mut Vec<Finding>)
     }
     for (id, member) in &context.members {
         let switches = context.switches.get(id).map(Vec::as_slice).unwrap_or_default();
-        let done = match context.is_patch() {
+        let done = match context.is_patch() || context.plan.kind.is_mitigation() {
             true => !context.is_exposed(id, member.service),
             false => context.on_target(id, &member.service.name),
         };

@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 
 use volutus_catalog::DaemonRole;
-use volutus_model::Finding;
 use volutus_model::name::{BackendName, DaemonId};
-use volutus_model::plan::{Action, Refresh, Seat, Step};
+use volutus_model::plan::{Action, PlanKind, Refresh, Seat, Step};
+use volutus_model::{Finding, MitigationMethod, Severity};
 
 use crate::context::{Context, Member};
 use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let undrained = matches!(&context.plan.kind, PlanKind::Mitigation { mitigation, .. }
+        if mitigation.method == MitigationMethod::RestartWithoutDrain);
     for (at, action) in context.graph.actions() {
         let stopped: Vec<(&DaemonId, &Member<'_>)> = match action {
             Action::SwitchDaemon { daemon, .. }
@@ -25,6 +27,17 @@ pub(crate) fn check_drain(context: &Context<'_>, findings: &mut Vec<Finding>) {
         };
         let step = context.graph.steps[at.step].1;
         for (id, member) in stopped.into_iter().filter(|(_, member)| member.facts.role == DaemonRole::Api) {
+            if undrained {
+                findings.push(Finding::new(
+                    Severity::Serious,
+                    "restart-without-drain",
+                    &member.facts.kind,
+                    "the mitigation is declared with the method `restart-without-drain`: requests that a \
+                     replica is sent while it restarts fail",
+                    "Declare `restart`, where it can wait until each replica is drained; or consent to it.",
+                ));
+                continue;
+            }
             for backend in &member.declaration.backends {
                 let server = member.declaration.server_name(&member.host.name);
                 let server = Server { id, backend, name: &server };

@@ -10,6 +10,7 @@ pub(crate) mod drain;
 pub(crate) mod finalize;
 pub(crate) mod gates;
 pub(crate) mod identity;
+pub(crate) mod mitigation;
 pub(crate) mod order;
 pub(crate) mod patch;
 pub(crate) mod restart;

@@ -21,6 +21,12 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
         PlanKind::Patch { vulnerability, .. } => {
             writeln!(text, "# Patch: {} against {vulnerability}, within {}\n", plan.cloud, plan.from)
         }
+        PlanKind::Mitigation { vulnerability, undo: false, .. } => {
+            writeln!(text, "# Mitigation: {} against {vulnerability}\n", plan.cloud)
+        }
+        PlanKind::Mitigation { vulnerability, undo: true, .. } => {
+            writeln!(text, "# Mitigation taken back: {}, of {vulnerability}\n", plan.cloud)
+        }
         PlanKind::Reboot { work, .. } => {
             let work = match work {
                 Work::Reboot => "Reboot",
@@ -41,6 +47,20 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
             let _ =
                 writeln!(text, "- replaces: {} {} by {}", change.distribution, from.join(", "), change.to);
         }
+    }
+    if let PlanKind::Mitigation { exposed, mitigation, undo, .. } = &plan.kind {
+        for package in exposed {
+            let versions: Vec<&str> = package.versions.iter().map(|version| version.as_str()).collect();
+            let _ = writeln!(
+                text,
+                "- stays as vulnerable as it is: {} {}",
+                package.distribution,
+                versions.join(", ")
+            );
+        }
+        let argv = if *undo { &mitigation.undo } else { &mitigation.argv };
+        let _ =
+            writeln!(text, "- {}, by: `{}`; method: {}", mitigation.name, argv.join(" "), mitigation.method);
     }
     let _ = writeln!(text, "- made: {}", plan.created_at);
     if let Some(parent) = &plan.parent {
@@ -68,7 +88,11 @@ pub fn render_markdown(plan: &Plan, report: Option<&PlanReport>) -> String {
 fn push_versions(text: &mut String, plan: &Plan) {
     text.push_str("## Services\n\n| service | version | schema |\n|---|---|---|\n");
     for (service, version) in &plan.versions {
-        let schema = if plan.kind.is_patch() { "is not touched" } else { "stays as it was widened" };
+        let schema = if plan.kind.is_patch() || plan.kind.is_mitigation() {
+            "is not touched"
+        } else {
+            "stays as it was widened"
+        };
         let _ = writeln!(text, "| {service} | {version} | {schema} |");
     }
     text.push('\n');

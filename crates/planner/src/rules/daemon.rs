@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use volutus_model::Severity;
+use volutus_model::name::PackageVersion;
 use volutus_model::plan::{Action, Proof};
 
 use crate::draft::Draft;
@@ -28,6 +29,12 @@ pub(crate) fn switch(draft: &Draft<'_>, member: &Member<'_>) -> Action {
 
 /// See that it serves, in the new version.
 pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
+    let version = draft.state.versions[&member.service.name].clone();
+    prove_version(draft, member, version)
+}
+
+/// See that it serves, in a version.
+pub(crate) fn prove_version(draft: &mut Draft<'_>, member: &Member<'_>, version: PackageVersion) -> Action {
     let service = member.service;
     let mut proofs = Vec::new();
     if let Some(health) = &member.facts.health {
@@ -67,7 +74,7 @@ pub(crate) fn prove(draft: &mut Draft<'_>, member: &Member<'_>) -> Action {
         daemon: member.id.clone(),
         service: service.name.clone(),
         unit: member.declaration.unit.clone(),
-        version: draft.state.versions[&service.name].clone(),
+        version,
         proofs,
     }
 }

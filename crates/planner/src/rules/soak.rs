@@ -20,6 +20,8 @@ pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
                 "the watch is of the cloud with everything put back"
             } else if draft.is_patch() {
                 "the watch is of the patched cloud"
+            } else if draft.kind.is_mitigation() {
+                "the watch is of the cloud with the command run everywhere"
             } else {
                 "the watch is of the cloud with everything replaced"
             };
@@ -33,6 +35,8 @@ pub(crate) fn plan_soak(draft: &mut Draft<'_>) -> Result<(), Error> {
             "watch the cloud that was put back".to_owned()
         } else if draft.is_patch() {
             "watch the patched cloud".to_owned()
+        } else if draft.kind.is_mitigation() {
+            "watch the cloud".to_owned()
         } else {
             "watch the upgraded cloud; the way back is open".to_owned()
         },

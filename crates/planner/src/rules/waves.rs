@@ -69,7 +69,7 @@ pub(crate) fn plan_waves<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Res
 }
 
 /// Computes that may be out at once: the policy's wave, but one of the zone always goes on.
-fn wave_width(wave: u32, computes: usize) -> u32 {
+pub(crate) fn wave_width(wave: u32, computes: usize) -> u32 {
     let others = u32::try_from(computes.saturating_sub(1)).unwrap_or(u32::MAX);
     wave.min(others).max(1)
 }
