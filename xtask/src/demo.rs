@@ -29,6 +29,9 @@ const COMPARED_MIN: u64 = 1_000;
 /// Nobody meets new code that does not keep the API contract.
 const CONTRACT_POLICY: &str = "[contract]\ngate = \"block\"\n";
 
+/// An API's highest microversion changes once; see docs/decisions/0017-advertised.md.
+const ONLY_GROWS_POLICY: &str = "[api]\nadvertised = \"only-grows\"\n";
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
@@ -54,6 +57,9 @@ pub struct Options {
     /// halts the run.
     #[arg(long, conflicts_with_all = ["fault", "rollback", "reboot"])]
     pub contract: bool,
+    /// New replicas of APIs whose highest microversion changes wait, and take over from the old ones at once.
+    #[arg(long, conflicts_with_all = ["fault", "reboot", "contract"])]
+    pub only_grows: bool,
     /// After the upgrade take it back while the way back is open, and then upgrade again.
     #[arg(long)]
     pub rollback: bool,
@@ -131,23 +137,27 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if options.contract {
         judge_contract(last)?;
     }
+    if options.only_grows {
+        verdicts.iter().try_for_each(judge_advertised)?;
+    }
     verdicts.iter().try_for_each(judge)
 }
 
 /// What the options ask for; the verdicts in order.
 fn act(programs: &Programs, lab: &Lab, options: &Options) -> anyhow::Result<Vec<Value>> {
+    let policy = options.only_grows.then_some(ONLY_GROWS_POLICY);
     let mut verdicts = match options.fault {
         Fault::None if options.contract => {
             vec![upgrade(programs, lab, &options.hop.to, Some(CONTRACT_POLICY))?]
         }
-        Fault::None => vec![upgrade(programs, lab, &options.hop.to, None)?],
+        Fault::None => vec![upgrade(programs, lab, &options.hop.to, policy)?],
         Fault::BadRelease => vec![bad_release(programs, lab, options)?],
     };
     if options.rollback {
         if options.fault == Fault::None {
             verdicts.push(take_back(programs, lab)?);
         }
-        verdicts.push(upgrade(programs, lab, &options.hop.to, None)?);
+        verdicts.push(upgrade(programs, lab, &options.hop.to, policy)?);
     }
     Ok(verdicts)
 }
@@ -193,6 +203,17 @@ fn judge_contract(verdict: &Value) -> anyhow::Result<()> {
     ensure!(contract["result"] == "held", "the API contract: {contract}");
     let pairs = contract["requests_compared"].as_u64().unwrap_or(0);
     ensure!(pairs >= COMPARED_MIN, "{pairs} pairs of answers were compared; the goal is {COMPARED_MIN}");
+    Ok(())
+}
+
+/// Nova advertised another highest microversion than before once, in the right direction, and never fell back.
+fn judge_advertised(verdict: &Value) -> anyhow::Result<()> {
+    let nova = &verdict["advertised"]["nova"];
+    let back = verdict["rolled_back"] == true;
+    let fell = nova["fell"].as_u64().context("nova's highest microversion was not asked for")?;
+    // Of a rollback the verdict covers the way forward as well, so that it is lower once.
+    ensure!(fell == u64::from(back), "nova's highest microversion: {nova}");
+    ensure!((nova["first"] == nova["last"]) == back, "nova's highest microversion did not change: {nova}");
     Ok(())
 }
 
