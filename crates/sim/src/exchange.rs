@@ -70,7 +70,9 @@ impl Simulation<'_> {
                 })
             };
             let other = if target == Code::New { Code::Old } else { Code::New };
-            let any_other = (0..servers).any(|seat| code(&self.world, seat) == other);
+            let any_other = (0..servers).any(|seat| {
+                self.world.seats[backend][seat] == Some(By::Volutus) && code(&self.world, seat) == other
+            });
             let side = if is_in(target) || (!is_in(other) && !any_other) { target } else { other };
             for seat in 0..servers {
                 let of_side = code(&self.world, seat) == side || self.is(Mutant::SettlesBlindly);

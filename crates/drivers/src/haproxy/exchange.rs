@@ -247,7 +247,7 @@ pub(crate) async fn settle(attempt: &Attempt<'_>, settling: &Settling<'_>) -> At
             }
         }
     }
-    let side = side(&new, &inside);
+    let side = side(&new, &inside, &held);
     let of = |wanted: bool, among: &[bool]| -> Vec<&str> {
         let all = replicas.iter().zip(&new).zip(among);
         let found = all.filter(|((_, new), among)| **new == Some(wanted) && **among);
@@ -282,10 +282,10 @@ pub(crate) async fn settle(attempt: &Attempt<'_>, settling: &Settling<'_>) -> At
 }
 
 /// Which release serves: the new one as soon as one of its replicas is in, because users have met it; the
-/// old one otherwise, also where nobody is in, unless no replica is known to run it.
-fn side(new: &[Option<bool>], inside: &[bool]) -> bool {
-    let is_in = |wanted| new.iter().zip(inside).any(|(new, inside)| *inside && *new == Some(wanted));
-    is_in(true) || (!is_in(false) && !new.contains(&Some(false)))
+/// old one otherwise. Where nobody is in, the old one as well, if there is a replica of it to put in.
+fn side(new: &[Option<bool>], inside: &[bool], held: &[bool]) -> bool {
+    let any = |wanted, among: &[bool]| new.iter().zip(among).any(|(new, is)| *is && *new == Some(wanted));
+    any(true, inside) || (!any(false, inside) && !any(false, held))
 }
 
 /// Whether the link of a replica points to the new release; nothing where that was not seen.
@@ -319,11 +319,12 @@ mod tests {
     #[test]
     fn the_release_that_users_have_met_stays() {
         let (new, old, unseen) = (Some(true), Some(false), None);
-        assert!(!side(&[new, old, old], &[false, true, true]));
-        assert!(side(&[new, new, old], &[true, true, false]));
+        assert!(!side(&[new, old, old], &[false, true, true], &[true, false, false]));
+        assert!(side(&[new, new, old], &[true, true, false], &[false, false, true]));
         // Turned at one load balancer and not at the other.
-        assert!(side(&[new, new, old], &[true, true, true]));
-        assert!(!side(&[new, old, unseen], &[false, false, false]));
-        assert!(side(&[new, unseen], &[false, true]));
+        assert!(side(&[new, new, old], &[true, true, true], &[true, true, true]));
+        // Nobody is in: the old one, unless somebody else has taken it out.
+        assert!(!side(&[new, old, unseen], &[false, false, false], &[true, true, true]));
+        assert!(side(&[new, old, unseen], &[false, false, false], &[true, false, true]));
     }
 }

@@ -80,17 +80,23 @@ fn waiting<'a, 'm>(draft: &Draft<'_>, members: &'m [Member<'a>]) -> Vec<&'m Memb
     members.iter().filter(|member| !member.pending && drained(member)).collect()
 }
 
-/// The step that puts in what waits, where no exchange does; whatever is replaced comes behind it.
-pub(crate) fn put_in(
+/// Where no exchange is due: what waits is put in first, and where no old replica serves any more, the rest is
+/// replaced one after another.
+pub(crate) fn go_on(
     draft: &mut Draft<'_>,
     members: &[Member<'_>],
     steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
-    let waiting = waiting(draft, members);
-    let Some(first) = waiting.first() else { return Ok(()) };
     if wanted(draft, members).is_none() {
         return Ok(());
     }
+    if !members.iter().any(|member| member.pending && serves(draft, member)) {
+        for i in 1..steps.len() {
+            steps[i].requires = vec![steps[i - 1].id.clone()];
+        }
+    }
+    let waiting = waiting(draft, members);
+    let Some(first) = waiting.first() else { return Ok(()) };
     let replicas = Replicas::of(members);
     let mut actions = Vec::new();
     for member in &waiting {

@@ -43,7 +43,7 @@ pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u3
         new.requires = steps.get(awaited).map(|first| first.id.clone()).into_iter().collect();
         steps.push(new);
     }
-    advertised::put_in(draft, members, &mut steps)?;
+    advertised::go_on(draft, members, &mut steps)?;
     Ok((width(draft, &replicas), steps))
 }
 
