@@ -65,6 +65,7 @@ pub fn plan_mitigation(input: &MitigationInput, catalog: &Catalog) -> Result<(Pl
         observation: input.observation.clone(),
         target: series,
         versions: None,
+        lock: None,
         policy: input.policy.clone(),
         now: input.now,
         parent: None,

@@ -261,7 +261,7 @@ fn status_now(old: u16, new: u16) -> Option<&'static str> {
     // Not found, and in the way of something that the object is doing.
     let of_object = |status: u16| matches!(status, 404 | 409);
     match (old, new) {
-        (old, ..400) if of_object(old) => None,
+        (old, 1..400) if of_object(old) => None,
         (old, new) if of_object(old) && of_object(new) => None,
         (1..400, 409) => Some("conflict-now"),
         (old, new) => status_rule(old, new),
@@ -448,6 +448,7 @@ mod tests {
         assert_eq!(rules(403, 200), ["error-became-success"]);
         assert_eq!(rules(200, 409), ["conflict-now"]);
         assert_eq!(rules(404, 500), ["server-error"]);
+        assert_eq!(rules(404, UNANSWERED), ["server-error"]);
         assert_eq!(rules(200, UNANSWERED), ["server-error"]);
         // The object has come, or has become free.
         assert!(rules(404, 200).is_empty() && rules(409, 200).is_empty());
