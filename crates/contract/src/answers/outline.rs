@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Asked, Body, Comparator, Compared, Noise, Raw, Recorded, place_matches, status_rule};
+use super::{
+    Asked, Body, Comparator, Compared, Noise, Raw, Recorded, UNANSWERED, place_matches, status_rule,
+};
 
 /// Nesting that is followed; answers of OpenStack have at most ten levels.
 const DEPTH_MAX: usize = 64;
@@ -260,7 +262,10 @@ fn differ(old: &Outline, new: &Outline, found: &mut Vec<Raw>) {
 fn status_now(old: u16, new: u16) -> Option<&'static str> {
     // Not found, and in the way of something that the object is doing.
     let of_object = |status: u16| matches!(status, 404 | 409);
+    // What failed by itself still does; a load balancer answers where a daemon hangs up.
+    let failed = |status: u16| status == UNANSWERED || status >= 500;
     match (old, new) {
+        (old, new) if failed(old) && failed(new) => None,
         (old, 1..400) if of_object(old) => None,
         (old, new) if of_object(old) && of_object(new) => None,
         (1..400, 409) => Some("conflict-now"),
@@ -337,7 +342,6 @@ impl Walk<'_> {
 mod tests {
     use serde_json::json;
 
-    use super::super::UNANSWERED;
     use super::*;
     use crate::diff::Audience;
     use crate::rules::Class;
@@ -448,6 +452,7 @@ mod tests {
         assert_eq!(rules(403, 200), ["error-became-success"]);
         assert_eq!(rules(200, 409), ["conflict-now"]);
         assert_eq!(rules(404, 500), ["server-error"]);
+        assert!(rules(UNANSWERED, 502).is_empty() && rules(500, UNANSWERED).is_empty());
         assert_eq!(rules(404, UNANSWERED), ["server-error"]);
         assert_eq!(rules(200, UNANSWERED), ["server-error"]);
         // The object has come, or has become free.
