@@ -235,7 +235,8 @@ async fn throwaways_are_swept_by_their_names_and_nothing_else_is() {
     let networks = r#"{"networks": [{"id": "a", "name": "volutus-write-r-1-b"}, {"id": "b", "name": "volutus-probe-net"}]}"#;
     put(&cloud, "GET /network/v2.0/networks?project_id=p", 200, networks);
     put(&cloud, "GET /network/v2.0/security-groups?project_id=p", 200, r#"{"security_groups": []}"#);
-    let keypairs = r#"{"keypairs": [{"keypair": {"name": "volutus-write-r-2"}}, {"keypair": {"name": "mine"}}]}"#;
+    let keypairs =
+        r#"{"keypairs": [{"keypair": {"name": "volutus-write-r-2"}}, {"keypair": {"name": "mine"}}]}"#;
     put(&cloud, "GET /compute/v2.1/os-keypairs", 200, keypairs);
     put(&cloud, "GET /compute/v2.1/os-server-groups", 200, r#"{"server_groups": []}"#);
     for path in ["/network/v2.0/networks/a", "/compute/v2.1/os-keypairs/volutus-write-r-2"] {

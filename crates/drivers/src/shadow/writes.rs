@@ -422,6 +422,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_no_answer_names_is_left_with_a_name_by_which_it_is_swept() {
+        let (seen, asks) = written(|sent, answer| {
+            if sent.asked.operation == "POST /networks" {
+                *answer = Recorded { status: 500, headers: BTreeMap::new(), body: Body::Empty };
+            }
+        })
+        .await;
+        assert_eq!(found(&seen.unwrap())[0].difference.rule, "server-error");
+        let objects = asks.objects.lock().unwrap();
+        let names: Vec<&str> = objects.1.values().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(names.len(), 1 + WRITE_ROUNDS as usize, "made by the new code each time: {names:?}");
+        assert!(names.iter().all(|name| name.starts_with(THROWAWAY)), "{names:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_creation_that_both_refuse_ends_its_chain_and_is_said() {
         let refusing = Refusing;
         let comparator = Comparator::new(Vec::new()).unwrap();
