@@ -6,7 +6,8 @@
 //! between two documents under the interoperability guideline of OpenStack's API SIG, and
 //! [`waivers`] takes out what somebody has reviewed. [`answers`] compares what old and new code
 //! answer to the same request, and [`requests`] makes the requests, and
-//! [`traffic`] those that a site's own clients were seen to make. [`tempest`] runs OpenStack's own
+//! [`traffic`] those that a site's own clients were seen to make; [`writes`] has chains of writing ones
+//! about throw-away objects. [`tempest`] runs OpenStack's own
 //! tests against a cloud.
 //!
 //! Only [`extract`], [`fetch`] and [`tempest`] touch anything outside; all else is pure.
@@ -27,6 +28,7 @@ pub mod schema;
 pub mod tempest;
 pub mod traffic;
 pub mod waivers;
+pub mod writes;
 
 pub use document::Document;
 pub use error::Error;

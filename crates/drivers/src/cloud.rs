@@ -255,9 +255,10 @@ impl CloudDriver {
             }
             Action::KeepAnchor(anchor) => anchor::keep(attempt, anchor).await,
             Action::ReleaseAnchor(anchor) => anchor::release(attempt, anchor).await,
-            Action::ShadowApi { shadow, gate, review, waivers, traffic } => {
+            Action::ShadowApi { shadow, gate, review, waivers, traffic, writes } => {
                 let terms = shadow::Terms { breaking: *gate, review: *review, waivers };
-                shadow::prove(attempt, shadow, &terms, traffic.as_deref()).await
+                let what = shadow::What { traffic: traffic.as_deref(), writes: *writes };
+                shadow::prove(attempt, shadow, &terms, &what).await
             }
             Action::AskAgain { shadow, gate, review, waivers } => {
                 let terms = shadow::Terms { breaking: *gate, review: *review, waivers };

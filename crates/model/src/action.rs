@@ -183,6 +183,9 @@ pub enum Action {
         /// The log of the load balancer that has what the site's clients ask.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         traffic: Option<String>,
+        /// Whether writing requests about throw-away objects are compared as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        writes: bool,
     },
     /// Ask what serves users now the same that the old code was asked before they met the new one, and
     /// compare the structure of the answers with what it answered then.

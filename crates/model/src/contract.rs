@@ -22,7 +22,7 @@ pub enum Gate {
 }
 
 /// How API contracts are proved in a run: `[contract]` of the policy.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContractPolicy {
     /// What follows where an answer breaks the contract, or where answers could not be compared.
@@ -38,9 +38,30 @@ pub struct ContractPolicy {
     /// clients ask is asked as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic: Option<String>,
+    /// Whether writing requests are compared as well, about throw-away objects of the synthetic user's.
+    #[serde(skip_serializing_if = "is_true")]
+    pub writes: bool,
     /// Differences that somebody has reviewed.
     #[serde(rename = "waiver", skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<Waiver>,
+}
+
+impl Default for ContractPolicy {
+    fn default() -> Self {
+        Self {
+            gate: Gate::default(),
+            services: BTreeMap::new(),
+            review: ReviewGate::default(),
+            traffic: None,
+            writes: true,
+            waivers: Vec::new(),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_true(wanted: &bool) -> bool {
+    *wanted
 }
 
 /// [`Gate`] with another default: what is to be reviewed is told and halts nothing.
@@ -116,8 +137,16 @@ pub struct ContractSeen {
     pub operations_compared: u64,
     /// Requests that old and new code answered both.
     pub requests_compared: u64,
+    /// Requests besides of chains that make, change and delete throw-away objects.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub writes_compared: u64,
     /// Differences that stand, by class: breaking, review, correction, additive.
     pub differences: BTreeMap<String, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl ContractSeen {

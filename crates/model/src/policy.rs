@@ -384,6 +384,15 @@ mod tests {
     }
 
     #[test]
+    fn writing_is_compared_unless_it_is_forbidden() {
+        assert!(Policy::parse("[contract]\ngate = \"block\"").unwrap().contract.writes);
+        let off = Policy::parse("[contract]\nwrites = false").unwrap();
+        assert!(!off.contract.writes);
+        let stored = serde_json::to_string(&off).unwrap();
+        assert!(stored.contains("\"writes\":false"), "{stored}");
+    }
+
+    #[test]
     fn gates_are_read_and_told_apart() {
         let one = "[[gates]]\nname = \"site\"\nargv = [\"/usr/bin/true\"]\nwhen = \"after-roll\"\n";
         let gates = Policy::parse(one).unwrap().gates;

@@ -267,6 +267,10 @@ pub struct ApiContract {
     pub operations_compared: u64,
     /// Requests that old and new code answered both.
     pub requests_compared: u64,
+    /// Requests besides of chains that made, changed and deleted throw-away objects; 0 in verdicts of
+    /// versions that had none.
+    #[serde(default)]
+    pub writes_compared: u64,
     /// Differences, by class.
     pub differences: BTreeMap<String, u64>,
     /// Services of the run whose answers were not compared.

@@ -228,3 +228,25 @@ async fn nobody_at_the_address_is_unreachable() {
     let Error::Unreachable { why, timed_out: false, .. } = &error else { panic!("{error:?}") };
     assert!(why.contains("refused"), "{why}");
 }
+
+#[tokio::test]
+async fn throwaways_are_swept_by_their_names_and_nothing_else_is() {
+    let (cloud, client) = start().await;
+    let networks = r#"{"networks": [{"id": "a", "name": "volutus-write-r-1-b"}, {"id": "b", "name": "volutus-probe-net"}]}"#;
+    put(&cloud, "GET /network/v2.0/networks?project_id=p", 200, networks);
+    put(&cloud, "GET /network/v2.0/security-groups?project_id=p", 200, r#"{"security_groups": []}"#);
+    let keypairs =
+        r#"{"keypairs": [{"keypair": {"name": "volutus-write-r-2"}}, {"keypair": {"name": "mine"}}]}"#;
+    put(&cloud, "GET /compute/v2.1/os-keypairs", 200, keypairs);
+    put(&cloud, "GET /compute/v2.1/os-server-groups", 200, r#"{"server_groups": []}"#);
+    for path in ["/network/v2.0/networks/a", "/compute/v2.1/os-keypairs/volutus-write-r-2"] {
+        put(&cloud, &format!("DELETE {path}"), if path.contains("keypairs") { 202 } else { 204 }, "");
+    }
+    let found = client.sweep_throwaways(Some(ServiceType::Network)).await.unwrap();
+    assert_eq!(found, ["network volutus-write-r-1-b (a)"]);
+    let found = client.sweep_throwaways(Some(ServiceType::Compute)).await.unwrap();
+    assert_eq!(found, ["keypair volutus-write-r-2 (volutus-write-r-2)"]);
+    assert_eq!(cloud.lock().unwrap().count("DELETE "), 2);
+    put(&cloud, "DELETE /network/v2.0/networks/a", 409, "in use");
+    assert!(client.sweep_throwaways(Some(ServiceType::Network)).await.is_err(), "what stays is no success");
+}

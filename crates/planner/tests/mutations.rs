@@ -259,7 +259,12 @@ fn shadow() {
     let findings = check_plan(&good, &input.inventory, &input.observation, &catalog(), &input.policy);
     assert!(findings.is_empty(), "{findings:#?}");
     let shadows = good.steps().flat_map(|(_, step)| &step.actions);
-    assert_eq!(shadows.filter(|action| matches!(action, Action::ShadowApi { .. })).count(), 6);
+    assert_eq!(shadows.filter(|action| matches!(action, Action::ShadowApi { writes: true, .. })).count(), 6);
+    let mut reads = input.clone();
+    reads.policy.contract.writes = false;
+    let (reads, _) = plan(&reads, &catalog()).unwrap();
+    let mut shadows = reads.steps().flat_map(|(_, step)| &step.actions);
+    assert!(!shadows.any(|action| matches!(action, Action::ShadowApi { writes: true, .. })));
     let expect = |code: &str, spoil: &dyn Fn(&mut Plan)| {
         let findings = spoilt(&input, spoil);
         let found = findings.iter().any(|f| f.code == code && f.severity == Severity::Blocking);

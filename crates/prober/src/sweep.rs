@@ -65,6 +65,9 @@ async fn remaining(user: &Client, volumes: bool, delete: bool) -> Result<Vec<Str
             }
         }
     }
+    if delete {
+        left.extend(user.sweep_throwaways(None).await?);
+    }
     Ok(left)
 }
 

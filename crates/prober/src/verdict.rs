@@ -264,6 +264,7 @@ fn api_contract(input: &VerdictInput<'_>) -> ApiContract {
     for seen in last.values() {
         contract.operations_compared += seen.operations_compared;
         contract.requests_compared += seen.requests_compared;
+        contract.writes_compared += seen.writes_compared;
         for (class, count) in &seen.differences {
             *contract.differences.entry(class.clone()).or_default() += count;
         }

@@ -484,6 +484,7 @@ fn with_contract(service: &str, broken: bool, failed: bool) -> Verdict {
         service: name(service),
         operations_compared: 70,
         requests_compared: 400,
+        writes_compared: 14,
         differences: [("breaking".to_owned(), u64::from(broken)), ("additive".to_owned(), 5)].into(),
     };
     let evidence = vec![Evidence::Contract(seen)];
@@ -509,6 +510,7 @@ fn the_contract_is_held_broken_or_not_measured() {
     assert_eq!(result(judge_samples(&quiet())), ContractResult::NotMeasured);
     let held = with_contract("nova", false, false);
     assert_eq!((held.api_contract.operations_compared, held.api_contract.requests_compared), (70, 400));
+    assert_eq!(held.api_contract.writes_compared, 14);
     assert_eq!(held.api_contract.differences["additive"], 5);
     assert_eq!(result(held), ContractResult::Held);
     assert_eq!(result(with_contract("nova", true, true)), ContractResult::Broken);
@@ -525,6 +527,7 @@ fn asked_again(before: u64, after: Option<u64>, not_compared: Option<&str>) -> V
         service: name("nova"),
         operations_compared: 70,
         requests_compared: 400,
+        writes_compared: 14,
         differences: count(before),
     })];
     pieces.extend(after.map(|breaking| {
@@ -567,7 +570,9 @@ fn it_is_said_why_a_service_was_not_asked_again() {
     assert!(why(asked_again(0, None, None)).contains("nothing to compare with"));
     let text = serde_json::to_string(&asked_again(0, Some(0), None)).unwrap();
     let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
-    old["api_contract"].as_object_mut().unwrap().remove("after");
+    for newer in ["after", "writes_compared"] {
+        old["api_contract"].as_object_mut().unwrap().remove(newer);
+    }
     let old: Verdict = serde_json::from_value(old).unwrap();
     assert_eq!(old.api_contract.after, None, "a verdict of before can be read");
 }

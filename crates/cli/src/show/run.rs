@@ -129,8 +129,8 @@ pub fn evidence(failure: &Failure) -> String {
             Evidence::Log { host, unit, lines } => (format!("log of {unit} on {host}"), lines),
             Evidence::Contract(seen) => {
                 let text = format!(
-                    "{} requests to {} operations; differences by class: {:?}",
-                    seen.requests_compared, seen.operations_compared, seen.differences
+                    "{} requests to {} operations, {} of throw-away objects besides; differences by class: {:?}",
+                    seen.requests_compared, seen.operations_compared, seen.writes_compared, seen.differences
                 );
                 contract = text;
                 (format!("answers of {}'s old and new code", seen.service), &contract)

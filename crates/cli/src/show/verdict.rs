@@ -87,9 +87,11 @@ fn contract(contract: &ApiContract) -> String {
         ContractResult::Held | ContractResult::NotMeasured => contract.result.to_string(),
     };
     let mut text = format!(
-        "API contract: {result}; {} requests to {} operations compared, differences: {}\n",
+        "API contract: {result}; {} requests to {} operations compared, {} of throw-away objects besides, \
+         differences: {}\n",
         contract.requests_compared,
         contract.operations_compared,
+        contract.writes_compared,
         by_class(&contract.differences),
     );
     let Some(after) = &contract.after else { return text };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 use volutus_contract::answers::{AnswerDifference, Asked, Body, Comparator, Compared, Noise, Recorded};
 use volutus_contract::canonical;
 use volutus_contract::diff::Audience;
@@ -64,6 +64,8 @@ pub(super) struct Example {
     /// Names the difference in waivers: the same for every object, user and microversion.
     pub id: String,
     pub asked: Asked,
+    /// What was sent.
+    pub body: Option<Value>,
     pub difference: AnswerDifference,
     pub old: Recorded,
     pub new: Recorded,
@@ -84,6 +86,10 @@ pub(super) struct Seen {
     pub enough: bool,
     /// What was read of the load balancer's log, where one was.
     pub log: Option<String>,
+    /// Requests of chains that write.
+    pub writes: u64,
+    /// Chains that did not come to their end, and why.
+    pub unwritten: Vec<String>,
     /// What the old code answered, to be compared with later answers.
     pub kept: Kept,
 }
@@ -112,6 +118,30 @@ impl Seen {
         let operation = asked.operation.split('?').next().unwrap_or_default();
         self.operations.insert(operation.to_owned());
         self.pairs += 1;
+        self.note(asked, None, answers, compared, waived);
+    }
+
+    /// Takes a request of a chain that writes, which is not asked again later.
+    pub fn take_written(
+        &mut self,
+        asked: &Asked,
+        body: Option<Value>,
+        answers: (Recorded, Recorded),
+        compared: Compared,
+        waived: &BTreeSet<&str>,
+    ) {
+        self.writes += 1;
+        self.note(asked, body, answers, compared, waived);
+    }
+
+    fn note(
+        &mut self,
+        asked: &Asked,
+        body: Option<Value>,
+        answers: (Recorded, Recorded),
+        compared: Compared,
+        waived: &BTreeSet<&str>,
+    ) {
         for difference in compared.differences {
             let id = id_of(asked, &difference);
             self.kept.known.insert(id.clone());
@@ -123,6 +153,7 @@ impl Seen {
             self.examples.entry(id.clone()).or_insert_with(|| Example {
                 id,
                 asked: asked.clone(),
+                body: body.clone(),
                 difference,
                 old: answers.0.clone(),
                 new: answers.1.clone(),
@@ -234,7 +265,6 @@ fn is_unasked(request: &Prepared) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use serde_json::Value;
     use volutus_contract::requests::Hole;
 
     use super::*;

@@ -6,6 +6,7 @@ mod compare;
 mod kept;
 mod replicas;
 mod traffic;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use volutus_contract::answers::{AnswerDifference, Asked, Body, Comparator, Recor
 use volutus_contract::extract::{self, Collected};
 use volutus_contract::requests::reading;
 use volutus_contract::rules::Class;
+use volutus_contract::writes::chains;
 use volutus_model::contract::Shadow;
 use volutus_model::contract::{ContractSeen, Gate, Waiver};
 use volutus_model::outcome::{Evidence, Outcome};
@@ -30,6 +32,7 @@ pub(crate) use self::again::ask_again;
 use self::compare::{Example, Seen, compare};
 use self::kept::file_of;
 use self::replicas::{Replicas, forget_reader};
+use self::writes::Writer;
 use crate::anchor;
 use crate::attempt::{Attempt, Attempted, permanent, state, transient};
 use crate::channel::{ASK, Channel, Trouble};
@@ -93,14 +96,22 @@ pub(crate) struct Terms<'a> {
     pub waivers: &'a [Waiver],
 }
 
+/// What is asked besides every reading operation of the contract.
+pub(crate) struct What<'a> {
+    /// The load balancer's log that has what the site's clients ask.
+    pub traffic: Option<&'a str>,
+    /// Whether throw-away objects are made, changed and deleted.
+    pub writes: bool,
+}
+
 /// Compares the answers of old and new code.
 pub(crate) async fn prove(
     attempt: &Attempt<'_>,
     shadow: &Shadow,
     terms: &Terms<'_>,
-    traffic: Option<&str>,
+    what: &What<'_>,
 ) -> Attempted {
-    let seen = measure(attempt, shadow, terms, traffic).await;
+    let seen = measure(attempt, shadow, terms, what).await;
     // Whatever came of it, nothing stays.
     let stopped = take_away(attempt, shadow).await;
     let seen = seen?;
@@ -150,10 +161,12 @@ async fn take_away(attempt: &Attempt<'_>, shadow: &Shadow) -> Result<bool, Outco
     }
     .await;
     forget_reader(attempt, shadow).await;
+    let swept = writes::sweep(attempt, shadow).await;
     let stopped = stopped.map_err(|trouble| trouble.outcome(true))?;
     if let Some(record) = record_of(attempt, shadow)? {
         anchor::release_of(attempt, &record, RECORD_HOST).await?;
     }
+    swept?;
     Ok(stopped)
 }
 
@@ -176,7 +189,7 @@ async fn measure(
     attempt: &Attempt<'_>,
     shadow: &Shadow,
     terms: &Terms<'_>,
-    traffic: Option<&str>,
+    what: &What<'_>,
 ) -> Result<Result<Seen, String>, Outcome> {
     let Some(kind) = ServiceType::of_project(shadow.service.as_str()) else {
         return Ok(Err(format!("the contract of {} cannot be read", shadow.service)));
@@ -188,7 +201,7 @@ async fn measure(
     };
     let mut requests = reading(&document, &BTreeMap::new());
     let mut log = None;
-    if let Some(path) = traffic {
+    if let Some(path) = what.traffic {
         attempt.say(format!("reading what clients ask of {} from {path}", shadow.service));
         let services = traffic::services(attempt.cloud);
         match traffic::asked(path, services, &document, shadow.service.as_str()).await {
@@ -220,7 +233,18 @@ async fn measure(
     let waived = waived(terms.waivers, today);
     attempt.say(format!("{} requests to {}'s old and new code", requests.len(), shadow.service));
     let seen = compare(&replicas, &comparator, requests, &replicas.audiences(), &waived).await;
-    seen.map(|seen| Ok(Seen { log, ..seen })).map_err(unasked)
+    let mut seen = seen.map(|seen| Seen { log, ..seen }).map_err(unasked)?;
+    let chains = if what.writes && !seen.enough { chains(&document, kind.project()) } else { Vec::new() };
+    if !chains.is_empty() {
+        attempt.say(format!("{} chains of writing requests to {}'s code", chains.len(), shadow.service));
+        // An attempt that broke off may have left something of the same name.
+        writes::sweep(attempt, shadow).await?;
+        let facts = replicas.facts().await.map_err(unasked)?;
+        let (run, waived) = (&attempt.order.run, &waived);
+        let writer = Writer { asks: &replicas, comparator: &comparator, run, facts, waived };
+        writer.compare(&chains, &mut seen).await.map_err(unasked)?;
+    }
+    Ok(Ok(seen))
 }
 
 /// The differences that are waived on a day.
@@ -306,6 +330,7 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
         service: shadow.service.clone(),
         operations_compared: seen.operations.len() as u64,
         requests_compared: seen.pairs,
+        writes_compared: seen.writes,
         differences: differences.collect(),
     };
     let (breaking, review) = (seen.count(Class::Breaking), seen.count(Class::Review));
@@ -316,12 +341,15 @@ fn judged(shadow: &Shadow, terms: &Terms<'_>, seen: &Seen) -> Outcome {
         evidence.extend(pieces(shadow, example));
     }
     let counts = format!(
-        "{} requests to {} operations compared, {breaking} breaking differences, {review} to review, {} waived{}{}",
+        "{} requests to {} operations and {} of throw-away objects compared, {breaking} breaking differences, \
+         {review} to review, {} waived{}{}{}",
         seen.pairs,
         seen.operations.len(),
+        seen.writes,
         seen.waived,
         if seen.enough { "; the rest was not compared, since so much is broken" } else { "" },
-        seen.log.as_ref().map_or_else(String::new, |log| format!("; {log}"))
+        seen.log.as_ref().map_or_else(String::new, |log| format!("; {log}")),
+        seen.unwritten.iter().fold(String::new(), |text, why| format!("{text}; {why}"))
     );
     let blocks = |count: u64, gate: Gate| count > 0 && gate == Gate::Block;
     if blocks(breaking, terms.breaking) || blocks(review, terms.review) && terms.breaking == Gate::Block {
@@ -378,8 +406,10 @@ fn in_sentence(id: &str, asked: &Asked, difference: &AnswerDifference) -> String
 }
 
 fn pieces(shadow: &Shadow, example: &Example) -> [Evidence; 3] {
+    let method = example.asked.operation.split(' ').next().unwrap_or_default();
+    let sent = example.body.as_ref().map_or_else(String::new, |body| format!(" {body}"));
     let answer = |base: &str, recorded: &Recorded| Evidence::Http {
-        request: format!("GET {base} … {}", example.asked.path),
+        request: format!("{method} {base} … {}{sent}", example.asked.path),
         status: Some(recorded.status),
         body: beginning(&recorded.body),
     };

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use reqwest::Method;
 use tokio::sync::OnceCell;
 use volutus_contract::answers::{Asked, Body, Recorded, UNANSWERED};
 use volutus_contract::diff::Audience;
+use volutus_contract::writes::Bindings;
 use volutus_model::contract::Shadow;
 use volutus_openstack::{Client, ServiceType};
 
 use super::compare::{Asks, Side};
+use super::writes::{Sent, Writes};
 use super::{Beside, OUTLIVES, fresh_old_code};
 use crate::attempt::Attempt;
 
@@ -91,7 +95,20 @@ impl<'a> Replicas<'a> {
         self.users.iter().map(|(audience, ..)| *audience).collect()
     }
 
-    async fn exchange(&self, side: Side, asked: &Asked) -> Result<Recorded, String> {
+    /// What chains of writing requests are filled with: whose they are, and when what they make ends by
+    /// itself where it can.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub async fn facts(&self) -> Result<Bindings, String> {
+        let user = self.attempt.cloud.prober.token().await.map_err(|error| error.to_string())?;
+        let until = Timestamp::now() + self.attempt.left() + OUTLIVES;
+        // Without a fraction of a second, which keystone's database does not keep.
+        let until = until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        Ok([("user_id", user.user_id.clone()), ("until", until)].into())
+    }
+
+    async fn exchange(&self, side: Side, asked: &Asked, sent: Option<&Sent>) -> Result<Recorded, String> {
         while let Some(why) = self.attempt.cloud.held() {
             self.attempt.say(format!("comparing waits: {why}"));
             self.attempt.pause(HELD).await;
@@ -116,10 +133,17 @@ impl<'a> Replicas<'a> {
             }
         };
         let url = format!("{root}{}", asked.path);
+        let method = sent.map_or("GET", |sent| sent.method);
+        // What writes is sent once: nobody knows whether the code had done it when it hung up.
+        let tries_max = if method == "GET" { TRIES } else { 1 };
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
         let mut tries = 0;
         let answer = loop {
             tries += 1;
-            let mut request = self.http.get(&url).header("accept", "application/json");
+            let mut request = self.http.request(method.clone(), &url).header("accept", "application/json");
+            if let Some((media, body)) = sent.and_then(|sent| sent.body.as_ref()) {
+                request = request.header("content-type", *media).body(body.to_string());
+            }
             if let Some((version, name)) = asked.microversion.zip(self.kind.microversion_name()) {
                 request = request.header("openstack-api-version", format!("{name} {version}"));
             }
@@ -127,9 +151,9 @@ impl<'a> Replicas<'a> {
             match request.send().await {
                 Ok(answer) => break answer,
                 Err(error) if error.is_connect() || error.is_timeout() => {
-                    return Err(format!("GET {url}: {error:?}"));
+                    return Err(format!("{method} {url}: {error:?}"));
                 }
-                Err(_) if tries < TRIES => {}
+                Err(_) if tries < tries_max => {}
                 Err(_) => {
                     return Ok(Recorded { status: UNANSWERED, headers: BTreeMap::new(), body: Body::Empty });
                 }
@@ -141,14 +165,20 @@ impl<'a> Replicas<'a> {
             .iter()
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         let headers = headers.collect();
-        let body = answer.bytes().await.map_err(|error| format!("GET {url}: {error:?}"))?;
+        let body = answer.bytes().await.map_err(|error| format!("{method} {url}: {error:?}"))?;
         Ok(Recorded { status, headers, body: Body::of(&body) })
     }
 }
 
 impl Asks for Replicas<'_> {
     fn ask<'a>(&'a self, side: Side, asked: &'a Asked) -> BoxFuture<'a, Result<Recorded, String>> {
-        Box::pin(self.exchange(side, asked))
+        Box::pin(self.exchange(side, asked, None))
+    }
+}
+
+impl Writes for Replicas<'_> {
+    fn send<'a>(&'a self, side: Side, sent: &'a Sent) -> BoxFuture<'a, Result<Recorded, String>> {
+        Box::pin(self.exchange(side, &sent.asked, Some(sent)))
     }
 }
 

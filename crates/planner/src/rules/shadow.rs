@@ -34,12 +34,13 @@ pub(crate) fn plan_shadows<'a>(draft: &mut Draft<'a>, services: &[&'a Service]) 
             continue;
         }
         let (review, waivers, traffic) = (policy.review.0, policy.waivers.clone(), policy.traffic.clone());
+        let writes = policy.writes;
         let Some((member, shadow)) = replica(draft, service) else { continue };
         let id = member.id.clone();
         let mut new = step(
             format!("shadow/{}", service.name),
             format!("compare the answers of {}'s old and new code on {}", service.name, id.host),
-            vec![Action::ShadowApi { shadow: shadow.clone(), gate, review, waivers, traffic }],
+            vec![Action::ShadowApi { shadow: shadow.clone(), gate, review, waivers, traffic, writes }],
             Impact {
                 level: ImpactLevel::Minor,
                 service: Some(service.name.clone()),
