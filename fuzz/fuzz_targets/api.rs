@@ -19,8 +19,11 @@ use tower::ServiceExt as _;
 use volutus_engine::Command;
 use volutus_engine::ports::{Driver, Order, OutcomeFuture, Say};
 use volutus_model::event::Actor;
+use volutus_model::fleet::plan::{Content, FORMAT, Figures, Owner, RebootPlan, Work};
+use volutus_model::fleet::{RebootPolicy, Selection};
 use volutus_model::outcome::Outcome;
 use volutus_model::{Finding, HostName, Plan, PlanId, RunId};
+use volutus_notices::{Key, Link};
 use volutus_runtime::{Runtime, Silent};
 use volutus_schedule::{Facts, Interval, Rule, Schedule, Windows};
 use volutus_server::{Access, Answer, Api, Calendar, FleetLock, Peer, Problem, StatusCode, Works, router};
@@ -84,11 +87,44 @@ impl Works for Busy {
     }
 }
 
+/// Keeps the plan of a reboot, and returns the token by which the owner of its only instance answers.
+fn asked(store: &Store, cloud: &HostName) -> String {
+    let owner = Owner { project: "team".to_owned(), name: "<name>".to_owned() };
+    let plan = RebootPlan::new(Content {
+        format: FORMAT,
+        cloud: cloud.clone(),
+        created_at: Timestamp::UNIX_EPOCH,
+        fleet: "digest".to_owned(),
+        work: Work::Reboot,
+        selection: Selection::default(),
+        policy: RebootPolicy::default(),
+        drains: Vec::new(),
+        moves: Vec::new(),
+        stays: Vec::new(),
+        owners: [("i".to_owned(), owner)].into(),
+        undecided: vec!["i".to_owned()],
+        left: Vec::new(),
+        control: Vec::new(),
+        classes: Vec::new(),
+        findings: Vec::new(),
+        figures: Figures::default(),
+    });
+    store.put_reboot_plan(&plan).expect("the plan is kept");
+    let key = Key::make(store.path().parent().expect("it is in a folder")).expect("a key is made");
+    key.sign(&Link {
+        cloud: cloud.to_string(),
+        plan: plan.id.to_string(),
+        project: "team".to_owned(),
+        begins: "2100-01-01T00:00:00Z".parse().expect("it is a time"),
+    })
+}
+
 struct Served {
     runtime: tokio::runtime::Runtime,
     router: Router,
     plan: String,
     run: String,
+    link: String,
     _directory: TempDir,
 }
 
@@ -117,6 +153,7 @@ fn served() -> Served {
         body: "Soon.\n".to_owned(),
     };
     store.queue_notices(cloud.as_str(), &[notice], Timestamp::now()).expect("a notice is queued");
+    let link = asked(&store, &cloud);
     runtime.block_on(async {
         let holder = Holder::this_process().expect("this process is known");
         let carried = Runtime::new(store.clone(), Arc::new(Willing), holder, actor);
@@ -130,6 +167,7 @@ fn served() -> Served {
         router: router(api),
         plan: plan.id.to_string(),
         run: run.to_string(),
+        link,
         _directory: directory,
     }
 }
@@ -155,7 +193,7 @@ const ANSWER_MAX: usize = 4 << 20;
 fuzz_target!(|text: &str| {
     static SERVED: OnceLock<Served> = OnceLock::new();
     let served = SERVED.get_or_init(served);
-    let text = text.replace("PLAN", &served.plan).replace("RUN", &served.run);
+    let text = text.replace("PLAN", &served.plan).replace("RUN", &served.run).replace("LINK", &served.link);
     let Some(request) = request(&text) else { return };
     let (status, kind, body) = served.runtime.block_on(async {
         let answer = match served.router.clone().oneshot(request).await {
@@ -171,7 +209,9 @@ fuzz_target!(|text: &str| {
         )
     });
     assert!(status < 500, "{status}: {}", String::from_utf8_lossy(&body));
-    if status >= 400 && kind == b"application/problem+json" {
+    if status >= 400 && kind.starts_with(b"text/html") {
+        assert!(body.is_empty() || body.starts_with(b"<!DOCTYPE html>"), "a page that is none");
+    } else if status >= 400 && kind == b"application/problem+json" {
         let problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
         assert_eq!(problem["status"], status);
         assert!(problem["code"].as_str().is_some_and(|code| !code.is_empty()));

@@ -81,14 +81,14 @@ fuzz_target!(|text: &str| {
     if let Ok(config) = Config::parse(config) {
         for moment in Moment::ALL {
             look_at(
-                &messages(&config, &builtin, &facts(template, moment)).expect("built-in texts can be made"),
+                &messages(&config, &builtin, None, &facts(template, moment)).expect("built-in texts can be made"),
             );
         }
     }
     let everybody = Config::parse("").expect("nothing has to be said");
     let own = Templates::with(|name| Ok((name == "start").then(|| template.to_owned())));
     if let Ok(own) = own
-        && let Ok(made) = messages(&everybody, &own, &facts("x", Moment::Start))
+        && let Ok(made) = messages(&everybody, &own, None, &facts("x", Moment::Start))
     {
         look_at(&made);
     }

@@ -17,8 +17,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 use volutus_catalog::Catalog;
+use volutus_fleet::described::Shape;
 use volutus_model::event::{Actor, Event};
-use volutus_model::{Inventory, Policy, RunId};
+use volutus_model::fleet::{RebootPolicy, Selection};
+use volutus_model::{HostName, Inventory, Policy, RunId};
+use volutus_notices::{Key, Link};
 use volutus_planner::{PlanningInput, described};
 use volutus_store::{FEED, Holder, NewNotice, Store};
 
@@ -103,10 +106,12 @@ fn python() -> anyhow::Result<PathBuf> {
 struct Ids {
     plans: Vec<String>,
     runs: Vec<String>,
+    /// A token by which the owner of instances answers.
+    link: String,
 }
 
 /// A cloud description and a store in which there is something to be seen: a plan, a run that was
-/// given up, one that is paused, a schedule, a notice.
+/// given up, one that is paused, a schedule, a notice, a reboot that owners are asked about.
 fn describe(at: &Path, keystone: SocketAddr) -> anyhow::Result<Ids> {
     let catalog = Catalog::builtin().context("the built-in catalog does not load")?;
     let shape =
@@ -171,8 +176,30 @@ fn describe(at: &Path, keystone: SocketAddr) -> anyhow::Result<Ids> {
         body: "It begins.\n".to_owned(),
     };
     store.queue_notices(cloud.as_str(), &[notice], now)?;
+    let link = asked(&store, &cloud)?;
     must(volutus(at).args(["schedule", "add", "monthly", "day 15 22:00 UTC"]))?;
-    Ok(Ids { plans: vec![plan.id.to_string(), other.id.to_string()], runs })
+    Ok(Ids { plans: vec![plan.id.to_string(), other.id.to_string()], runs, link })
+}
+
+/// Keeps the plan of a reboot, and returns a token by which the owner of its instances answers.
+fn asked(store: &Store, cloud: &HostName) -> anyhow::Result<String> {
+    let shape = Shape { hosts: 6, zones: 3, fill: 0.5, empty_per_zone: 1, odd: false, seed: 1 };
+    let mut fleet = volutus_fleet::described::fleet(&shape);
+    for instance in &mut fleet.instances {
+        instance.project = "team".to_owned();
+    }
+    let now = Timestamp::now();
+    let plan = volutus_fleet::plan(&fleet, &RebootPolicy::default(), &Selection::default(), cloud, now)?;
+    ensure!(!plan.content.owners.is_empty(), "nobody is asked anything");
+    store.put_reboot_plan(&plan)?;
+    let key = Key::make(store.path().parent().context("the store is in a folder")?)?;
+    Ok(key.sign(&Link {
+        cloud: cloud.to_string(),
+        plan: plan.id.to_string(),
+        project: "team".to_owned(),
+        // Longer than any run of this command.
+        begins: now + jiff::SignedDuration::from_hours(24),
+    }))
 }
 
 fn volutus(at: &Path) -> Command {
@@ -250,16 +277,18 @@ fn configuration(at: &Path, ids: &Ids) -> String {
         "rate-limit = {RATE:?}\ntls-verify = {:?}\nrequest-timeout = 30\n\
          [auth.openapi.token]\napi_key = {TOKEN:?}\n\
          [dictionaries.plans]\nvalues = {:?}\n[dictionaries.runs]\nvalues = {:?}\n\
-         [dictionaries.clouds]\nvalues = [\"described\"]\n[dictionaries.yes]\nvalues = [\"true\"]\n\
+         [dictionaries.clouds]\nvalues = [\"described\"]\n[dictionaries.links]\nvalues = [{:?}]\n[dictionaries.yes]\nvalues = [\"true\"]\n\
          [parameters]\n\
          \"path.plan\" = {{ dictionary = \"plans\", probability = 0.6 }}\n\
          \"path.run\" = {{ dictionary = \"runs\", probability = 0.6 }}\n\
+         \"path.link\" = {{ dictionary = \"links\", probability = 0.6 }}\n\
          \"body.plan\" = {{ dictionary = \"plans\", probability = 0.6 }}\n\
          \"body.cloud\" = {{ dictionary = \"clouds\", probability = 0.6 }}\n\
          \"header.fleet-lock-protocol\" = {{ dictionary = \"yes\", probability = 0.8 }}\n",
         at.join("client.pem").display().to_string(),
         ids.plans,
         ids.runs,
+        ids.link,
     )
 }
 

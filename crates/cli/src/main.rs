@@ -98,6 +98,7 @@ async fn dispatch(cli: &Cli) -> Result<()> {
         Command::Calendar(args) => schedule::run_calendar(&context, args),
         Command::Serve(args) => serve::run(context, args).await,
         Command::Notice(command) => notice::run(&context, command).await,
+        Command::Confirmations { output } => notice::confirmations(&context, *output),
         Command::Release(args) => release::run(&context, args).await,
         Command::Patch(args) => patch::run(&context, args).await,
         Command::Probe(args) => probe::run(&context, args).await,

@@ -12,11 +12,11 @@ const LOOKED_AT_MAX: usize = 512;
 /// Begins one such host; `false` where there is none.
 pub(crate) fn empty_one(scheduler: &mut Scheduler<'_, '_>) -> bool {
     let index = scheduler.state.index;
-    let mut candidates: Vec<(usize, u32)> = scheduler
+    let mut candidates: Vec<(bool, usize, u32)> = scheduler
         .waiting_hosts()
         .into_iter()
         .filter(|host| scheduler.may_begin(*host))
-        .map(|host| (assign::movers(&scheduler.state, host).count(), host))
+        .map(|host| (index.hosts[host as usize].later, assign::movers(&scheduler.state, host).count(), host))
         .collect();
     candidates.sort_unstable();
     candidates.truncate(LOOKED_AT_MAX);
@@ -26,20 +26,20 @@ pub(crate) fn empty_one(scheduler: &mut Scheduler<'_, '_>) -> bool {
             scheduler.stand[*host as usize] == Stand::Waiting && !index.hosts[*host as usize].closed
         })
         .collect();
-    let mut best: Option<(usize, usize, u32)> = None;
-    for (movers, host) in candidates {
+    let mut best: Option<(bool, usize, usize, u32)> = None;
+    for (later, movers, host) in candidates {
         let pool = index.hosts[host as usize].pool;
         let others: Vec<u32> =
             not_yet.iter().copied().filter(|other| index.hosts[*other as usize].pool == pool).collect();
         if let Ok(placed) = assign::assign(&mut scheduler.state, host, Onto::Also(&others)) {
             let again = placed.iter().filter(|one| !scheduler.state.ready[one.to as usize]).count();
             assign::take_back(&mut scheduler.state, &placed);
-            if best.is_none_or(|(least, least_movers, _)| (again, movers) < (least, least_movers)) {
-                best = Some((again, movers, host));
+            if best.is_none_or(|(late, least, few, _)| (later, again, movers) < (late, least, few)) {
+                best = Some((later, again, movers, host));
             }
         }
     }
-    let Some((_, _, host)) = best else { return false };
+    let Some((_, _, _, host)) = best else { return false };
     let pool = index.hosts[host as usize].pool;
     let others: Vec<u32> =
         not_yet.into_iter().filter(|other| index.hosts[*other as usize].pool == pool).collect();

@@ -80,6 +80,7 @@ pub fn undrain(
         control: Vec::new(),
         classes: Vec::new(),
         owners: std::collections::BTreeMap::new(),
+        undecided: Vec::new(),
         findings: fleet.unseen.clone(),
         figures: Figures { hosts: 1, waves: 1, ..Figures::default() },
     }))

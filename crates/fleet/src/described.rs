@@ -185,6 +185,7 @@ fn put_instances(shape: &Shape, fleet: &mut Fleet, host: usize, target_mib: u64,
             pins: Vec::new(),
             choice: None,
             stopped: false,
+            later: false,
         };
         if fleet.hosts[host].aggregates.contains("fast") && chance.permille(60) {
             instance.aggregates_required = vec![BTreeSet::from(["fast".to_owned()])];

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_model::fleet::GroupPolicy;
 use volutus_model::fleet::plan::{Figures, Headroom, HostDrain, Move, Owner, Stay, StayReason};
+use volutus_model::fleet::policy::Rung;
 
 use crate::bounds;
 use crate::index::{Index, NONE, Role};
-use crate::ladder::{self, Outcome};
+use crate::ladder::{self, Block, Outcome};
 use crate::schedule::Schedule;
 use crate::timing;
 
@@ -96,10 +97,24 @@ pub(crate) fn stays(index: &Index<'_>, done: &Schedule) -> Vec<Stay> {
     stays
 }
 
-/// Whose the instances are that move or are stopped.
+/// The instances on hosts that are left which would not keep them from being emptied if they were stopped.
+pub(crate) fn undecided(index: &Index<'_>, done: &Schedule) -> Vec<String> {
+    if !index.policy.drain.ladder.contains(&Rung::Stop) {
+        return Vec::new();
+    }
+    let asks = |outcome: Outcome| {
+        matches!(outcome, Outcome::Blocked(Block::Obstacle | Block::Affinity | Block::AffinityPart))
+    };
+    let all = index.instances.iter().zip(&index.fleet.instances);
+    all.filter(|(facts, _)| done.is_left[facts.host as usize] && asks(facts.outcome))
+        .map(|(_, instance)| instance.id.clone())
+        .collect()
+}
+
+/// Whose the instances are that move, are stopped or are undecided.
 pub(crate) fn owners(index: &Index<'_>, done: &Schedule) -> BTreeMap<String, Owner> {
     let stopped = stays(index, done).into_iter().filter(|stay| stay.why == StayReason::Stopped);
-    let stopped: BTreeSet<String> = stopped.map(|stay| stay.instance).collect();
+    let stopped: BTreeSet<String> = stopped.map(|stay| stay.instance).chain(undecided(index, done)).collect();
     let moved: BTreeSet<u32> = done.moves.iter().map(|moved| moved.instance).collect();
     let concerned =
         |at: usize, id: &str| u32::try_from(at).is_ok_and(|at| moved.contains(&at)) || stopped.contains(id);

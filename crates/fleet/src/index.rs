@@ -36,6 +36,8 @@ pub(crate) struct HostFacts {
     pub phase: u32,
     /// Nothing is moved to it: it is kept as a spare, or stays disabled as a person left it.
     pub closed: bool,
+    /// The owner of an instance on it asked for it to be late.
+    pub later: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +177,7 @@ impl<'a> Index<'a> {
                 domains: Vec::new(),
                 phase: 0,
                 closed: host.availability != Availability::Enabled,
+                later: false,
             });
         }
         let mut by_name: Vec<u32> = (0..self.hosts.len() as u32).collect();
@@ -204,6 +207,7 @@ impl<'a> Index<'a> {
         let blind = self.fleet.hosts.iter().any(|host| host.cells.is_empty());
         for instance in &self.fleet.instances {
             let host = hosts[instance.host.as_str()];
+            self.hosts[host as usize].later |= instance.later;
             let amounts: Vec<i64> = self
                 .classes
                 .iter()

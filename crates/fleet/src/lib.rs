@@ -136,6 +136,7 @@ pub fn plan(
         moves: figures::moves(&index, &done),
         stays: figures::stays(&index, &done),
         owners: figures::owners(&index, &done),
+        undecided: figures::undecided(&index, &done),
         left: done.left,
         classes: classes::classes(&index),
         findings,

@@ -74,6 +74,8 @@ enum Happening {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
+    /// Whose owners asked for it come behind all others of their phase.
+    later: bool,
     order: u64,
     host: u32,
 }
@@ -149,7 +151,7 @@ impl<'i, 'a> Scheduler<'i, 'a> {
             phase: 0,
             coming: BinaryHeap::new(),
             waiting: vec![BTreeSet::new(); index.zones.len().max(1)],
-            key_of: (0..n as u32).map(|host| Key { order: 0, host }).collect(),
+            key_of: (0..n as u32).map(|host| Key { later: false, order: 0, host }).collect(),
             room_version: vec![1; index.zones.len().max(1)],
             tried: vec![0; n],
             domain_use: vec![0; index.domains.len()],
@@ -225,7 +227,7 @@ impl<'i, 'a> Scheduler<'i, 'a> {
             Order::Fast => (self.weight(host) * 1e9) as u64,
             Order::Name => u64::from(index.by_name[host as usize]),
         };
-        let key = Key { order, host };
+        let key = Key { later: index.hosts[host as usize].later, order, host };
         self.key_of[host as usize] = key;
         self.waiting[pool].insert(key);
     }

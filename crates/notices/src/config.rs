@@ -93,6 +93,10 @@ pub struct Config {
     /// itself.
     #[serde(default)]
     pub before_days: Option<u16>,
+    /// Where owners reach this cloud's `volutus serve` to answer, such as `https://maintenance.example.org`;
+    /// where absent, nobody is asked.
+    #[serde(default)]
+    pub confirm_url: Option<String>,
     /// How e-mail is sent; needed where a recipient has an address.
     #[serde(default)]
     pub smtp: Option<Smtp>,
@@ -211,6 +215,15 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
         zone(&self.time_zone)?;
+        if let Some(url) = &self.confirm_url {
+            let fits = reqwest::Url::parse(url).is_ok_and(|url| {
+                url.scheme() == "https" && url.query().is_none() && url.fragment().is_none()
+            });
+            // Whoever reads a link on its way can answer in its owner's place.
+            if !fits {
+                return wrong(format!("confirm_url `{url}` has to be `https://HOST` or `https://HOST/PATH`"));
+            }
+        }
         let mut names = BTreeSet::new();
         let all = self.recipients.iter().map(|r| &r.name).chain(self.webhooks.iter().map(|w| &w.name));
         for name in all {
@@ -291,6 +304,7 @@ mod tests {
 
     const WHOLE: &str = r#"
         time_zone = "Europe/Berlin"
+        confirm_url = "https://cloud.example.org"
         [smtp]
         host = "mail.example.org"
         sender = "Cloud operations <ops@example.org>"
@@ -321,6 +335,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (old, new, says) in [
             ("a@example.org", "a example org", "is no e-mail address"),
+            ("https://cloud", "http://cloud", "has to be `https://HOST`"),
             ("Europe/Berlin", "Europe/Bonn", "no time zone `Europe/Bonn`"),
             ("name = \"chat\"", "name = \"team-a\"", "two are called `team-a`"),
             ("user = \"volutus\"", "", "both `user` and `password_file`"),

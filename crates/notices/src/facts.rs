@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use volutus_model::Plan;
+use volutus_model::fleet::RebootPlan;
+use volutus_model::fleet::plan::{How, StayReason};
 use volutus_model::plan::ImpactLevel;
 
 use crate::config::{Moment, Recipient};
@@ -33,6 +35,23 @@ pub enum Fate {
     MovesCold,
     /// It is shut down, and started again on its host.
     Stops,
+    /// It cannot be moved while it runs, and keeps its host as it is unless its owner lets it be stopped.
+    Undecided,
+}
+
+impl Fate {
+    /// What happens, behind the name of the instance.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Moves => "goes to another host and runs on meanwhile",
+            Self::MovesCold => "is shut down, goes to another host, and is started there",
+            Self::Stops => "is shut down, and started again on its host",
+            Self::Undecided => {
+                "cannot be moved while it runs, and stays untouched unless you let it be stopped"
+            }
+        }
+    }
 }
 
 /// What happens to one instance.
@@ -144,4 +163,33 @@ pub fn expected_impact(plan: &Plan) -> Vec<ServiceImpact> {
         }
     }
     found.into_iter().map(|(service, (level, why))| ServiceImpact { service, level, why }).collect()
+}
+
+/// What happens by the plan of a reboot to each instance whose owner is known. Who has to decide something is
+/// told so ahead, and not of what did not happen for it.
+#[must_use]
+pub fn fates(plan: &RebootPlan, moment: Moment) -> Vec<InstanceFate> {
+    let content = &plan.content;
+    let moved = content
+        .moves
+        .iter()
+        .map(|moved| (&moved.instance, if moved.how == How::Live { Fate::Moves } else { Fate::MovesCold }));
+    let stopped = content.stays.iter().filter(|stay| stay.why == StayReason::Stopped);
+    let undecided = content.undecided.iter().filter(|_| moment == Moment::Before);
+    let all: BTreeMap<&String, Fate> = undecided
+        .map(|instance| (instance, Fate::Undecided))
+        .chain(moved)
+        .chain(stopped.map(|stay| (&stay.instance, Fate::Stops)))
+        .collect();
+    all.into_iter()
+        .filter_map(|(id, fate)| {
+            let owner = content.owners.get(id)?;
+            Some(InstanceFate {
+                id: id.clone(),
+                name: owner.name.clone(),
+                project: owner.project.clone(),
+                fate,
+            })
+        })
+        .collect()
 }

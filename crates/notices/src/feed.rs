@@ -9,7 +9,7 @@ use volutus_store::{FEED, Notice};
 pub const ENTRIES_MAX: u32 = 200;
 
 /// The characters that mean something in XML and HTML.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -58,18 +58,23 @@ pub fn atom(cloud: &str, now: Timestamp, notices: &[Notice]) -> String {
     feed
 }
 
+/// Where a page begins; `title` is escaped.
+pub(crate) fn head(title: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n\
+         :root {{ color-scheme: light dark; }}\nbody {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: \
+         2rem auto; padding: 0 1rem; }}\narticle {{ border-top: 1px solid #8886; padding: 0.5rem 0; }}\nh2 {{ font-size: \
+         1.1rem; margin: 0.5rem 0 0; }}\ntime {{ color: #777; }}\npre {{ font: inherit; white-space: pre-wrap; \
+         overflow-wrap: anywhere; }}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    )
+}
+
 /// A page that tells everybody how things stand: plain HTML, no scripts, nothing from elsewhere.
 #[must_use]
 pub fn status_page(cloud: &str, now: Timestamp, notices: &[Notice]) -> String {
     let cloud = escaped(cloud);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>Maintenance of {cloud}</title>\n<style>\n\
-         :root {{ color-scheme: light dark; }}\nbody {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: \
-         2rem auto; padding: 0 1rem; }}\narticle {{ border-top: 1px solid #8886; padding: 0.5rem 0; }}\nh2 {{ font-size: \
-         1.1rem; margin: 0.5rem 0 0; }}\ntime {{ color: #777; }}\npre {{ font: inherit; white-space: pre-wrap; \
-         overflow-wrap: anywhere; }}\n</style>\n</head>\n<body>\n<h1>Maintenance of {cloud}</h1>\n"
-    );
+    let mut page = head(&format!("Maintenance of {cloud}"));
     if public(notices).next().is_none() {
         page.push_str("<p>No maintenance is announced.</p>\n");
     }

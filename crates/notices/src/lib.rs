@@ -9,13 +9,17 @@ mod config;
 mod delivery;
 mod facts;
 mod feed;
+mod link;
+mod question;
 mod text;
 mod webhook;
 
 pub use config::{Config, Encryption, Moment, Recipient, Shape, Smtp, Webhook};
 pub use delivery::{Deliverer, Settling, deliver_due};
-pub use facts::{Facts, Fate, InstanceFate, Occurrence, ServiceImpact, What, expected_impact};
+pub use facts::{Facts, Fate, InstanceFate, Occurrence, ServiceImpact, What, expected_impact, fates};
 pub use feed::{ENTRIES_MAX, atom, status_page};
+pub use link::{Key, Link};
+pub use question::{Question, Refusal, question_page, refusal_page};
 pub use text::{Message, Templates, messages};
 
 /// Why notices could not be made.
@@ -35,6 +39,14 @@ pub enum Error {
     /// A file that the configuration names cannot be read.
     #[error("could not read {path}: {source}")]
     Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The key of links cannot be made.
+    #[error("could not make the key of links {path}: {source}")]
+    Key {
         /// The file.
         path: std::path::PathBuf,
         /// Why.

@@ -1,5 +1,6 @@
 //! The words: templates, and the messages made of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use volutus_store::{FEED, NewNotice};
 
 use crate::config::{Config, Moment, Shape};
 use crate::facts::{Facts, Fate, What};
-use crate::{Error, webhook};
+use crate::{Error, Key, Link, webhook};
 
 /// The built-in texts: by moment, and the parts that some of them share.
 const BUILTIN: [(&str, &str); 9] = [
@@ -64,6 +65,8 @@ struct View<'a> {
     duration: String,
     services: Vec<Service<'a>>,
     instances: Vec<Instance<'a>>,
+    undecided: bool,
+    answers: &'a [Page],
     requests: Option<Requests>,
     cause: Option<&'a str>,
     schedule: Option<&'a str>,
@@ -81,6 +84,13 @@ struct Instance<'a> {
     id: &'a str,
     name: &'a str,
     what: &'static str,
+}
+
+/// Where one project's owners answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Page {
+    project: String,
+    link: String,
 }
 
 #[derive(Serialize)]
@@ -133,11 +143,15 @@ impl Templates {
     /// # Errors
     /// [`Error::Template`], with the line.
     pub fn message(&self, facts: &Facts, zone: &TimeZone) -> Result<Message, Error> {
+        self.message_with(facts, zone, &[])
+    }
+
+    fn message_with(&self, facts: &Facts, zone: &TimeZone, pages: &[Page]) -> Result<Message, Error> {
         let wrong = |what: String| Error::Template { moment: facts.moment, what };
         let text = self
             .0
             .get_template(facts.moment.as_str())
-            .and_then(|template| template.render(Serde(view(facts, zone))))
+            .and_then(|template| template.render(Serde(view(facts, zone, pages))))
             .map_err(|error| wrong(format!("{error:#}")))?;
         let (first, body) = text.split_once('\n').unwrap_or((text.as_str(), ""));
         let subject = first.strip_prefix(SUBJECT).ok_or_else(|| {
@@ -161,7 +175,7 @@ fn tidy(body: &str) -> String {
     lines.join("\n")
 }
 
-fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
+fn view<'a>(facts: &'a Facts, zone: &TimeZone, pages: &'a [Page]) -> View<'a> {
     let local = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
     View {
         cloud: &facts.cloud,
@@ -199,13 +213,11 @@ fn view<'a>(facts: &'a Facts, zone: &TimeZone) -> View<'a> {
             .map(|instance| Instance {
                 id: &instance.id,
                 name: if instance.name.is_empty() { &instance.id } else { &instance.name },
-                what: match instance.fate {
-                    Fate::Moves => "goes to another host and runs on meanwhile",
-                    Fate::MovesCold => "is shut down, goes to another host, and is started there",
-                    Fate::Stops => "is shut down, and started again on its host",
-                },
+                what: instance.fate.words(),
             })
             .collect(),
+        undecided: facts.instances.iter().any(|instance| instance.fate == Fate::Undecided),
+        answers: pages,
         requests: facts.requests.map(|(failed, total)| Requests { failed, total }),
         cause: facts.cause.as_deref(),
         schedule: facts.schedule.as_ref().map(|schedule| schedule.name.as_str()),
@@ -234,12 +246,33 @@ fn duration(seconds: u64) -> String {
     }
 }
 
+/// Where owners answer what happens to their instances: a page for each of their projects.
+fn pages(config: &Config, key: Option<&Key>, own: &Facts) -> Vec<Page> {
+    let (Some(key), Some(base)) = (key, &config.confirm_url) else { return Vec::new() };
+    if own.moment != Moment::Before || own.what != What::Reboot {
+        return Vec::new();
+    }
+    let projects: BTreeSet<&String> = own.instances.iter().map(|instance| &instance.project).collect();
+    let page = |project: &String| {
+        let (cloud, plan, begins) = (own.cloud.clone(), own.plan.clone(), own.begins);
+        let token = key.sign(&Link { cloud, plan, project: project.clone(), begins });
+        Page { project: project.clone(), link: format!("{}/confirm/{token}", base.trim_end_matches('/')) }
+    };
+    projects.into_iter().map(page).collect()
+}
+
 /// One message for each address that the facts concern, as it is queued. The key of a message is made
-/// of what it is about, the moment and the address, so that queueing it again does nothing.
+/// of what it is about, the moment and the address, so that queueing it again does nothing. With a key and an
+/// address in the configuration owners get links to answer by; nobody else does.
 ///
 /// # Errors
 /// Where a template is wrong.
-pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result<Vec<NewNotice>, Error> {
+pub fn messages(
+    config: &Config,
+    templates: &Templates,
+    key: Option<&Key>,
+    facts: &Facts,
+) -> Result<Vec<NewNotice>, Error> {
     let about = match (&facts.schedule, &facts.run) {
         // Whatever plan it will be, and whenever its window opens.
         (Some(schedule), _) => format!("schedule/{}/{}", schedule.name, schedule.due),
@@ -259,7 +292,8 @@ pub fn messages(config: &Config, templates: &Templates, facts: &Facts) -> Result
     let mut all = Vec::new();
     for recipient in &config.recipients {
         let Some(own) = facts.for_recipient(recipient) else { continue };
-        let message = templates.message(&own, &config.zone_of(Some(recipient))?)?;
+        let pages = pages(config, key, &own);
+        let message = templates.message_with(&own, &config.zone_of(Some(recipient))?, &pages)?;
         for address in &recipient.email {
             all.push(notice("email", &recipient.name, address, message.clone()));
         }
@@ -353,7 +387,7 @@ mod tests {
     fn only_those_concerned_are_told_and_of_their_own_instances() {
         let config = config();
         let templates = Templates::load(&config, Path::new(".")).unwrap();
-        let made = messages(&config, &templates, &facts(Moment::Before)).unwrap();
+        let made = messages(&config, &templates, None, &facts(Moment::Before)).unwrap();
         let to: Vec<&str> = made.iter().map(|one| one.address.as_str()).collect();
         assert_eq!(to, ["a@example.org", "all@example.org", "desk@example.org", "", ""]);
         assert_eq!((made[3].channel.as_str(), made[4].channel.as_str()), ("webhook", FEED));
@@ -378,13 +412,13 @@ mod tests {
         let config = config();
         let templates = Templates::load(&config, Path::new(".")).unwrap();
         for moment in Moment::ALL {
-            let made = messages(&config, &templates, &facts(moment)).unwrap();
+            let made = messages(&config, &templates, None, &facts(moment)).unwrap();
             assert_eq!(made.len(), if moment.is_of_operators() { 1 } else { 5 }, "{moment}");
             for one in &made {
                 assert!(!one.subject.is_empty() && !one.body.contains("{{"), "{moment}: {one:?}");
             }
         }
-        let held = &messages(&config, &templates, &facts(Moment::Held)).unwrap()[0];
+        let held = &messages(&config, &templates, None, &facts(Moment::Held)).unwrap()[0];
         assert_eq!(held.key, "schedule/monthly/2026-11-03T01:00:00Z/held/webhook/chat/");
         assert!(
             held.body.contains("schedule monthly is held") && held.body.contains("a proof failed"),
@@ -396,11 +430,50 @@ mod tests {
         let config_of_desk = Config { recipients: vec![desk], webhooks: Vec::new(), ..config.clone() };
         let missed =
             Facts { services: Vec::new(), what: What::Upgrade, to: String::new(), ..facts(Moment::Missed) };
-        let missed = messages(&config_of_desk, &templates, &missed).unwrap();
+        let missed = messages(&config_of_desk, &templates, None, &missed).unwrap();
         assert_eq!(missed.len(), 2, "{missed:?}");
         assert_eq!(missed[0].subject, "north: the update to the newest packages was due and was not done");
-        let end = messages(&config, &templates, &facts(Moment::End)).unwrap();
+        let end = messages(&config, &templates, None, &facts(Moment::End)).unwrap();
         assert!(end[0].body.contains("0 of 812 requests failed"), "{}", end[0].body);
+    }
+
+    #[test]
+    fn owners_are_asked_and_nobody_else_is() {
+        let state = tempfile::tempdir().unwrap();
+        let key = Key::make(state.path()).unwrap();
+        let confirm_url = Some("https://cloud.example.org/".to_owned());
+        let config = Config { confirm_url, ..config() };
+        let templates = Templates::load(&config, Path::new(".")).unwrap();
+        let mut facts = facts(Moment::Before);
+        facts.instances[0].fate = Fate::Undecided;
+        let made = messages(&config, &templates, Some(&key), &facts).unwrap();
+        let link = |body: &str| {
+            body.lines().find_map(|line| line.split_once("https://")).map(|(_, link)| link.to_owned())
+        };
+        assert_eq!(made.iter().filter(|one| link(&one.body).is_some()).count(), 1, "{made:?}");
+        let (_, token) = made[0].body.split_once("https://cloud.example.org/confirm/").unwrap();
+        let token = token.lines().next().unwrap();
+        let plan = Link {
+            cloud: "north".to_owned(),
+            plan: "abc".to_owned(),
+            project: "p1".to_owned(),
+            begins: facts.begins,
+        };
+        assert_eq!(key.verify(token), Some(plan));
+        assert_eq!(
+            made[0].body.replace(token, "TOKEN"),
+            "On 2026-11-03 02:00 CET we begin the restart of hosts of north. It takes about 1 h 24 min.\n\n\
+             What you may notice:\n\
+             - nova: answers may be slower for a moment; no request is expected to fail\n\n\
+             Your instances:\n\
+             - db-p1 (id-p1) cannot be moved while it runs, and stays untouched unless you let it be stopped\n\n\
+             Until it begins you can tell us here whether you agree, want it later within the same window, or want an \
+             instance\nstopped instead:\n\
+             - https://cloud.example.org/confirm/TOKEN\nWhoever has this link can answer for you.\n"
+        );
+        facts.moment = Moment::Start;
+        let made = messages(&config, &templates, Some(&key), &facts).unwrap();
+        assert!(made.iter().all(|one| link(&one.body).is_none()), "{made:?}");
     }
 
     #[test]
@@ -412,7 +485,7 @@ mod tests {
         let make = |text: &str| {
             std::fs::write(&own, text).unwrap();
             let templates = Templates::load(&config, folder.path())?;
-            messages(&config, &templates, &facts(Moment::Start))
+            messages(&config, &templates, None, &facts(Moment::Start))
         };
         let made = make("Subject: Los geht's in {{ cloud }}\n\nBis bald.\n").unwrap();
         assert_eq!((made[0].subject.as_str(), made[0].body.as_str()), ("Los geht's in north", "Bis bald.\n"));

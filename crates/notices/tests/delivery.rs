@@ -52,7 +52,7 @@ fn trial(shape: &str) -> Trial {
         schedule: None,
     };
     let templates = Templates::load(&config, Path::new(".")).unwrap();
-    let made = messages(&config, &templates, &facts).unwrap();
+    let made = messages(&config, &templates, None, &facts).unwrap();
     // Whoever comes after a kill queues them again.
     for _ in 0..2 {
         store.queue_notices("north", &made, start()).unwrap();

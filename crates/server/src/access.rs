@@ -160,6 +160,9 @@ impl Access {
 const OPEN: &[&str] =
     &["/health", "/ready", "/metrics", "/openapi.json", "/status", "/feed.atom", "/calendar.ics"];
 
+/// The paths of links by which owners answer; who has one needs nothing else.
+const CONFIRM: &str = "/confirm/";
+
 /// The paths of FleetLock, whose hosts have no token either.
 const FLEET_LOCK: &str = "/v1/";
 
@@ -182,7 +185,7 @@ async fn identify(api: &Api, request: &Parts) -> Result<Option<Caller>, Problem>
     let access = api.access();
     let extensions = &request.extensions;
     let path = request.uri.path();
-    let open = OPEN.contains(&path) || path.starts_with(FLEET_LOCK);
+    let open = OPEN.contains(&path) || path.starts_with(CONFIRM) || path.starts_with(FLEET_LOCK);
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<Peer>>() {
         let uid = peer.uid.ok_or_else(|| unauthorized("the kernel did not say who calls"))?;

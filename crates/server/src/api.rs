@@ -20,7 +20,7 @@ use volutus_model::name::HostName;
 use volutus_store::Store;
 
 use crate::metrics::{Requests, count};
-use crate::routes::{command, events, fleet_lock, health, plans, public, runs, schedules};
+use crate::routes::{command, confirm, events, fleet_lock, health, plans, public, runs, schedules};
 use crate::{Access, Problem, Works, access};
 
 /// Bytes of a request's body: the largest one names a plan and some codes.
@@ -165,6 +165,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(public::status))
         .routes(routes!(public::feed))
         .routes(routes!(public::calendar))
+        .routes(routes!(confirm::ask, confirm::answer))
         .routes(routes!(fleet_lock::pre_reboot))
         .routes(routes!(fleet_lock::steady_state))
 }

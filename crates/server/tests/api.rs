@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
 
+#[path = "api/confirm.rs"]
+mod confirm;
 #[path = "../../engine/src/tests/plans.rs"]
 #[allow(dead_code, reason = "these tests need fewer shapes of plans than those of the engine")]
 mod plans;

@@ -11,6 +11,7 @@
 //! its own.
 
 mod commands;
+mod confirmations;
 mod documents;
 mod error;
 mod holder;

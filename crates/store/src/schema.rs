@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use crate::error::Error;
 
 /// The version of the tables that this Volutus writes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// How long a write waits for another process's: their transactions take milliseconds, so one
 /// that lasts longer than this is a process that hangs.
@@ -82,8 +82,18 @@ CREATE TABLE notice (
 CREATE INDEX notice_due ON notice (cloud, state, due_us);
 ";
 
+/// What version 4 adds: what owners answered to notices; of each instance and announcement the last answer.
+/// Times are microseconds since 1970.
+const CONFIRMATIONS: &str = "
+CREATE TABLE confirmation (
+    cloud TEXT NOT NULL, plan TEXT NOT NULL, begins_us INTEGER NOT NULL, instance TEXT NOT NULL,
+    project TEXT NOT NULL, answer TEXT NOT NULL, announced_stop INTEGER NOT NULL, at_us INTEGER NOT NULL,
+    PRIMARY KEY (cloud, plan, begins_us, instance)
+) STRICT, WITHOUT ROWID;
+";
+
 /// What leads to each version from the one before it.
-const STEPS: [&str; VERSION as usize] = [TABLES, DOCUMENTS, NOTICES];
+const STEPS: [&str; VERSION as usize] = [TABLES, DOCUMENTS, NOTICES, CONFIRMATIONS];
 
 pub(crate) fn open(directory: &Path, path: &Path) -> Result<Connection, Error> {
     // What a cloud is made of is nobody else's business.

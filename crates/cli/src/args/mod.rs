@@ -157,6 +157,12 @@ pub enum Command {
     /// Tell the people concerned of a run: preview, announce, list, send, publish.
     #[command(subcommand)]
     Notice(NoticeCommand),
+    /// List what owners answered to notices of reboots.
+    Confirmations {
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Format,
+    },
 }
 
 /// How to print data.

@@ -1,6 +1,9 @@
 //! `volutus approve`
 
+use volutus_store::AnyPlan;
+
 use crate::args::ApproveArgs;
+use crate::commands::fleet;
 use crate::commands::plan::store_error;
 use crate::context::Context;
 use crate::error::Result;
@@ -11,6 +14,9 @@ use crate::show;
 pub async fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
     let store = context.store()?;
     let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
+    if let AnyPlan::Reboot(plan) = &plan {
+        fleet::warn_of_answers(context, &store, plan)?;
+    }
     let (by, at, consents) = match Server::of(context).await? {
         Some(server) => {
             let approved = server.approve(plan.id().as_str(), &args.accepted).await?;

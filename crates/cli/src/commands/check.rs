@@ -23,7 +23,7 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
                 }
                 AnyPlan::Reboot(plan) => {
                     let seen = fleet::observe_with(context, &driver).await?;
-                    fleet::judge(&plan, &seen)
+                    fleet::judge(&plan, seen, &fleet::answers(context, &context.store()?)?)
                 }
             }
         }

@@ -6,10 +6,10 @@ use volutus_catalog::DaemonRole;
 use volutus_drivers::CloudDriver;
 use volutus_fleet::described::{self, Shape};
 use volutus_fleet::{render_markdown, render_text};
-use volutus_model::fleet::{Fleet, Past, RebootPlan, RebootPolicy, Selection};
+use volutus_model::fleet::{Answers, Fleet, Past, RebootPlan, RebootPolicy, Selection};
 use volutus_model::{Finding, HostName, Observation, Plan};
 use volutus_planner::RebootInput;
-use volutus_store::Approval;
+use volutus_store::{Approval, Store};
 
 use crate::args::{Cli, FleetSubject, PlanArgs, PlanFormat, SelectedHosts};
 use crate::commands::plan::{plan_error_code, store_error};
@@ -35,9 +35,25 @@ pub async fn observe_with(context: &Context, driver: &CloudDriver) -> Result<Fle
     })
 }
 
+/// What owners have answered that counts now.
+pub fn answers(context: &Context, store: &Store) -> Result<Answers> {
+    let all = store.confirmations(context.inventory.name.as_str()).map_err(store_error)?;
+    Ok(Answers::counting(&all, Context::now()))
+}
+
+/// Says so where owners have answered what a plan does not contain.
+pub fn warn_of_answers(context: &Context, store: &Store, plan: &RebootPlan) -> Result<()> {
+    if let Some(finding) = answers(context, store)?.since(plan) {
+        anstream::eprint!("{}", show::findings::render(&[finding]));
+    }
+    Ok(())
+}
+
 /// What stands in the way of a plan on the fleet as it is now.
-pub fn judge(plan: &RebootPlan, fleet: &Fleet) -> Vec<Finding> {
-    let mut findings = volutus_plancheck::check_reboot(plan, fleet, &plan.content.policy);
+pub fn judge(plan: &RebootPlan, mut fleet: Fleet, answers: &Answers) -> Vec<Finding> {
+    answers.apply_to_judge(plan, &mut fleet);
+    let mut findings = volutus_plancheck::check_reboot(plan, &fleet, &plan.content.policy);
+    findings.extend(answers.since(plan));
     findings.extend(fleet.unseen.iter().cloned());
     findings
 }
@@ -49,7 +65,9 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
         async { Ok::<_, CliError>((observe_with(context, &driver).await?, context.observe(&driver).await?)) };
     let seen = seen.await;
     driver.close().await;
-    let (fleet, observation) = seen?;
+    let (mut fleet, observation) = seen?;
+    let store = context.store()?;
+    answers(context, &store)?.apply(&mut fleet);
     let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
     if args.control {
         plan.content.control = control_hosts(context);
@@ -57,7 +75,6 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
     }
     // What keeps its steps from being made is told now, and not when the window has opened.
     steps(context, &plan, observation)?;
-    let store = context.store()?;
     store.put_reboot_plan(&plan).map_err(store_error)?;
     store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
     print(&plan, args.output)?;
@@ -104,7 +121,8 @@ pub async fn prepare(
     approval: &Approval,
 ) -> Result<(Plan, Observation)> {
     let fleet = observe_with(context, driver).await?;
-    refuse_findings(&judge(plan, &fleet), &approval.consents).map_err(|error| {
+    let answers = answers(context, &context.store()?)?;
+    refuse_findings(&judge(plan, fleet, &answers), &approval.consents).map_err(|error| {
         error.hint(
             "The fleet is judged as it is now: make a new plan with volutus plan --reboot. Serious findings can be \
              consented to: volutus approve PLAN --accept CODE",

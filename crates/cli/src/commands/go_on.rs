@@ -102,7 +102,8 @@ async fn rest(
     let selection = Selection { past: past(content, plan, state), ..content.selection.clone() };
     let control: Vec<HostName> =
         content.control.iter().filter(|host| is_untouched(host, plan, state)).cloned().collect();
-    let fleet = fleet::observe_with(context, driver).await?;
+    let mut fleet = fleet::observe_with(context, driver).await?;
+    fleet::answers(context, &context.store()?)?.apply(&mut fleet);
     let made = volutus_fleet::plan(&fleet, &content.policy, &selection, &content.cloud, Context::now());
     let made = match made {
         Err(Error::NothingToDo { .. }) if control.is_empty() => return Ok(None),
@@ -116,6 +117,7 @@ async fn rest(
             left: Vec::new(),
             classes: Vec::new(),
             owners: std::collections::BTreeMap::new(),
+            undecided: Vec::new(),
             findings: Vec::new(),
             figures: Figures::default(),
             ..content.clone()

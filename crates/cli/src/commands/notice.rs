@@ -8,12 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use volutus_model::fleet::RebootPlan;
-use volutus_model::fleet::plan::{How, StayReason};
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, PlanKind, RunId};
 use volutus_notices::{
-    Config, Deliverer, ENTRIES_MAX, Error, Facts, Fate, InstanceFate, Moment, Occurrence, Settling,
-    Templates, What, atom, deliver_due, expected_impact, messages, status_page,
+    Config, Deliverer, ENTRIES_MAX, Error, Facts, Key, Moment, Occurrence, Settling, Templates, What, atom,
+    deliver_due, expected_impact, messages, status_page,
 };
 use volutus_store::{AnyPlan, FEED, Store};
 
@@ -53,6 +52,8 @@ pub async fn run(context: &Context, command: &NoticeCommand) -> Result<()> {
 pub struct Notices {
     config: Config,
     templates: Templates,
+    /// What signs links by which owners answer, where the file says where they lead.
+    key: Option<Key>,
     deliverer: Deliverer,
     store: Store,
     cloud: String,
@@ -94,7 +95,14 @@ impl Notices {
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let malformed = |error: Error| malformed(path, &error);
         let config = read_config(path)?;
+        let asks = config.confirm_url.is_some();
+        let state = store.path().parent().unwrap_or(Path::new("."));
+        let key = asks.then(|| Key::make(state)).transpose().map_err(|error| {
+            CliError::refused("no-confirm-key", "links by which owners answer cannot be signed")
+                .because(&error)
+        })?;
         Ok(Self {
+            key,
             templates: Templates::load(&config, &base).map_err(malformed)?,
             deliverer: Deliverer::new(&config, &base).map_err(malformed)?,
             config,
@@ -104,7 +112,7 @@ impl Notices {
     }
 
     fn messages(&self, facts: &Facts) -> Result<Vec<volutus_store::NewNotice>> {
-        messages(&self.config, &self.templates, facts).map_err(|error| {
+        messages(&self.config, &self.templates, self.key.as_ref(), facts).map_err(|error| {
             CliError::refused("malformed-notices", error.to_string())
                 .hint("`volutus notice preview PLAN --moment MOMENT` shows a text without sending it.")
         })
@@ -234,7 +242,7 @@ pub fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp)
         PlanKind::Patch { .. } | PlanKind::Mitigation { .. } => (What::Patch, Vec::new()),
         PlanKind::Reboot { of, .. } => {
             let instances = match store.find_any_plan(of.as_str()).map_err(store_error)? {
-                AnyPlan::Reboot(reboot) => fates(&reboot),
+                AnyPlan::Reboot(reboot) => volutus_notices::fates(&reboot, moment),
                 AnyPlan::Upgrade(_) => Vec::new(),
             };
             (What::Reboot, instances)
@@ -274,34 +282,11 @@ fn reboot_facts(plan: &RebootPlan, moment: Moment, begins: Timestamp) -> Facts {
         ended: None,
         expected_s: plan.content.figures.makespan_ms / 1_000,
         services: Vec::new(),
-        instances: fates(plan),
+        instances: volutus_notices::fates(plan, moment),
         requests: None,
         cause: None,
         schedule: None,
     }
-}
-
-/// What happens to each instance whose owner is known.
-fn fates(plan: &RebootPlan) -> Vec<InstanceFate> {
-    let content = &plan.content;
-    let moved = content
-        .moves
-        .iter()
-        .map(|moved| (&moved.instance, if moved.how == How::Live { Fate::Moves } else { Fate::MovesCold }));
-    let stopped = content.stays.iter().filter(|stay| stay.why == StayReason::Stopped);
-    let all: std::collections::BTreeMap<&String, Fate> =
-        moved.chain(stopped.map(|stay| (&stay.instance, Fate::Stops))).collect();
-    all.into_iter()
-        .filter_map(|(id, fate)| {
-            let owner = content.owners.get(id)?;
-            Some(InstanceFate {
-                id: id.clone(),
-                name: owner.name.clone(),
-                project: owner.project.clone(),
-                fate,
-            })
-        })
-        .collect()
 }
 
 fn facts_of(store: &Store, plan: &str, moment: Moment, begins: Timestamp) -> Result<Facts> {
@@ -374,6 +359,18 @@ fn list(context: &Context, store: &Store, last: u32, output: Format) -> Result<(
         Format::Json => print_json(&notices),
         Format::Table => {
             anstream::print!("{}", show::notice::render(&notices));
+            Ok(())
+        }
+    }
+}
+
+/// `volutus confirmations`
+pub fn confirmations(context: &Context, output: Format) -> Result<()> {
+    let all = context.store()?.confirmations(context.inventory.name.as_str()).map_err(store_error)?;
+    match output {
+        Format::Json => print_json(&all),
+        Format::Table => {
+            anstream::print!("{}", show::notice::render_confirmations(&all));
             Ok(())
         }
     }

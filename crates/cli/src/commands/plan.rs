@@ -21,9 +21,13 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
     match (&args.command, &args.to) {
         (None, Some(to)) => create(context, args, to).await,
         (Some(PlanCommand::Show { plan, output }), _) => {
-            match context.store()?.find_any_plan(plan).map_err(store_error)? {
+            let store = context.store()?;
+            match store.find_any_plan(plan).map_err(store_error)? {
                 AnyPlan::Upgrade(plan) => print(&plan, None, *output),
-                AnyPlan::Reboot(plan) => fleet::print(&plan, *output),
+                AnyPlan::Reboot(plan) => {
+                    fleet::print(&plan, *output)?;
+                    fleet::warn_of_answers(context, &store, &plan)
+                }
             }
         }
         (Some(PlanCommand::List), _) => list(context),

@@ -1,8 +1,9 @@
 //! Notices, as an operator reads them.
 
+use volutus_model::fleet::Confirmation;
 use volutus_store::{FEED, NewNotice, Notice};
 
-use super::table;
+use super::{short, table};
 
 fn to(notice: &NewNotice) -> String {
     match notice.channel.as_str() {
@@ -32,6 +33,25 @@ pub fn render(notices: &[Notice]) -> String {
             one.notice.moment.clone(),
             to(&one.notice),
             one.error.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{rows}\n")
+}
+
+/// What owners answered, the latest first.
+pub fn render_confirmations(all: &[Confirmation]) -> String {
+    if all.is_empty() {
+        return "no owner has answered yet\n".to_owned();
+    }
+    let mut rows = table(&["plan", "announced for", "project", "instance", "answer", "since"]);
+    for one in all {
+        rows.add_row([
+            short(&one.plan).to_owned(),
+            one.begins.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            one.project.clone(),
+            one.instance.clone(),
+            one.answer.as_str().to_owned(),
+            one.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         ]);
     }
     format!("{rows}\n")

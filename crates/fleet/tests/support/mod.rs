@@ -72,5 +72,6 @@ pub fn instance(id: &str, host: &str, gib: u64) -> Instance {
         pins: Vec::new(),
         choice: None,
         stopped: false,
+        later: false,
     }
 }

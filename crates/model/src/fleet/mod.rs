@@ -4,6 +4,7 @@
 //! allocations of every instance. Nothing here comes from the figures of nova's hypervisor
 //! records, which nova no longer serves (they went with microversion 2.88).
 
+pub mod answer;
 pub mod limits;
 mod place;
 pub mod plan;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 use crate::name::HostName;
 
+pub use answer::{Answer, Answers, Confirmation};
 pub use plan::{RebootPlan, Work};
 pub use policy::{PolicyError, RebootPolicy};
 pub use selection::{Past, Selection};
@@ -225,6 +227,9 @@ pub struct Instance {
     /// Whether Volutus stopped it and has yet to start it; see [`STOPPED_TAG`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Whether its owner asked for it to be as late as the plan allows; see [`Answer::Later`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
 }
 
 /// The tag of an instance that Volutus stopped, and will start again. It stands in nova, beside the

@@ -51,9 +51,12 @@ pub struct Content {
     pub moves: Vec<Move>,
     /// The instances that stay on a host that is rebooted.
     pub stays: Vec<Stay>,
-    /// Who owns the instances that move or are stopped, by their ids, where it is known.
+    /// Who owns the instances that move, are stopped or are undecided, by their ids, where it is known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub owners: BTreeMap<String, Owner>,
+    /// Instances that keep their host from being emptied, and would not if their owners let them be stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<String>,
     /// The hosts that cannot be emptied, and are left as they are.
     pub left: Vec<Left>,
     /// Hosts of the control plane that are restarted behind the others, one after another.

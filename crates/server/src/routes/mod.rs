@@ -1,6 +1,7 @@
 //! The handlers, one subject a file.
 
 pub mod command;
+pub mod confirm;
 pub mod events;
 pub mod fleet_lock;
 pub mod health;

@@ -40,7 +40,7 @@ struct AtOnce {
     store: Store,
 }
 
-fn cloud() -> HostName {
+pub fn cloud() -> HostName {
     "cloud".parse().unwrap()
 }
 
@@ -98,7 +98,7 @@ impl Works for AtOnce {
 }
 
 pub struct Served {
-    store: Store,
+    pub store: Store,
     client: reqwest::Client,
     base: String,
     _directory: TempDir,
@@ -237,6 +237,19 @@ impl Served {
         let request = if header { request.header("fleet-lock-protocol", "true") } else { request };
         let (status, _, body) = read(request).await;
         (status, body)
+    }
+
+    /// Sends a form, or asks for a page: status and body.
+    pub async fn page(&self, method: Method, path: &str, form: Option<&str>) -> (u16, String) {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = match form {
+            Some(form) => {
+                request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned())
+            }
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// The whole body as text.

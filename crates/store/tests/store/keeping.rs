@@ -94,6 +94,7 @@ fn a_reboot_plan() -> RebootPlan {
         drains: Vec::new(),
         moves: Vec::new(),
         owners: std::collections::BTreeMap::new(),
+        undecided: Vec::new(),
         stays: Vec::new(),
         left: Vec::new(),
         classes: Vec::new(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
 
 mod canned;
+mod confirmations;
 mod keeping;
 mod kill;
 mod notices;

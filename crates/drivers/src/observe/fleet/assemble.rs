@@ -186,6 +186,7 @@ fn one(
         pins: answers.topologies.get(&server.id).map(|nodes| instance::pins(nodes)).unwrap_or_default(),
         choice,
         stopped: server.tags.iter().any(|tag| tag == volutus_model::fleet::STOPPED_TAG),
+        later: false,
         resources,
         host,
     }
