@@ -2,7 +2,7 @@
 //! code; nothing is a defect of the server.
 //!
 //! An input is a request as people write one: `METHOD /path`, headers, an empty line, a body. `PLAN` and
-//! `RUN` stand for a plan and a run that exist.
+//! `RUN` stand for a plan and a run that exist, `LINK` for the token by which an owner answers.
 #![no_main]
 
 use std::num::NonZeroU32;

@@ -81,7 +81,8 @@ fuzz_target!(|text: &str| {
     if let Ok(config) = Config::parse(config) {
         for moment in Moment::ALL {
             look_at(
-                &messages(&config, &builtin, None, &facts(template, moment)).expect("built-in texts can be made"),
+                &messages(&config, &builtin, None, &facts(template, moment))
+                    .expect("built-in texts can be made"),
             );
         }
     }

@@ -308,7 +308,7 @@ fn files_that_cannot_be_used_are_explained() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 7");
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(matches!(error, Error::NewerSchema { found: 7, known: 3, .. }), "{error}");
+    assert!(matches!(error, Error::NewerSchema { found: 7, known: 4, .. }), "{error}");
 }
 
 #[test]
@@ -337,10 +337,11 @@ fn a_file_of_version_1_is_migrated() {
     drop(store);
     edit(directory.path(), "UPDATE schema_version SET version = 1");
     let connection = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
-    connection.execute_batch("DROP TABLE document; DROP TABLE notice").unwrap();
+    connection.execute_batch("DROP TABLE document; DROP TABLE notice; DROP TABLE confirmation").unwrap();
     drop(connection);
     let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.plan(&plan.id).unwrap(), plan);
     store.put_documents("number", &[("a".to_owned(), 1)], at(1)).unwrap();
+    assert_eq!(store.confirmations("cloud").unwrap(), []);
     assert_eq!(Store::open(directory.path()).unwrap().documents::<u32>("number").unwrap().len(), 1);
 }
