@@ -215,7 +215,7 @@ fn draw_form(rng: &mut Rng) -> Form {
         contract: rng.chance(0.3),
     };
     // No draw of its own, so that seeds mean what they always did. Of three replicas two cannot serve throughout.
-    form.only_grows = form.parallel % 2 == 0 && form.serving_min == 1;
+    form.only_grows = form.parallel.is_multiple_of(2) && form.serving_min == 1;
     form
 }
 

@@ -120,10 +120,11 @@ fn backends(context: &Context<'_>) -> Vec<Group> {
             let declared = declared.get(backend).copied().unwrap_or(0);
             // More servers than are declared are somebody else's, and may go any time.
             let serving = up.unwrap_or(declared).min(declared);
+            let put_in = put_in_first(context, backend, &steps);
             let (mended, steps) = mended_first(context, backend, &steps);
             Group {
                 label: backend.to_string(),
-                serving: serving.saturating_add(mended).min(declared),
+                serving: serving.saturating_add(mended).saturating_add(put_in).min(declared),
                 min: context.policy.serving_replicas_min,
                 steps,
                 kind: Kind::Backend,
@@ -134,6 +135,20 @@ fn backends(context: &Context<'_>) -> Vec<Group> {
 
 fn is_up(server: &BackendServer) -> bool {
     server.status == "UP" || server.status == "no check"
+}
+
+/// How many replicas that wait out of the load balancer are put in, as they are, before any step takes one out.
+fn put_in_first(context: &Context<'_>, backend: &BackendName, steps: &BTreeSet<usize>) -> u32 {
+    let seen = context.observation.backends.get(backend).and_then(|fact| fact.value());
+    let waits = |name: &str| {
+        seen.and_then(|servers| servers.iter().find(|s| s.name == name)).is_some_and(|s| !is_up(s))
+    };
+    let first = |at: &usize| !steps.contains(at) && steps.iter().all(|step| context.graph.step_before(*at, *step));
+    let put_in = context.graph.actions().filter(|(at, action)| {
+        matches!(action, Action::UndrainBackend { backend: into, server, .. } if into == backend && waits(server))
+            && first(&at.step)
+    });
+    u32::try_from(put_in.count()).unwrap_or(u32::MAX)
 }
 
 /// A replica that is down now is none that a step takes out. Where the plan replaces all of those,
