@@ -77,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "xtask",
         &[
+            "volutus-notices",
             "volutus-advisories",
             "volutus-model",
             "volutus-catalog",

@@ -143,7 +143,8 @@ fn put_in_first(context: &Context<'_>, backend: &BackendName, steps: &BTreeSet<u
     let waits = |name: &str| {
         seen.and_then(|servers| servers.iter().find(|s| s.name == name)).is_some_and(|s| !is_up(s))
     };
-    let first = |at: &usize| !steps.contains(at) && steps.iter().all(|step| context.graph.step_before(*at, *step));
+    let first =
+        |at: &usize| !steps.contains(at) && steps.iter().all(|step| context.graph.step_before(*at, *step));
     let put_in = context.graph.actions().filter(|(at, action)| {
         matches!(action, Action::UndrainBackend { backend: into, server, .. } if into == backend && waits(server))
             && first(&at.step)
