@@ -143,7 +143,7 @@ async fn what_is_forged_foreign_or_late_is_refused_without_details() {
     let asked = Asked::begin(serve(|access| access).await);
     let good = asked.path(&asked.link);
     let other_key = Key::make(tempfile::tempdir().unwrap().path()).unwrap();
-    let altered = format!("{}x", good);
+    let altered = format!("{good}x");
     let links = [
         ("/confirm/x".to_owned(), 403),
         ("/confirm/%FF".to_owned(), 403),
