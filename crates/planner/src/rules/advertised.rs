@@ -29,8 +29,7 @@ pub(crate) fn exchange(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<
     let Some(why) = wanted(draft, members) else { return Ok(None) };
     let waiting = waiting(draft, members);
     let (pending, done): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.pending);
-    let total = pending.len() + waiting.len();
-    if total < 2 || !pending.iter().any(|member| serves(draft, member)) {
+    if !pending.iter().any(|member| serves(draft, member)) {
         // Whatever is put in runs what serves already, or is the first that serves at all.
         return Ok(None);
     }
@@ -44,6 +43,11 @@ pub(crate) fn exchange(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<
              them are the same",
             "Nothing, where that is accepted; the verdict tells it.",
         );
+        return Ok(None);
+    }
+    let total = pending.len() + waiting.len();
+    if total < 2 {
+        // Nobody is there to take over from.
         return Ok(None);
     }
     let entering = waiting.len().max(total.div_ceil(2)).min(total - 1);
