@@ -132,7 +132,7 @@ mod tests {
         };
         let token = Key::make(state.path()).unwrap().sign(&link);
         let again = Key::make(state.path()).unwrap();
-        assert_eq!(again.verify(&token), Some(link.clone()));
+        assert_eq!(again.verify(&token), Some(link));
         let mode = std::fs::metadata(state.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1, "nothing else is left");
