@@ -293,6 +293,7 @@ fn status_rule(old: u16, new: u16) -> Option<&'static str> {
         (500.. | UNANSWERED, _) => "server-error-mended",
         (_, 500.. | UNANSWERED) => "server-error",
         (..400, 400..) => "success-became-error",
+        (403, 404) | (404, 403) => "refusal-changed",
         (400.., ..400) => "error-became-success",
         _ => "status-changed",
     })

@@ -71,7 +71,8 @@ fn way(rule: &str) -> Way {
         | "error-became-success"
         | "server-error-mended"
         | "server-error"
-        | "status-changed" => Way::Status,
+        | "status-changed"
+        | "refusal-changed" => Way::Status,
         "field-removed" | "field-added" | "place-removed" | "place-added" | "header-missing"
         | "header-added" | "body-kind-changed" => Way::Presence,
         "element-removed" | "element-added" => Way::Element,

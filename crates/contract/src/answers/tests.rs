@@ -57,6 +57,7 @@ fn statuses_have_their_rules() {
         (404, 500, "server-error", Class::Breaking),
         (200, UNANSWERED, "server-error", Class::Breaking),
         (404, 400, "status-changed", Class::Breaking),
+        (403, 404, "refusal-changed", Class::Review),
         (403, 200, "error-became-success", Class::Review),
         (500, 404, "server-error-mended", Class::Correction),
     ] {
