@@ -43,7 +43,8 @@ pub(crate) fn compare(pair: &mut Pair<'_>, a: &Service, b: &Service) {
                 if pair.installed() && !in_operations.contains(schema) => {
                     pair.add(Found::about("resource-removed", name).at_most(Class::Review));
                 }
-            (None, Some(Resource::Internal { .. })) => {}
+            (Some(Resource::Internal { .. }), None | Some(Resource::Internal { .. }))
+            | (None, Some(Resource::Internal { .. })) => {}
             (Some(_), None) if pair.alike() => pair.add(Found::about("resource-removed", name)),
             (None, Some(_)) if pair.alike() => pair.add(Found::about("resource-added", name)),
             (Some(_), Some(_)) => pair.add(Found::about("restructured.response", name)),

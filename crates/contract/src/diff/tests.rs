@@ -52,6 +52,14 @@ fn equal_contracts_have_no_difference() {
 }
 
 #[test]
+fn a_schema_of_the_code_that_an_operation_names_is_compared_there_alone() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let mut service = versioned(json!({"response": [{"schema": schema}]}));
+    service["resources"] = json!({"code.schema": {"use": "internal", "schema": schema}});
+    assert_eq!(differences(service.clone(), service), []);
+}
+
+#[test]
 fn bounds_of_microversions_are_compared() {
     let with = |min: &str, max: &str| json!({"microversions": {"min": min, "max": max}});
     assert_eq!(only(with("2.1", "2.4"), with("2.2", "2.4")), told("minimum-raised", Class::Breaking, ""));
