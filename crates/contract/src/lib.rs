@@ -19,6 +19,7 @@ pub mod document;
 mod error;
 pub mod extract;
 pub mod fetch;
+mod forms;
 pub mod microversion;
 pub mod mutants;
 pub mod report;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Microversion;
 use crate::document::{Document, Operation, Service};
+use crate::forms::{is_id, is_time};
 use crate::requests::{Pin, Prepared, below_root, escaped, holes, is_enumerated};
 use line::Line;
 
@@ -459,25 +460,6 @@ fn may_be_word(text: &str) -> bool {
 fn is_word(parameter: &str, word: &str) -> bool {
     matches!(word.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "none")
         || OF_WORDS.contains(&parameter)
-}
-
-/// A UUID, with its hyphens or without.
-fn is_id(text: &str) -> bool {
-    let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
-    digits == 32
-        && matches!(text.len(), 32 | 36)
-        && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-}
-
-fn is_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digits =
-        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
-    digits(0..4)
-        && bytes.get(4) == Some(&b'-')
-        && digits(5..7)
-        && bytes.get(7) == Some(&b'-')
-        && digits(8..10)
 }
 
 /// The microversion among the captured headers of a request: `compute 2.79`, or nova's own `2.79`.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::Microversion;
 use crate::answers::{Body, Recorded};
 use crate::document::Document;
+use crate::forms::{is_id, is_time};
 
 /// A public key of which nobody has the private one: nova checks that it is one (from 2.92 it makes none
 /// itself), and tells its fingerprint.
@@ -311,7 +312,8 @@ pub fn alike(mut answer: Recorded, bindings: &Bindings) -> Recorded {
             without_secrets(body);
             texts(body, &mut |text| {
                 named(text);
-                if is_uuid(text) {
+                if text.contains('-') && is_id(text) {
+                    // Without hyphens it is the user's or its project's, which are the same on both sides.
                     "{uuid}".clone_into(text);
                 } else if is_time(text) {
                     *text = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -364,27 +366,6 @@ fn in_order(value: &mut Value) {
         Value::Object(object) => object.values_mut().for_each(in_order),
         _ => {}
     }
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.char_indices().all(|(at, c)| match at {
-            8 | 13 | 18 | 23 => c == '-',
-            _ => c.is_ascii_hexdigit(),
-        })
-}
-
-/// `2026-11-26T08:00:00Z`, with a fraction or without, and with a space for the T.
-fn is_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    (19..=32).contains(&bytes.len())
-        && bytes.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            10 => matches!(byte, b'T' | b' '),
-            13 | 16 => *byte == b':',
-            0..19 => byte.is_ascii_digit(),
-            _ => byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b':' | b'Z'),
-        })
 }
 
 #[cfg(test)]

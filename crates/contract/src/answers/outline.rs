@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     Asked, Body, Comparator, Compared, Noise, Raw, Recorded, UNANSWERED, place_matches, status_rule,
 };
+use crate::forms::is_id;
 
 /// Nesting that is followed; answers of OpenStack have at most ten levels.
 const DEPTH_MAX: usize = 64;
@@ -173,12 +174,6 @@ impl Shape {
         let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         kinds.join(" or ").into()
     }
-}
-
-/// A UUID, with its hyphens or without.
-fn is_id(key: &str) -> bool {
-    let digits = key.bytes().filter(u8::is_ascii_hexdigit).count();
-    digits == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 impl Comparator {
