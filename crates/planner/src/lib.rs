@@ -60,6 +60,28 @@ pub struct PlanningInput {
     pub parent: Option<PlanId>,
 }
 
+impl PlanningInput {
+    /// What a plan is made of that takes no other versions than those that its kind names.
+    fn staying(
+        inventory: &Inventory,
+        observation: &Observation,
+        series: Series,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            inventory: inventory.clone(),
+            observation: observation.clone(),
+            target: series,
+            versions: None,
+            lock: None,
+            policy: policy.clone(),
+            now,
+            parent: None,
+        }
+    }
+}
+
 /// Reads a target as an operator writes it: `2026.1`, or the series' code name.
 ///
 /// # Errors

@@ -60,16 +60,8 @@ pub fn plan_mitigation(input: &MitigationInput, catalog: &Catalog) -> Result<(Pl
     }
     let exposed = |id: &DaemonId, service: &Service| is_exposed(input, catalog, id, service);
     let series = series_touched(&input.observation, catalog, &input.vulnerability, exposed)?;
-    let planning = PlanningInput {
-        inventory: input.inventory.clone(),
-        observation: input.observation.clone(),
-        target: series,
-        versions: None,
-        lock: None,
-        policy: input.policy.clone(),
-        now: input.now,
-        parent: None,
-    };
+    let planning =
+        PlanningInput::staying(&input.inventory, &input.observation, series, &input.policy, input.now);
     let mut members = read_members(&planning.inventory, &planning.observation, catalog, Unseen::LeftOut)?;
     for member in members.values_mut().flatten() {
         member.pending = exposed(&member.id, member.service);

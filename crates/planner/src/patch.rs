@@ -42,18 +42,10 @@ pub struct PatchInput {
 /// [`Error::PatchUneven`] and [`Error::ReleaseInUse`] where one patched release cannot be what all of them
 /// run; and where what a daemon of a service concerned runs was not seen.
 pub fn plan_patch(input: &PatchInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
-    let planning = PlanningInput {
-        inventory: input.inventory.clone(),
-        observation: input.observation.clone(),
-        target: series_touched(&input.observation, catalog, &input.vulnerability, |id, service| {
-            is_exposed(input, catalog, id, service)
-        })?,
-        versions: None,
-        lock: None,
-        policy: input.policy.clone(),
-        now: input.now,
-        parent: None,
-    };
+    let exposed = |id: &DaemonId, service: &Service| is_exposed(input, catalog, id, service);
+    let series = series_touched(&input.observation, catalog, &input.vulnerability, exposed)?;
+    let planning =
+        PlanningInput::staying(&input.inventory, &input.observation, series, &input.policy, input.now);
     let (state, left_out) = read_exposed(&planning, input, catalog)?;
     let kind = PlanKind::Patch {
         vulnerability: input.vulnerability.clone(),

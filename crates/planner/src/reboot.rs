@@ -56,16 +56,8 @@ const RESTART_MIN_S: u32 = 300;
 pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, PlanReport), Error> {
     let members = read_members(&input.inventory, &input.observation, catalog, Unseen::Refused)?;
     let (series, versions) = running(&members, catalog)?;
-    let planning = PlanningInput {
-        inventory: input.inventory.clone(),
-        observation: input.observation.clone(),
-        target: series,
-        versions: None,
-        lock: None,
-        policy: input.policy.clone(),
-        now: input.now,
-        parent: None,
-    };
+    let planning =
+        PlanningInput::staying(&input.inventory, &input.observation, series, &input.policy, input.now);
     let services = present(catalog, &members);
     let state = State { from: series, way: vec![series], versions, members, services };
     let work = input.reboot.content.work;

@@ -44,15 +44,10 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
     if let Some(why) = WayBackClosed::of(&input.of, &input.state) {
         return Err(Error::WayBackClosed { of: input.of.id.clone(), why });
     }
+    let (of, policy) = (&input.of, &input.policy);
     let planning = PlanningInput {
-        inventory: input.inventory.clone(),
-        observation: input.observation.clone(),
-        target: input.of.from,
-        versions: None,
-        lock: None,
-        policy: input.policy.clone(),
-        now: input.now,
-        parent: Some(input.of.id.clone()),
+        parent: Some(of.id.clone()),
+        ..PlanningInput::staying(&input.inventory, &input.observation, of.from, policy, input.now)
     };
     let ailing = replaced_in_vain(input);
     let came_from = came_from(&input.of);

@@ -11,16 +11,15 @@ use volutus_model::mitigation::{EXAMPLE, command};
 use volutus_model::plan::Action;
 use volutus_model::verdict::{ExposedVersion, ExposureProof, MitigatedBy};
 use volutus_model::{
-    ExposedPackage, Mitigation, Observation, PackageVersion, Plan, RunId, RunState, Severity, StepStatus,
+    ExposedPackage, Mitigation, Observation, PackageVersion, Plan, RunId, RunState, StepStatus,
 };
 use volutus_planner::{MitigationInput, PlanReport, plan_mitigation};
 
 use crate::args::PatchArgs;
-use crate::commands::check::judge;
+use crate::commands::patch::tell_serious;
 use crate::commands::plan::plan_error_code;
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use crate::show;
 
 /// Days that a statement of a mitigation is proposed for: long enough that nobody is asked every week,
 /// short enough that a fixed release which has appeared meanwhile is not forgotten.
@@ -100,10 +99,7 @@ pub fn make(
         );
         CliError::refused(plan_error_code(&error), message).because(&error)
     })?;
-    let findings = judge(context, &input.observation, &plan);
-    if findings.iter().any(|finding| finding.severity >= Severity::Serious) {
-        anstream::eprint!("{}", show::findings::render(&findings));
-    }
+    tell_serious(context, &input.observation, &plan);
     Ok((plan, report))
 }
 

@@ -213,12 +213,16 @@ fn make(
             format!("could not plan a patch of {} against {}", context.inventory.name, vulnerability.id);
         CliError::refused(plan_error_code(&error), message).because(&error)
     })?;
-    // What stands in the way is told now, when there is time to mend it.
-    let findings = judge(context, &input.observation, &plan);
+    tell_serious(context, &input.observation, &plan);
+    Ok((plan, report))
+}
+
+/// Tells what stands in the way of a plan right when it is made, when there is time to mend it.
+pub(super) fn tell_serious(context: &Context, observation: &Observation, plan: &Plan) {
+    let findings = judge(context, observation, plan);
     if findings.iter().any(|finding| finding.severity >= Severity::Serious) {
         anstream::eprint!("{}", show::findings::render(&findings));
     }
-    Ok((plan, report))
 }
 
 /// Approves the plan as whoever asks for it, and carries it out.
