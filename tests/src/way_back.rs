@@ -36,6 +36,9 @@ pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     println!("API contract: {contract}");
     let compared = contract["requests_compared"].as_u64().context("no requests_compared")?;
     ensure!(compared >= 500 && contract["not_measured"] == serde_json::json!([]), "{contract}");
+    ensure!(contract["result"] == "held" && contract["writes_compared"].as_u64() > Some(0), "{contract}");
+    let again = contract["after"]["requests_compared"].as_u64().context("nothing was asked again")?;
+    ensure!(again + contract["after"]["gone"].as_u64().unwrap_or(0) >= 500, "{contract}");
     told.exactly(&["upgrade to OpenStack 2026.1 has begun", "upgrade to OpenStack 2026.1 has ended"])?;
     nothing_left_drained(lab)
 }

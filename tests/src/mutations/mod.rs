@@ -125,6 +125,7 @@ impl<'a> Trial<'a> {
         for service in left.keys() {
             hosts.insert(*service, shadowed_on(&plan, service)?);
         }
+        ensure!(!left.is_empty(), "VOLUTUS_E2E_MUTATIONS names no mutation");
         Ok(Self { lab, left, hosts, judged: BTreeSet::new(), caught: 0, missed: Vec::new() })
     }
 
