@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::process::{must, privileged};
 
-/// Programs that tests run, and the Debian packages that hold them.
-const NEEDED: &[(&str, &str)] = &[("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh", "openssh-client")];
+/// Programs that tests run or are built by, and the Debian packages that hold them. libFuzzer is of C++.
+const NEEDED: &[(&str, &str)] =
+    &[("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh", "openssh-client"), ("/usr/bin/g++", "g++")];
 
 /// Installs what is missing.
 pub fn install_for_tests() -> anyhow::Result<()> {
