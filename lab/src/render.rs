@@ -275,7 +275,9 @@ fn haproxy(record: &Record) -> Result<String> {
             // A request that may already have taken effect is not sent twice.
             "listen {backend}\n  bind {}:{port}\n  balance roundrobin\n  \
              http-request disable-l7-retry if METH_POST\n  \
-             option httpchk GET {health}\n  http-check expect rstatus ^[23]\n",
+             option httpchk GET {health}\n  http-check expect rstatus ^[23]\n  \
+             capture request header OpenStack-API-Version len 32\n  \
+             capture request header X-OpenStack-Nova-API-Version len 16\n",
             record.infra().address
         );
         for host in record.hosts_with(Role::Controller) {

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod drain;
+mod locked;
 mod mitigation;
 mod mutations;
 mod patch;
@@ -57,6 +58,7 @@ const SUITES: &[Suite] = &[
             ("upgrade_after_a_rollback", way_back::upgraded_again),
             ("finalize_ends_the_run", upgrade::finalize),
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
+            ("altered_release_halts_the_run", locked::altered_release_halts),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
         ],
     },

@@ -102,13 +102,13 @@ pub fn finalize(_: &World, lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The run that halted goes on, is killed on its way, and goes on again to its end.
 pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
-    bring_back_silent_daemons(lab)?;
-    let plan = make_plan(lab, "2026.2")?;
-    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
+    let status = lab.volutus(&["status", "--output", "json"])?.expect(0, &[])?.json()?;
+    let plan = text_at(&status, &["state", "plan"])?;
     let mut first = world
         .volutus(&lab.cloud())
-        .args(["run", &plan])
+        .arg("resume")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -127,12 +127,12 @@ pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
     };
     wait_until("25 steps are complete", 600, || {
         if let Some(status) = first.try_wait()? {
-            bail!("`volutus run` ended by itself ({status}): {}", lab.volutus(&["status"])?.stdout);
+            bail!("`volutus resume` ended by itself ({status}): {}", lab.volutus(&["status"])?.stdout);
         }
         Ok(completed(lab)? >= 25)
     })?;
     // While one runs, a second is refused and told who holds the cloud.
-    lab.volutus(&["run", &plan])?.expect(3, &["lease"])?;
+    lab.volutus(&["run", plan])?.expect(3, &["lease"])?;
     first.kill()?;
     first.wait()?;
     lab.volutus(&["resume"])?.expect(0, &["verdict: "])?;

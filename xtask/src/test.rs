@@ -28,14 +28,17 @@ struct Tally {
 }
 
 impl Tally {
-    fn check(&mut self, name: &str, result: anyhow::Result<()>) {
+    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<()>) {
+        let start = Instant::now();
+        let result = check();
+        let seconds = start.elapsed().as_secs();
         match result {
             Ok(()) => {
-                println!("test {name} ... ok");
+                println!("test {name} ... ok ({seconds} s)");
                 self.passed += 1;
             }
             Err(error) => {
-                println!("test {name} ... FAILED\n{error:#}");
+                println!("test {name} ... FAILED ({seconds} s)\n{error:#}");
                 self.failed += 1;
             }
         }
@@ -47,23 +50,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let start = Instant::now();
     setup::install_for_tests()?;
     let mut tally = Tally::default();
-    tally.check("format", must(cargo().args(["fmt", "--all", "--check"])));
-    tally.check(
-        "lints",
-        must(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    );
-    tally.check("tidy", tidy::run());
+    tally.check("format", || must(cargo().args(["fmt", "--all", "--check"])));
+    tally.check("lints", || {
+        must(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    });
+    tally.check("tidy", tidy::run);
     count(&mut tally, cargo().args(["test", "--workspace", "--exclude", "volutus-e2e", "--no-fail-fast"]))?;
     // A tenth of what `cargo xtask sim` runs by itself; rare transitions need the whole.
     let seeds = sim::Options { seeds: 2_000, from: 1, seed: None, coverage_min: 95 };
-    tally.check("simulated upgrades keep every rule", sim::run(&seeds));
-    tally.check("the simulation notices wrong rules", sim::mutants());
+    tally.check("simulated upgrades keep every rule", || sim::run(&seeds));
+    tally.check("the simulation notices wrong rules", sim::mutants);
     // In a process of its own, which is measured from its beginning.
     let own = std::env::current_exe()?;
-    tally.check(
-        "plan and check 10,000 hosts within the goal",
-        must(Command::new(own).args(["bench", "plan"])),
-    );
+    tally.check("plan and check 10,000 hosts within the goal", || {
+        must(Command::new(own).args(["bench", "plan"]))
+    });
     if !options.no_lab {
         count(&mut tally, &mut end_to_end()?)?;
     }
@@ -112,6 +113,7 @@ fn e2e_binary() -> anyhow::Result<String> {
 /// that fails without having counted a failure (it did not build, it was killed) counts as one.
 fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
     eprintln!("$ {}", shown(command));
+    let start = Instant::now();
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -140,5 +142,6 @@ fn count(tally: &mut Tally, command: &mut Command) -> anyhow::Result<()> {
         println!("`{}` failed", shown(command));
         tally.failed += 1;
     }
+    println!("`{}` took {} s", shown(command), start.elapsed().as_secs());
     Ok(())
 }

@@ -218,7 +218,8 @@ fn layers() -> anyhow::Result<Vec<String>> {
 
 fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> = ["crates", "fuzz", "lab", "tests", "xtask"].iter().map(|d| root.join(d)).collect();
+    let mut open: Vec<PathBuf> =
+        ["crates", "fuzz", "lab", "tests", "xtask"].iter().map(|d| root.join(d)).collect();
     while let Some(folder) = open.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {

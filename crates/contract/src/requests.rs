@@ -279,7 +279,7 @@ impl Objects {
                     _ => item,
                 };
                 Seen {
-                    id: text(item, &["id", "uuid"]),
+                    id: text(item, &["id", "uuid", "alias"]),
                     name: text(item, &["name", "zoneName", "hypervisor_hostname"]),
                 }
             })
@@ -340,7 +340,10 @@ pub fn is_listed(body: &Value, part: &str) -> bool {
             if item.is_object() || item.is_array() { is_listed(item, part) } else { means(item) }
         }),
         Value::Object(map) => map.iter().any(|(key, value)| {
-            let tells = matches!(key.as_str(), "id" | "uuid" | "name" | "zoneName" | "hypervisor_hostname");
+            let tells = matches!(
+                key.as_str(),
+                "id" | "uuid" | "alias" | "name" | "zoneName" | "hypervisor_hostname"
+            );
             tells && means(value) || is_listed(value, part)
         }),
         _ => false,
@@ -503,6 +506,8 @@ mod tests {
         objects.observe("nova", "/servers", &body);
         objects.observe("nova", "/servers/s2/tags", &json!({"tags": ["a/b", "ü"]}));
         objects.observe("nova", "/os-keypairs", &json!({"keypairs": [{"keypair": {"name": "mine"}}]}));
+        let extensions = json!({"extensions": [{"alias": "dns-integration", "name": "DNS Integration"}]});
+        objects.observe("nova", "/extensions", &extensions);
         let fill = |path: &str| {
             let request = reading(&nova(get(path, json!([{}]))), &BTreeMap::new()).remove(0);
             objects.fill(&request)
@@ -511,6 +516,7 @@ mod tests {
         assert_eq!(fill("/servers/{id}"), ["/servers/s1", "/servers/s2"]);
         assert_eq!(fill("/servers/{id}/tags/{tag}"), ["/servers/s2/tags/a%2Fb", "/servers/s2/tags/%C3%BC"]);
         assert_eq!(fill("/os-keypairs/{id}"), ["/os-keypairs/mine"]);
+        assert_eq!(fill("/extensions/{id}"), ["/extensions/dns-integration"]);
         assert_eq!(fill("/flavors/{id}"), Vec::<String>::new());
     }
 

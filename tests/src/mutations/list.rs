@@ -294,9 +294,9 @@ pub const MUTATIONS: &[Mutation] = &[
         "neutron",
         "an extension is dropped",
         "neutron/plugins/ml2/plugin.py",
-        &[("                                    port_mac_address_override.ALIAS,\n", "")],
+        &[("                                    port_mac_address_regenerate.ALIAS,\n", "")],
         "element-removed",
-        "port-mac-override",
+        "port-mac-address-regenerate",
     ),
     one(
         "neutron",

@@ -203,7 +203,7 @@ fn shadowed_on(plan: &Value, service: &str) -> anyhow::Result<String> {
 }
 
 /// Id and outcome of the last finished attempt at comparing a service.
-fn last_attempt(status: &Value, service: &str) -> anyhow::Result<Option<(String, Value)>> {
+pub fn last_attempt(status: &Value, service: &str) -> anyhow::Result<Option<(String, Value)>> {
     let attempts = status["state"]["attempts"].as_object().context("no attempts")?;
     let step = format!("shadow/{service}");
     let own = attempts.iter().filter(|(_, attempt)| {

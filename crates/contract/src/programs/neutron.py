@@ -93,6 +93,9 @@ def extract():
         def singular(collection):
             return collection[:-3] + 'y' if collection.endswith('ies') else collection[:-1]
 
+        # Of what it serves neutron itself, and no extension of it, tells: of the extensions.
+        add('GET', '/extensions')
+        add('GET', '/extensions/{id}')
         for collection, mapping in whole.items():
             path = where.get(collection, '') + '/' + collection.replace('_', '-')
             if collection in parents:
