@@ -31,7 +31,11 @@ pub fn altered_release_halts(_: &World, lab: &Lab) -> anyhow::Result<()> {
     lab.volutus(&["approve", plan])?.expect(0, &[])?;
     lab.volutus(&["run", plan])?.expect(5, &["glance", "are not those locked", HOST])?;
     let switched = lab.volutus(&["observe", "--output", "json"])?.expect(0, &[])?;
-    anyhow::ensure!(!switched.stdout.contains("\"34."), "something runs the new release: {}", switched.stdout);
+    anyhow::ensure!(
+        !switched.stdout.contains("\"34."),
+        "something runs the new release: {}",
+        switched.stdout
+    );
     lab.exec(HOST, &format!("umount {FILE} && rm {COPY}"))?.expect(0, &[])?;
     Ok(())
 }

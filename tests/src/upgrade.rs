@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::bad_input::{make_plan, text_at};
+use crate::way_back::approved_under;
 use crate::world::{Lab, World, wait_until};
 
 pub fn observe_sees_everything(_: &World, lab: &Lab) -> anyhow::Result<()> {
@@ -141,11 +142,12 @@ pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
     nothing_left_drained(lab)
 }
 
+/// As somebody upgrades who wrote no policy.
 pub fn slurp_upgrade(_: &World, lab: &Lab) -> anyhow::Result<()> {
     bring_back_silent_daemons(lab)?;
-    let plan = make_plan(lab, "2026.1")?;
-    lab.volutus(&["approve", &plan])?.expect(0, &[])?;
-    lab.volutus(&["run", &plan])?.expect(0, &["verdict: zero-"])?;
+    let (policy, plan) = approved_under(lab, "")?;
+    let run = ["--policy", &policy, "run", &plan];
+    lab.volutus(&run)?.expect(0, &["verdict: zero-", "API contract: held"])?;
     all_on(lab, "2026.1", "33.")?;
     nothing_left_drained(lab)
 }

@@ -35,7 +35,7 @@ pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let log = lab.folder().join("haproxy.log");
     let asked = lab.exec(BALANCED_ON, "journalctl --unit haproxy --output cat --no-pager")?.expect(0, &[])?;
     std::fs::write(&log, asked.stdout)?;
-    let policy = format!("[contract]\ngate = \"warn\"\ntraffic = {:?}\n", log.display().to_string());
+    let policy = format!("contract.traffic = {:?}\n", log.display().to_string());
     let (policy, plan) = approved_under(lab, &policy)?;
     let told = Told::begin(lab)?;
     lab.volutus(&["--policy", &policy, "run", &plan])?.expect(0, &["verdict: zero-", "API contract: "])?;
@@ -69,7 +69,8 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     for host in HOSTS {
         lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
     }
-    let (_, plan) = approved_under(lab, "on_failure = \"roll-back\"\nprove_timeout_s = 120\n")?;
+    let (_, plan) =
+        approved_under(lab, "on_failure = \"roll-back\"\nprove_timeout_s = 120\ncontract.gate = \"off\"\n")?;
     let told = Told::begin(lab)?;
     let mut run = world
         .volutus(&lab.cloud())

@@ -154,6 +154,7 @@ impl World {
     pub fn volutus(&self, cloud: &Path) -> Command {
         let mut command = Command::new(&self.volutus);
         command.arg("--cloud").arg(cloud).arg("--no-progress");
+        command.env("VOLUTUS_POLICY", concat!(env!("CARGO_MANIFEST_DIR"), "/policy.toml"));
         command
     }
 }

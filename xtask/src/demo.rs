@@ -23,11 +23,8 @@ const BAD_DAEMON: &str = "nova-conductor";
 /// A bad daemon never proves itself, so there is no use in waiting as long as a slow one may take.
 const BAD_RELEASE_POLICY: &str = "on_failure = \"roll-back\"\nprove_timeout_s = 120\n";
 
-/// With the contract as a gate, fewer pairs of requests than this would compare too little.
+/// Fewer pairs of requests than this would prove too little of the API contract.
 const COMPARED_MIN: u64 = 1_000;
-
-/// Nobody meets new code that does not keep the API contract.
-const CONTRACT_POLICY: &str = "[contract]\ngate = \"block\"\n";
 
 /// An API's highest microversion changes once; see docs/decisions/0018-advertised.md.
 const ONLY_GROWS_POLICY: &str = "[api]\nadvertised = \"only-grows\"\n";
@@ -53,10 +50,6 @@ pub struct Options {
     /// What goes wrong.
     #[arg(long, value_enum, default_value = "none")]
     pub fault: Fault,
-    /// Before users meet new code, its answers are compared with those of the old; a broken API contract
-    /// halts the run.
-    #[arg(long, conflicts_with_all = ["fault", "rollback", "reboot"])]
-    pub contract: bool,
     /// New replicas of APIs whose highest microversion changes wait, and take over from the old ones at once.
     #[arg(long, conflicts_with_all = ["fault", "reboot"])]
     pub only_grows: bool,
@@ -94,8 +87,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let up_s = up.elapsed().as_secs();
     let mut rebooted = None;
     let result = if options.reboot {
-        demo_reboot::reboot(&programs, &lab, options.real_guests).map(|(verdict, told)| {
-            rebooted = Some(told);
+        demo_reboot::reboot(&programs, &lab, options.real_guests).map(|done| {
+            let verdict = done.verdict.clone();
+            rebooted = Some(done);
             vec![verdict]
         })
     } else {
@@ -125,7 +119,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!(
         "{} | lab up {up_s} s, all {} s | {}",
-        rebooted.as_deref().map_or_else(|| line(last), |told| format!("{} | {told}", line(last))),
+        rebooted.as_ref().map_or_else(|| line(last), |done| format!("{} | {}", line(last), done.told)),
         started.elapsed().as_secs(),
         folder.join("verdict.json").display()
     );
@@ -134,29 +128,28 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         total >= REQUESTS_MIN || options.reboot,
         "{total} requests were made; the goal is 0 failed of at least {REQUESTS_MIN}"
     );
-    if options.contract {
+    if !options.reboot && last["rolled_back"] != true {
         judge_contract(last)?;
     }
     if options.only_grows {
         verdicts.iter().try_for_each(judge_advertised)?;
     }
-    verdicts.iter().try_for_each(judge)
+    verdicts.iter().try_for_each(judge)?;
+    rebooted.map_or(Ok(()), |done| done.judge())
 }
 
 /// What the options ask for; the verdicts in order.
 fn act(programs: &Programs, lab: &Lab, options: &Options) -> anyhow::Result<Vec<Value>> {
-    let parts = [(options.contract, CONTRACT_POLICY), (options.only_grows, ONLY_GROWS_POLICY)];
-    let asked: String = parts.iter().filter(|(asked, _)| *asked).map(|(_, text)| *text).collect();
-    let policy = (!asked.is_empty()).then_some(asked);
+    let policy = options.only_grows.then_some(ONLY_GROWS_POLICY);
     let mut verdicts = match options.fault {
-        Fault::None => vec![upgrade(programs, lab, &options.hop.to, policy.as_deref())?],
+        Fault::None => vec![upgrade(programs, lab, &options.hop.to, policy)?],
         Fault::BadRelease => vec![bad_release(programs, lab, options)?],
     };
     if options.rollback {
         if options.fault == Fault::None {
             verdicts.push(take_back(programs, lab)?);
         }
-        verdicts.push(upgrade(programs, lab, &options.hop.to, policy.as_deref())?);
+        verdicts.push(upgrade(programs, lab, &options.hop.to, policy)?);
     }
     Ok(verdicts)
 }

@@ -31,8 +31,30 @@ per_source = 2
 overhead_s = 15
 ";
 
-/// Reboots a lab as an operator would; the verdict, and what became of the instances.
-pub fn reboot(programs: &Programs, lab: &Lab, real_guests: bool) -> anyhow::Result<(Value, String)> {
+/// The longest time in which a guest may not answer, in milliseconds.
+const GAP_GOAL_MS: u64 = 1_000;
+
+/// How it went.
+pub struct Rebooted {
+    /// What the run says.
+    pub verdict: Value,
+    /// What became of hosts and instances.
+    pub told: String,
+    /// The longest time in which any guest did not answer, in milliseconds, where guests were watched.
+    longest_gap_ms: Option<u64>,
+}
+
+impl Rebooted {
+    /// Fails where a guest was longer without an answer than the goal is.
+    pub fn judge(&self) -> anyhow::Result<()> {
+        let longest = self.longest_gap_ms.unwrap_or(0);
+        ensure!(longest < GAP_GOAL_MS, "a guest did not answer for {longest} ms; the goal is {GAP_GOAL_MS}");
+        Ok(())
+    }
+}
+
+/// Reboots a lab as an operator would.
+pub fn reboot(programs: &Programs, lab: &Lab, real_guests: bool) -> anyhow::Result<Rebooted> {
     let cloud = lab.cloud();
     let policy = lab.folder().join("reboot.toml");
     std::fs::write(&policy, POLICY)?;
@@ -62,11 +84,14 @@ pub fn reboot(programs: &Programs, lab: &Lab, real_guests: bool) -> anyhow::Resu
     let after = guests.places()?;
     let moves = guests.moves(&before)?;
     let mut told = judge(&before, &after, &moves)?;
+    let mut longest_gap_ms = None;
     if let Some(watched) = watched {
-        told = format!("{told}, {}", judge_guests(&watched, before.len())?);
+        let (longest, guests) = judge_guests(&watched, before.len())?;
+        told = format!("{told}, {guests}");
+        longest_gap_ms = Some(longest);
     }
     let restarted = restarted(&boots, &self::boots(programs, &cloud)?)?;
-    Ok((verdict, format!("{restarted} hosts restarted in {took} s, {told}")))
+    Ok(Rebooted { verdict, told: format!("{restarted} hosts restarted in {took} s, {told}"), longest_gap_ms })
 }
 
 /// Every instance is there and runs, and none was moved more than once.
@@ -83,8 +108,9 @@ fn judge(
     Ok(format!("{} instances alive, {moved} moved, each at most once", before.len()))
 }
 
-/// Every guest answered and never restarted; the longest gap of any, from each side.
-fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<String> {
+/// Every guest answered and never restarted; the longest gap of any, of all sides in milliseconds, and of each
+/// side in words.
+fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<(u64, String)> {
     ensure!(watched.len() == instances, "{} guests of {instances} were watched", watched.len());
     let mut worst = [("inside", 0, ""), ("outside", 0, ""), ("held", 0, "")];
     for seen in watched {
@@ -100,11 +126,13 @@ fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<String> {
             }
         }
     }
+    let longest = worst.iter().map(|(_, longest, _)| *longest).max().unwrap_or(0);
     let [inside, outside, held] =
         worst.map(|(_, longest, whose)| format!("{:.1} s ({whose})", longest as f64 / 1000.0));
-    Ok(format!(
+    let told = format!(
         "no guest restarted, longest gap of any guest {inside} inside, {outside} outside, {held} over TCP"
-    ))
+    );
+    Ok((longest, told))
 }
 
 /// The boot of every host.

@@ -62,7 +62,7 @@ impl Context {
                 .hint("docs/reference/cloud-toml.md shows every key.")
         })?;
         let policy = match &cli.policy {
-            None => Policy::default(),
+            None => Policy::of_no_file(),
             Some(path) => read_policy(path)?,
         };
         let reboot = read_reboot_policy(cli.policy.as_deref())?;

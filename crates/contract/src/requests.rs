@@ -340,10 +340,8 @@ pub fn is_listed(body: &Value, part: &str) -> bool {
             if item.is_object() || item.is_array() { is_listed(item, part) } else { means(item) }
         }),
         Value::Object(map) => map.iter().any(|(key, value)| {
-            let tells = matches!(
-                key.as_str(),
-                "id" | "uuid" | "alias" | "name" | "zoneName" | "hypervisor_hostname"
-            );
+            let tells =
+                matches!(key.as_str(), "id" | "uuid" | "alias" | "name" | "zoneName" | "hypervisor_hostname");
             tells && means(value) || is_listed(value, part)
         }),
         _ => false,

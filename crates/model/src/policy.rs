@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::api::ApiPolicy;
-use crate::contract::ContractPolicy;
+use crate::contract::{ContractPolicy, Gate};
 use crate::gate::ClientGate;
 use crate::mitigation::Mitigation;
 use crate::plan::Phase;
@@ -209,6 +209,16 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The policy of an operator who wrote none. [`Policy::default`] is what absent keys of plans and journals
+    /// mean, some of which were written before there were such keys; here the API contract is a gate.
+    #[must_use]
+    pub fn of_no_file() -> Self {
+        Self {
+            contract: ContractPolicy { gate: Gate::Block, ..ContractPolicy::default() },
+            ..Self::default()
+        }
+    }
+
     /// What follows a failure in a phase.
     #[must_use]
     pub fn on_failure_in(&self, phase: Phase) -> OnFailure {
@@ -227,13 +237,16 @@ impl Policy {
         }
     }
 
-    /// Reads a policy file; absent keys keep their defaults.
+    /// Reads a policy file; absent keys are as in [`Policy::of_no_file`].
     ///
     /// # Errors
     /// A message with line and column where the text is not TOML of this shape, or a sentence
     /// where a limit makes no sense.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let policy: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut policy: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if !says_gate(text) {
+            policy.contract.gate = Self::of_no_file().contract.gate;
+        }
         if policy.serving_replicas_min == 0 && !policy.accept_downtime {
             return Err("serving_replicas_min = 0 means downtime; set accept_downtime = true as well \
                         if that is meant"
@@ -290,9 +303,30 @@ impl Policy {
     }
 }
 
+/// Whether a policy file has the key `gate` in `[contract]`.
+fn says_gate(text: &str) -> bool {
+    text.parse::<toml::Table>()
+        .is_ok_and(|all| all.get("contract").is_some_and(|own| own.get("gate").is_some()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_contract_is_a_gate_unless_the_file_says_otherwise() {
+        assert_eq!(Policy::parse("").unwrap(), Policy::of_no_file());
+        for (text, gate) in [
+            ("[contract]\nwrites = false", Gate::Block),
+            ("[contract]\ngate = \"warn\"", Gate::Warn),
+            ("contract = { gate = \"off\" }", Gate::Off),
+            ("contract.review = \"block\"", Gate::Block),
+        ] {
+            assert_eq!(Policy::parse(text).unwrap().contract.gate, gate, "{text}");
+        }
+        // What a plan of before leaves out was not asked for.
+        assert_eq!(serde_json::from_str::<Policy>("{}").unwrap().contract.gate, Gate::Off);
+    }
 
     #[test]
     fn what_follows_a_failure_can_differ_by_phase() {

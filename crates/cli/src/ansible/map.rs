@@ -160,6 +160,7 @@ pub(super) fn describe(groups: &Groups, cloud_name: &str) -> Result<Imported, Er
             flavor: "probe.nano".to_owned(),
             network: "probe-net".to_owned(),
             volume_type: None,
+            requests_per_s: None,
         },
         reach: Vec::new(),
         ovn: None,

@@ -121,7 +121,7 @@ fn make(
 
 /// The limits that were approved with the run hold on its way back, unless others are given now.
 fn policy(context: &Context, of: &Plan) -> Policy {
-    if context.policy == Policy::default() { of.policy.clone() } else { context.policy.clone() }
+    if context.policy == Policy::of_no_file() { of.policy.clone() } else { context.policy.clone() }
 }
 
 /// Looks at the cloud, plans the way back, and has the plan checked.

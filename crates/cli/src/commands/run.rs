@@ -283,6 +283,9 @@ pub async fn start_prober(context: &Context, run: &RunId) -> Result<(ProberHandl
         run.clone(),
     );
     config.reach.clone_from(&context.inventory.reach);
+    if let Some(rate) = context.inventory.prober.requests_per_s {
+        config.rate_per_s = rate.into();
+    }
     Prober::start(config).await.map_err(|error| {
         CliError::new(Kind::Cloud, "prober", "the synthetic user could not start work").because(&error).hint(
             "[prober] of the cloud description names what it uses; docs/operating/upgrade.md tells how to \
