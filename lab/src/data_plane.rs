@@ -47,6 +47,8 @@ pub struct Pings {
     /// The longest time between two answers, in milliseconds. Without any loss it is the
     /// interval between pings.
     pub longest_gap_ms: u32,
+    /// When that began: seconds since 1970, of the last answer before.
+    pub longest_gap_from: f64,
 }
 
 /// How a live migration went, measured from both sides.
@@ -342,7 +344,9 @@ fn parse_pings(text: &str) -> Pings {
         if let Some((stamp, rest)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
             let answer = rest.contains("bytes from") && !rest.contains("DUP!");
             if let (true, Ok(at)) = (answer, stamp.parse::<f64>()) {
-                longest = longest.max(last.map_or(0.0, |last| at - last));
+                if let Some(before) = last.filter(|before| at - before > longest) {
+                    (longest, pings.longest_gap_from) = (at - before, before);
+                }
                 last = Some(at);
             }
         } else if line.contains("packets transmitted") {
@@ -372,7 +376,8 @@ mod tests {
                     [1700000000.950000] 64 bytes from 198.19.7.100: icmp_seq=8 ttl=63 time=9 ms (DUP!)\n\n\
                     --- 198.19.7.100 ping statistics ---\n\
                     8 packets transmitted, 3 received, +1 duplicates, 62.5% packet loss, time 800ms\n";
-        assert_eq!(parse_pings(text), Pings { sent: 8, answered: 3, longest_gap_ms: 650 });
+        let longest_gap_from = 1_700_000_000.2;
+        assert_eq!(parse_pings(text), Pings { sent: 8, answered: 3, longest_gap_ms: 650, longest_gap_from });
         assert_eq!(parse_pings("connect: Network is unreachable"), Pings::default());
     }
 
@@ -386,7 +391,7 @@ mod tests {
     }
 
     fn migration(host: &str, gap: u32) -> Migration {
-        let pings = Pings { sent: 50, answered: 49, longest_gap_ms: gap };
+        let pings = Pings { sent: 50, answered: 49, longest_gap_ms: gap, longest_gap_from: 0.0 };
         let guest = parse_guests("u\tvm\tcmp1\t1\t2\talpha-net\n").remove(0);
         Migration {
             guest,

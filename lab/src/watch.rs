@@ -109,7 +109,7 @@ mod tests {
             outer: "2".into(),
             canary: "canary-alpha".into(),
         };
-        let pings = Pings { sent: 10, answered: 9, longest_gap_ms: 200 };
+        let pings = Pings { sent: 10, answered: 9, longest_gap_ms: 200, longest_gap_from: 0.0 };
         let held = serde_json::from_str(held).expect("valid");
         Watched { guest, inside: pings.clone(), outside: pings, held }
     }

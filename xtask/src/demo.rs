@@ -159,7 +159,8 @@ fn line(verdict: &Value) -> String {
     let number = |key: &str| verdict[key].as_u64().unwrap_or(0);
     let daemons = verdict["versions_observed"].as_object().map_or(0, serde_json::Map::len);
     let contract = &verdict["api_contract"];
-    let contract = contract["requests_compared"].as_u64().map_or_else(String::new, |pairs| {
+    let pairs = contract["requests_compared"].as_u64().filter(|_| contract["result"] != "not_measured");
+    let contract = pairs.map_or_else(String::new, |pairs| {
         let result = contract["result"].as_str().unwrap_or("?");
         let again = contract["after"]["requests_compared"].as_u64().unwrap_or(0);
         format!(" | API contract {result}, {pairs} pairs of answers compared, {again} at the end again")

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 use volutus_e2e::guests::Guests;
 
@@ -120,7 +121,11 @@ fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<(u64, Str
             let answers = if *side == "held" { "answers" } else { "answered" };
             ensure!(seen[*side][answers].as_u64() > Some(0), "the guest {name} never answered ({side})");
             let gap = seen[*side]["longest_gap_ms"].as_u64().context("no gap was measured")?;
-            eprintln!("guest {name}: longest gap {gap} ms ({side}), {} answers", seen[*side][answers]);
+            let began = seen[*side]["longest_gap_from"].as_f64().map_or_else(String::new, |at| {
+                Timestamp::from_second(at as i64)
+                    .map_or_else(|_| String::new(), |at| format!(" from {at} on"))
+            });
+            eprintln!("guest {name}: longest gap {gap} ms ({side}){began}, {} answers", seen[*side][answers]);
             if gap > *longest {
                 (*longest, *whose) = (gap, name);
             }

@@ -137,6 +137,22 @@ assert 'AGE-SECRET' not in ' '.join(packing(key)[0] + unpacking('/x/copy.sql.gz.
 }
 
 #[test]
+fn a_scratch_server_has_temporary_files_of_its_own() {
+    succeeds(
+        r"
+USER = pwd.getpwuid(os.geteuid()).pw_name
+scratch = Scratch(HERE, {})
+directory, = [option.split('=')[1] for option in scratch.options if option.startswith('--tmpdir=')]
+assert os.path.dirname(directory) == scratch.directory and os.listdir(directory) == []
+# mariadb-install-db starts a server, too.
+assert scratch.options[0] == '--no-defaults'
+scratch.__exit__()
+assert not os.path.exists(directory)
+",
+    );
+}
+
+#[test]
 fn old_snapshots_go_and_needed_ones_stay() {
     succeeds(
         r"

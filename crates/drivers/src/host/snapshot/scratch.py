@@ -40,11 +40,15 @@ class Scratch:
             raise Failed('there is no user %s on this host, as which a scratch server runs' % USER)
         self.directory = tempfile.mkdtemp(prefix=SCRATCH, dir=root)
         self.data = os.path.join(self.directory, 'data')
+        # A server that starts deletes whatever is called #sql* in its directory for temporary files
+        # (MariaDB, mysql_rm_tmp_tables in sql/sql_base.cc): in /tmp these are the cloud's own server's.
+        self.temporary = os.path.join(self.directory, 'tmp')
+        os.mkdir(self.temporary)
         # Whoever cleans up sees by this lock that the program still lives.
         self.lock = open(os.path.join(self.directory, 'lock'), 'w')
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.options = [
-            '--no-defaults', '--datadir=' + self.data, '--innodb-buffer-pool-size=128M',
+            '--no-defaults', '--datadir=' + self.data, '--tmpdir=' + self.temporary, '--innodb-buffer-pool-size=128M',
             '--innodb-log-file-size=32M', '--key-buffer-size=1M', '--performance-schema=OFF',
             '--max-connections=5',
             # What a power loss would cost is thrown away anyway.
@@ -53,7 +57,8 @@ class Scratch:
             '--event-scheduler=OFF', '--innodb-strict-mode=OFF', '--max-allowed-packet=1G',
         ] + ['--%s=%s' % (name.replace('_', '-'), value) for name, value in sorted(variables.items())]
         if os.geteuid() == 0:
-            shutil.chown(self.directory, USER, USER)
+            for path in (self.directory, self.temporary):
+                shutil.chown(path, USER, USER)
 
     def __enter__(self):
         try:
