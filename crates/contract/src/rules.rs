@@ -126,8 +126,11 @@ pub struct Expected {
     #[serde(default)]
     pub operation: Option<String>,
     /// Where in the body, in dots and brackets: `versions[].max_version`; `**.message` is every
-    /// `message` at any depth.
+    /// `message` at any depth, `server.metadata.**` everything below.
     pub location: String,
+    /// Only differences by this rule; where absent, those in which a value is another one.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// Only in answers of status 400 and above.
     #[serde(default)]
     pub of_errors: bool,

@@ -257,7 +257,7 @@ impl Comparator {
         let Raw { rule, location, old: before, new: after } = raw;
         let value_only = matches!(rule, "value-changed" | "became-null" | "was-null" | "text-changed");
         let expected = self.rules.expected.iter().find(|expected| {
-            value_only
+            expected.rule.as_ref().map_or(value_only, |only| only == rule)
                 && expected_here(expected, asked, status, &location)
                 && applies(expected.when, &before, &after)
         });
@@ -304,8 +304,11 @@ fn expected_here(expected: &Expected, asked: &Asked, status: u16, location: &str
     operation && (!expected.of_errors || status >= 400) && place_matches(&expected.location, location)
 }
 
-/// Whether a pattern (`**.message`, `version.version`) means a place.
+/// Whether a pattern (`**.message`, `version.version`, `server.metadata.**`) means a place.
 fn place_matches(pattern: &str, place: &str) -> bool {
+    if let Some(above) = pattern.strip_suffix(".**") {
+        return place.strip_prefix(above).is_some_and(|below| below.starts_with('.'));
+    }
     match pattern.strip_prefix("**.") {
         None => pattern == place,
         Some(end) => place.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('.')),

@@ -270,6 +270,24 @@ fn the_wording_of_errors_is_no_contract() {
 }
 
 #[test]
+fn a_known_change_is_told_and_is_not_taken_for_another() {
+    let server = |properties: Value, more: Value| json!({"server": {"id": "a", "image": {"id": "i", "properties": properties}, "more": more}});
+    let (all, own) = (json!({"hw_machine_type": "q35", "a.b": "c"}), json!({"hw_machine_type": "q35"}));
+    assert_eq!(
+        bodies(server(all, json!({"x": 1})), server(own, json!({}))),
+        [
+            expect("expected", Class::Review, "server.image.properties.a.b").remove(0),
+            expect("field-removed", Class::Breaking, "server.more.x").remove(0),
+        ]
+    );
+    // Another value is no part of it.
+    assert_eq!(
+        bodies(server(json!({"a": "1"}), json!(1)), server(json!({"a": "2"}), json!(1))),
+        expect("value-changed", Class::Breaking, "server.image.properties.a")
+    );
+}
+
+#[test]
 fn a_tally_tells_what_was_compared() {
     let compared =
         comparator().compare(&asked(), &answer(json!({"a": 1})), &answer(json!({})), &Noise::default());
