@@ -31,6 +31,10 @@ const BEGIN_TIME: Duration = Duration::from_secs(45);
 /// there after so long, nothing being done with it, stays.
 const REST_TIME: Duration = Duration::from_secs(45);
 
+/// nova's word for a live migration whose instance runs at its destination while its memory still comes
+/// (`nova/virt/libvirt/migration.py`, `trigger_postcopy_switch`).
+const POST_COPY: &str = "running (post-copy)";
+
 /// What became of one instance.
 enum Moved {
     /// It is where it was to be, or gone by its owner's doing.
@@ -162,7 +166,11 @@ struct Travel<'a> {
     seen_moving: bool,
     /// When its memory was first seen to be sent.
     running: Option<Instant>,
+    /// Whether nova was told to complete it by post-copy, and whatever that means.
+    switched: bool,
     forced: bool,
+    /// Whether it was seen to run at its destination before all of its memory was there.
+    post_copies: bool,
     aborted: bool,
     begun: Instant,
 }
@@ -179,7 +187,9 @@ async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> 
         times: 0,
         seen_moving: false,
         running: None,
+        switched: false,
         forced: false,
+        post_copies: false,
         aborted: false,
         begun: Instant::now(),
     };
@@ -231,7 +241,11 @@ impl Travel<'_> {
             let detail = if on.is_empty() {
                 format!("{id} is on no host any more ({})", server.status)
             } else if on == wanted.to.as_str() {
-                format!("{id} is on {on} after {:.1} s", self.begun.elapsed().as_secs_f64())
+                format!(
+                    "{id} is on {on} after {:.1} s{}",
+                    self.begun.elapsed().as_secs_f64(),
+                    self.by_force()
+                )
             } else {
                 format!("{id} is on {on}, where somebody else moved it")
             };
@@ -280,7 +294,7 @@ impl Travel<'_> {
             How::Cold => calls.cold(id, to).await,
         };
         (self.asked, self.times, self.seen_moving) = (Some(Instant::now()), self.times + 1, false);
-        self.running = None;
+        (self.running, self.switched, self.forced) = (None, false, false);
         match asked {
             Ok(()) => {
                 self.board.tell(id, Some(format!("moves to {to}")));
@@ -293,6 +307,16 @@ impl Travel<'_> {
                 Ok(Some(self.refused(why).await))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// How it was completed, where it did not converge by itself.
+    fn by_force(&self) -> &'static str {
+        match (self.post_copies, self.switched, self.forced) {
+            (true, _, _) => ", by post-copy",
+            (false, true, _) => ", after nova was told to switch it to post-copy",
+            (false, false, true) => ", after nova was told to complete it",
+            (false, false, false) => "",
         }
     }
 
@@ -309,6 +333,12 @@ impl Travel<'_> {
             None => server.task_state.clone().unwrap_or_default(),
         };
         self.board.tell(id, Some(format!("moves to {to}: {far}")));
+        if migration.as_ref().is_some_and(|migration| migration.status == POST_COPY) {
+            // It runs there already: nova neither breaks it off nor completes it any sooner.
+            self.post_copies = true;
+            self.board.tell(id, Some(format!("runs on {to} already, by post-copy: {far}")));
+            return Ok(());
+        }
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
         };
@@ -320,8 +350,13 @@ impl Travel<'_> {
             self.aborted = unless_over(calls.abort(id, migration.id).await)?;
             return Ok(());
         }
-        let force = self.wanted.force_after_s.is_some_and(|after| took >= u64::from(after));
-        if force && !self.forced {
+        let is_due = |after: Option<u32>| after.is_some_and(|after| took >= u64::from(after));
+        if is_due(self.wanted.post_copy_after_s) && !self.switched {
+            self.board.tell(id, Some("does not converge; nova is told to switch it to post-copy".to_owned()));
+            self.switched = unless_over(calls.force_complete(id, migration.id).await)?;
+            return Ok(());
+        }
+        if is_due(self.wanted.force_after_s) && !self.forced {
             self.board.tell(id, Some("does not converge; nova is told to complete it".to_owned()));
             self.forced = unless_over(calls.force_complete(id, migration.id).await)?;
         }

@@ -252,6 +252,40 @@ assert seen == {'DEFAULT/before': '1', 'upgrade_levels/compute': 'auto', 'a/same
 }
 
 #[test]
+fn settings_are_those_that_a_daemon_was_started_with() {
+    succeeds(&[
+        SERVE,
+        PROCESS,
+        HOST,
+        "
+import tempfile
+folder = tempfile.mkdtemp()
+first, second = os.path.join(folder, 'nova.conf'), os.path.join(folder, 'site.conf')
+now = time.time()
+for path, text in ((first, '[libvirt]\\na = 1\\nb = 1\\n'), (second, '[libvirt]\\nb = 2\\n')):
+    with open(path, 'w') as file:
+        file.write(text)
+    os.utime(path, (now - 100, now - 100))
+ago = 50
+def units(names):
+    return {name: {'MainPID': '7', 'ExecMainStartTimestampMonotonic': str(int((time.monotonic() - ago) * 1e6))}
+            for name in names}
+asked = ['libvirt/a', 'libvirt/b', 'libvirt/c']
+seen = settings('nova-compute.service', [first, folder + '/absent', second], asked)
+assert seen == {'values': {'libvirt/a': '1', 'libvirt/b': '2'}}, seen
+# What was written since the daemon started is not what it does.
+ago = 200
+seen = settings('nova-compute.service', [first], asked)
+assert 'nova.conf was changed' in seen['why'] and 'restart it' in seen['why'], seen
+# A daemon that does not run reads its files when it starts.
+units = lambda names: {name: {'MainPID': '0'} for name in names}
+assert settings('nova-compute.service', [first], asked) == {'values': {'libvirt/a': '1', 'libvirt/b': '1'}}
+assert 'none of the configuration files' in settings('nova-compute.service', [folder + '/absent'], asked)['why']
+",
+    ]);
+}
+
+#[test]
 fn cells_are_found_and_no_password_gets_out() {
     let database = DATABASE.replace("\nserve()\n", "\n");
     succeeds(&[

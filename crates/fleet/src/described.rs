@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use volutus_model::HostName;
 use volutus_model::fleet::{
     Availability, Fleet, FleetHost, GroupPolicy, Hypervisor, Instance, InstanceState, InventoryRecord,
-    NumaCell, Obstacle, OwnerChoice, Part, Pin, ServerGroup,
+    MigrationSettings, NumaCell, Obstacle, OwnerChoice, Part, Pin, ServerGroup,
 };
 
 /// A fleet to describe.
@@ -104,6 +104,18 @@ fn is_empty(shape: &Shape, at: usize) -> bool {
     at / shape.zones.max(1) + shape.empty_per_zone >= of_zone(shape, at)
 }
 
+/// Odd fleets have hosts of every kind, in turn.
+fn migrations(shape: &Shape, at: usize) -> Option<MigrationSettings> {
+    let default = MigrationSettings::default();
+    match at % 4 {
+        _ if !shape.odd => None,
+        0 => Some(default),
+        1 => Some(MigrationSettings { auto_converge: true, ..default }),
+        2 => Some(MigrationSettings { post_copy: true, auto_converge: true, ..default }),
+        _ => None,
+    }
+}
+
 fn host(shape: &Shape, at: usize, zone: usize, chance: &mut Chance) -> FleetHost {
     let record = |total, reserved, ratio| InventoryRecord {
         total,
@@ -144,6 +156,7 @@ fn host(shape: &Shape, at: usize, zone: usize, chance: &mut Chance) -> FleetHost
         ]),
         held: BTreeMap::new(),
         cells,
+        migrations: migrations(shape, at),
         availability,
         part: if shape.odd && chance.permille(50) { Part::Exempt } else { Part::Reboot },
     }

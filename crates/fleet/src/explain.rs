@@ -7,7 +7,7 @@ use volutus_model::fleet::policy::{AffinityGroups, Order, Zones};
 use volutus_model::fleet::{Availability, Fleet, FleetHost, RebootPolicy, Selection};
 
 use crate::index::{Index, Role};
-use crate::{classes, render};
+use crate::{classes, converge, render};
 
 /// Names that are written out in one line.
 const NAMES_SHOWN_MAX: usize = 6;
@@ -24,6 +24,7 @@ pub fn explain(fleet: &Fleet, policy: &RebootPolicy, selection: &Selection) -> S
     explain_order(&mut lines, &index);
     explain_act(&mut lines, policy);
     explain_instances(&mut lines, &index);
+    explain_converging(&mut lines, &index);
     explain_moves(&mut lines, policy);
     explain_capacity(&mut lines, &index);
     explain_overrides(&mut lines, &index);
@@ -221,6 +222,22 @@ fn explain_instances(lines: &mut Lines, index: &Index<'_>) {
             "hard affinity groups are moved as a whole; nova allows that only with \
              disable_group_policy_check_upcall on the computes",
         );
+    }
+}
+
+fn explain_converging(lines: &mut Lines, index: &Index<'_>) {
+    let fates = converge::fates_of(index);
+    if fates.is_empty() {
+        return;
+    }
+    lines.title("Live migrations that do not converge");
+    for fate in fates {
+        let hosts = render::list(fate.hosts.iter().map(String::as_str), NAMES_SHOWN_MAX);
+        lines.say(format!("{:>6} off {hosts}: {}", fate.moves, fate.words));
+    }
+    for finding in converge::findings_of(index) {
+        let to_do = if finding.action.is_empty() { String::new() } else { format!(" {}", finding.action) };
+        lines.say(format!("{}: {}.{to_do}", finding.subject, finding.explanation));
     }
 }
 

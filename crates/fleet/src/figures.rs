@@ -69,6 +69,7 @@ pub(crate) fn moves(index: &Index<'_>, done: &Schedule) -> Vec<Move> {
                 &index.fleet.instances[moved.instance as usize],
                 index.policy,
                 moved.how,
+                index.fleet.hosts[moved.from as usize].migrations.as_ref(),
                 index.is_bound(moved.instance),
             ),
         })

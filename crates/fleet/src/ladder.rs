@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_model::fleet::plan::{How, StayReason};
 use volutus_model::fleet::policy::{AffinityGroups, Rung};
-use volutus_model::fleet::{Fleet, GroupPolicy, Instance, InstanceState, OwnerChoice, RebootPolicy};
+use volutus_model::fleet::{
+    Fleet, GroupPolicy, Instance, InstanceState, MigrationSettings, OwnerChoice, RebootPolicy,
+};
 
 /// What is done with an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +114,15 @@ pub(crate) fn classify(instance: &Instance, policy: &RebootPolicy, together: Opt
     Outcome::Blocked(block)
 }
 
-/// The rungs that are left for an instance when its move does not end in time. `bound`: it is in a
-/// hard affinity group with others.
-pub(crate) fn rest(instance: &Instance, policy: &RebootPolicy, how: How, bound: bool) -> Vec<Rung> {
+/// The rungs that are left for an instance when its move does not end in time. `from`: what its source
+/// does with live migrations; `bound`: it is in a hard affinity group with others.
+pub(crate) fn rest(
+    instance: &Instance,
+    policy: &RebootPolicy,
+    how: How,
+    from: Option<&MigrationSettings>,
+    bound: bool,
+) -> Vec<Rung> {
     let drain = &policy.drain;
     let silent = matches!(instance.choice, None | Some(OwnerChoice::Notify));
     let cold = instance.choice == Some(OwnerChoice::Cold) || (silent && drain.cold_without_consent);
@@ -125,13 +133,48 @@ pub(crate) fn rest(instance: &Instance, policy: &RebootPolicy, how: How, bound: 
     };
     let after = drain.ladder.iter().skip_while(|rung| **rung != begun).skip(1);
     let kept = after.filter(|rung| match rung {
-        Rung::PostCopy | Rung::AutoConverge | Rung::ForceComplete => how == How::Live,
+        Rung::PostCopy | Rung::AutoConverge => {
+            how == How::Live && passed_over(**rung, instance, from).is_none()
+        }
+        Rung::ForceComplete => how == How::Live,
         Rung::Cold => cold && !bound,
         Rung::Stop => stop,
         Rung::Skip => true,
         Rung::LeaveRunning | Rung::Live => false,
     });
     kept.copied().collect()
+}
+
+/// Why a rung is passed over for a live migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PassedOver {
+    /// The source's nova.conf was not read.
+    Unknown,
+    /// nova.conf does not permit it.
+    NotPermitted,
+    /// nova.conf permits post-copy, so that nova does not slow instances down.
+    PostCopyInstead,
+    /// The instance has persistent memory, which nova does not post-copy.
+    PersistentMemory,
+}
+
+/// Why a rung is passed over for an instance that leaves a host with these settings; none where it is
+/// not.
+pub(crate) fn passed_over(
+    rung: Rung,
+    instance: &Instance,
+    from: Option<&MigrationSettings>,
+) -> Option<PassedOver> {
+    let Some(settings) = from else {
+        return matches!(rung, Rung::PostCopy | Rung::AutoConverge).then_some(PassedOver::Unknown);
+    };
+    match rung {
+        Rung::PostCopy if !settings.post_copy => Some(PassedOver::NotPermitted),
+        Rung::PostCopy if !settings.post_copies(instance) => Some(PassedOver::PersistentMemory),
+        Rung::AutoConverge if settings.post_copy => Some(PassedOver::PostCopyInstead),
+        Rung::AutoConverge if !settings.slows_down() => Some(PassedOver::NotPermitted),
+        _ => None,
+    }
 }
 
 /// Code, cause and action of a block.

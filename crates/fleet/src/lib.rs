@@ -9,7 +9,7 @@
 //! may take it (`lanes`), how long things take (`timing`), how many hosts at once and in which
 //! order (`budgets`), where the instances of one host go (`assign`), when everything happens
 //! (`schedule`), what is done when no empty host is left (`again`), why a host cannot be emptied
-//! (`causes`), and what no schedule can beat (`bounds`). `volutus-plancheck` judges the result
+//! (`causes`), what becomes of a live migration that does not converge (`converge`), and what no schedule can beat (`bounds`). `volutus-plancheck` judges the result
 //! and shares none of this.
 
 mod again;
@@ -19,6 +19,7 @@ mod budgets;
 mod by_hand;
 mod causes;
 mod classes;
+mod converge;
 pub mod described;
 mod explain;
 mod figures;
@@ -36,6 +37,7 @@ use volutus_model::fleet::{self, Fleet, RebootPolicy, Selection};
 use volutus_model::{Finding, HostName, Severity};
 
 pub use by_hand::{drain, undrain};
+pub use converge::{Fate, fates};
 pub use explain::explain;
 pub use render::{bytes, disk, duration, render_markdown, render_text};
 
@@ -158,7 +160,7 @@ fn known(fleet: &Fleet, selection: &Selection) -> String {
 
 /// What an operator should know before the start, besides the hosts that are left.
 fn findings(index: &index::Index<'_>, done: &schedule::Schedule) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found = converge::findings(index, done);
     for (zone, wanted, there) in &index.spares_missing {
         found.push(Finding::new(
             Severity::Warning,

@@ -134,6 +134,14 @@ pub fn render_markdown(plan: &RebootPlan) -> String {
             class.outcome
         );
     }
+    let fates = crate::fates(plan);
+    if !fates.is_empty() {
+        text.push_str("\n## Live migrations that do not converge\n\n| off | live migrations | what is done |\n|---|---|---|\n");
+        for fate in fates {
+            let hosts = list(fate.hosts.iter().map(String::as_str), ROWS_SHOWN_MAX);
+            let _ = writeln!(text, "| {hosts} | {} | {} |", fate.moves, fate.words);
+        }
+    }
     if !content.left.is_empty() {
         text.push_str("\n## Hosts that are left\n\n| host | code | why | to do |\n|---|---|---|---|\n");
         for left in &content.left {

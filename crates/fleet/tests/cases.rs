@@ -16,7 +16,8 @@ use volutus_model::fleet::plan::{How, RebootPlan};
 use volutus_model::fleet::policy::{Rung, Zones};
 use volutus_model::fleet::steps::HostStep;
 use volutus_model::fleet::{
-    Availability, Fleet, GroupPolicy, Obstacle, OwnerChoice, Part, RebootPolicy, Selection, ServerGroup,
+    Availability, Fleet, GroupPolicy, MigrationSettings, Obstacle, OwnerChoice, Part, RebootPolicy,
+    Selection, ServerGroup, TimeoutAction,
 };
 
 fn group(id: &str, policy: GroupPolicy) -> ServerGroup {
@@ -118,6 +119,70 @@ fn no_empty_host_and_what_may_go_wrong() {
     let (fleet, policy) = (troubled(), RebootPolicy::default());
     compare("troubled.md", &render_markdown(&made(&fleet, &policy, &Selection::default())));
     compare("troubled-explained.txt", &explain(&fleet, &policy, &Selection::default()));
+}
+
+/// Hosts that permit post-copy, auto-converge, neither, and nobody knows what.
+#[test]
+fn what_becomes_of_live_migrations_that_do_not_converge_is_told_per_host() {
+    let mut fleet = four_hosts();
+    let mut fifth = host("c5", 64);
+    fifth.migrations = None;
+    fleet.hosts.push(fifth);
+    fleet.instances.push(instance("e1", "c5", 8));
+    let settings = |post_copy, auto_converge| {
+        Some(MigrationSettings { post_copy, auto_converge, ..MigrationSettings::default() })
+    };
+    fleet.hosts[0].migrations = settings(true, true);
+    fleet.hosts[1].migrations = settings(false, true);
+    fleet.hosts[2].migrations = settings(false, false);
+    let ladder = "ladder = [\"live\", \"post-copy\", \"auto-converge\", \"force-complete\", \"skip\"]";
+    let policy = RebootPolicy::parse(&format!("[reboot.drain]\n{ladder}")).unwrap();
+    let plan = made(&fleet, &policy, &Selection::default());
+    compare("converge.md", &render_markdown(&plan));
+    compare("converge-explained.txt", &explain(&fleet, &policy, &Selection::default()));
+    let then = |id: &str| plan.content.moves.iter().find(|one| one.instance == id).unwrap().then.clone();
+    assert_eq!(then("a1"), [Rung::PostCopy, Rung::ForceComplete, Rung::Skip]);
+    assert_eq!(then("b1"), [Rung::AutoConverge, Rung::ForceComplete, Rung::Skip]);
+    assert_eq!(then("d1"), [Rung::ForceComplete, Rung::Skip]);
+    assert_eq!(then("e1"), [Rung::ForceComplete, Rung::Skip]);
+    // nova does not post-copy persistent memory, nor slow it down where it permits post-copy.
+    fleet.instances[0].resources.insert("CUSTOM_PMEM_NAMESPACE_4GB".to_owned(), 1);
+    let memory = [("CUSTOM_PMEM_NAMESPACE_4GB".to_owned(), fleet.hosts[0].inventories["MEMORY_MB"].clone())];
+    fleet.hosts.iter_mut().for_each(|host| host.inventories.extend(memory.clone()));
+    let plan = made(&fleet, &policy, &Selection::default());
+    let moved = plan.content.moves.iter().find(|one| one.instance == "a1").unwrap();
+    assert_eq!(moved.then, [Rung::ForceComplete, Rung::Skip]);
+    let told = plan.content.findings.iter().any(|finding| finding.explanation.contains("persistent memory"));
+    assert!(told, "{:#?}", plan.content.findings);
+}
+
+/// nova's own limit is told where it comes before the ladder's turns, and only there.
+#[test]
+fn a_nova_that_acts_before_the_ladder_is_told() {
+    let acts = |timeout, action, post_copy, ladder: &str| -> Vec<String> {
+        let mut fleet = four_hosts();
+        let settings = MigrationSettings {
+            completion_timeout_s_per_gib: timeout,
+            timeout_action: action,
+            post_copy,
+            auto_converge: true,
+        };
+        fleet.hosts.iter_mut().for_each(|host| host.migrations = Some(settings));
+        let policy = RebootPolicy::parse(&format!("[reboot.drain]\nladder = [\"live\", {ladder}]")).unwrap();
+        let plan = made(&fleet, &policy, &Selection::default());
+        let found = plan.content.findings.iter().filter(|finding| finding.code == "nova-acts-first");
+        found.map(|finding| finding.explanation.clone()).collect()
+    };
+    use TimeoutAction::{Abort, ForceComplete};
+    assert_eq!(acts(800, Abort, false, "\"skip\""), [""; 0], "both at the same time, to the same end");
+    assert_eq!(acts(0, ForceComplete, false, "\"skip\""), [""; 0], "nova has no limit");
+    let ends = acts(800, Abort, false, "\"auto-converge\"");
+    assert!(ends[0].contains("breaks a live migration off") && ends[0].contains("after 1200 s"), "{ends:?}");
+    let pauses = acts(800, ForceComplete, false, "\"skip\"");
+    assert!(pauses[0].contains("pauses the instance"), "which the policy does not have: {pauses:?}");
+    let early = acts(300, ForceComplete, true, "\"post-copy\"");
+    assert!(early[0].contains("switches a live migration") && early[0].contains("after 400 s"), "{early:?}");
+    assert_eq!(acts(800, ForceComplete, true, "\"post-copy\""), [""; 0], "it was switched by then");
 }
 
 /// One host alone: the others may be moved to, and are not rebooted.

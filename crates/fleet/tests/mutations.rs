@@ -5,12 +5,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::{check, host, instance, make};
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::plan::{How, Stay, StayReason};
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
-    Fleet, GroupPolicy, NumaCell, OwnerChoice, Pin, RebootPlan, RebootPolicy, ServerGroup,
+    Fleet, GroupPolicy, MigrationSettings, NumaCell, OwnerChoice, Pin, RebootPlan, RebootPolicy, ServerGroup,
 };
 
 /// Three full hosts and an empty one, with a hard group over two of them; and one in another zone.
@@ -154,6 +156,54 @@ fn consent() {
     fleet.instances[0].choice = Some(OwnerChoice::Never);
     let findings = check(&plan, &fleet, &policy);
     assert!(findings.iter().any(|finding| finding.code == "fleet-consent"), "{findings:#?}");
+}
+
+/// What is left for a live migration is what its source permits, no more and no less.
+#[test]
+fn rungs() {
+    let (mut fleet, mut policy) = world();
+    policy.drain.ladder = vec![Rung::Live, Rung::PostCopy, Rung::AutoConverge, Rung::ForceComplete];
+    let of = |post_copy, auto_converge| MigrationSettings { post_copy, auto_converge, ..Default::default() };
+    let settings = [Some(of(true, true)), Some(of(false, true)), None];
+    for (host, settings) in fleet.hosts.iter_mut().zip(settings) {
+        host.migrations = settings;
+    }
+    let good = make(&fleet, &policy).unwrap();
+    assert_eq!(check(&good, &fleet, &policy), []);
+    let judge = |on: &str, then: &[Rung]| -> Vec<String> {
+        let mut plan = good.clone();
+        let one = plan.content.moves.iter_mut().find(|one| one.from.as_str() == on).unwrap();
+        one.then = then.to_vec();
+        plan.id = RebootPlan::compute_id(&plan.content);
+        check(&plan, &fleet, &policy).into_iter().map(|finding| finding.code).collect()
+    };
+    use Rung::{AutoConverge, ForceComplete, PostCopy};
+    assert_eq!(judge("c1", &[PostCopy, ForceComplete]), [""; 0]);
+    assert_eq!(judge("c1", &[ForceComplete]), ["fleet-rung"], "passed over although it is permitted");
+    assert_eq!(
+        judge("c1", &[PostCopy, AutoConverge, ForceComplete]),
+        ["fleet-rung"],
+        "nova does not do both"
+    );
+    assert_eq!(judge("c2", &[PostCopy, AutoConverge, ForceComplete]), ["fleet-rung"]);
+    assert_eq!(judge("c2", &[ForceComplete]), ["fleet-rung"]);
+    for rung in [PostCopy, AutoConverge] {
+        assert_eq!(judge("c3", &[rung, ForceComplete]), ["fleet-rung"], "nothing is known of it");
+    }
+    // nova.conf was changed since: what is no longer permitted makes the plan wrong, more does not.
+    fleet.hosts[0].migrations = Some(of(false, false));
+    fleet.hosts[2].migrations = Some(of(true, false));
+    let codes: BTreeSet<String> =
+        check(&good, &fleet, &policy).into_iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["fleet-plan-stale", "fleet-rung"].map(str::to_owned).into());
+    fleet.hosts[0].migrations = Some(of(true, true));
+    let codes: BTreeSet<String> =
+        check(&good, &fleet, &policy).into_iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["fleet-plan-stale".to_owned()].into());
+    let mut plan = good;
+    plan.content.moves.iter_mut().for_each(|one| one.timeout_s = 0);
+    plan.id = RebootPlan::compute_id(&plan.content);
+    assert!(check(&plan, &fleet, &policy).iter().any(|finding| finding.code == "fleet-rung"));
 }
 
 #[test]

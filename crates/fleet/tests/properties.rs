@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::{check, make};
 use volutus_fleet::described::{Shape, fleet};
 use volutus_model::fleet::limits::Amount;
-use volutus_model::fleet::policy::{AffinityGroups, Order, Override, Zones};
+use volutus_model::fleet::policy::{AffinityGroups, Order, Override, Rung, Zones};
 use volutus_model::fleet::{Fleet, Obstacle, Part, RebootPlan, RebootPolicy};
 
 fn shape(odd: impl Strategy<Value = bool>) -> impl Strategy<Value = Shape> {
@@ -39,10 +39,15 @@ prop_compose! {
         drain in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
         part in prop::option::of((1u32..3, 60u32..=100)),
         reboot in prop::bool::weighted(0.95),
+        ways in (any::<bool>(), any::<bool>(), any::<bool>()),
     ) -> RebootPolicy {
         let mut policy = RebootPolicy::default();
         policy.act.reboot = reboot;
         policy.hosts.at_once = at_once;
+        let ways = [(ways.0, Rung::PostCopy), (ways.1, Rung::AutoConverge), (ways.2, Rung::ForceComplete)];
+        let live = policy.drain.ladder.iter().position(|rung| *rung == Rung::Live).unwrap() + 1;
+        let chosen = ways.into_iter().filter(|(chosen, _)| *chosen).map(|(_, rung)| rung);
+        policy.drain.ladder.splice(live..live, chosen);
         policy.hosts.per_zone = per.0.map(Amount::Count);
         policy.hosts.per_rack = per.1.map(Amount::Count);
         policy.hosts.per_aggregate = per.2.map(Amount::Count);

@@ -336,6 +336,10 @@ pub struct InstanceMove {
     pub onto_max: u32,
     /// Seconds that it may take.
     pub timeout_s: u32,
+    /// Seconds after which nova is told to complete a live migration that does not converge, on a host
+    /// that permits post-copy: the instance runs on at its destination and does not stand still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_copy_after_s: Option<u32>,
     /// Seconds after which nova is told to complete a live migration that does not converge: it
     /// pauses the instance for the rest, or switches to post-copy
     /// (`[libvirt] live_migration_timeout_action` and `live_migration_permit_post_copy`). Absent:

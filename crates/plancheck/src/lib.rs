@@ -40,6 +40,7 @@ pub fn check_plan(
     let context = context::Context::new(plan, inventory, observation, catalog, policy);
     rules::restart::check_restart(&context, &mut findings);
     if matches!(plan.kind, PlanKind::Reboot { .. }) {
+        rules::rungs::check_rungs(&context, &mut findings);
         // Nothing is replaced, so that no order between versions can be wrong.
         rules::drain::check_drain(&context, &mut findings);
         rules::budget::check_budget(&context, &mut findings);

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
+use volutus_model::fleet::Turns;
 use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, Stay, StayReason, Work};
-use volutus_model::fleet::policy::{Act, Rung};
+use volutus_model::fleet::policy::Act;
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
 use volutus_model::{Inventory, Observation, Policy, StepId};
@@ -39,7 +40,7 @@ pub(crate) const SLACK_S: u32 = 300;
 /// A restart that takes so many times what is expected has gone wrong.
 const RESTART_FACTOR: u32 = 3;
 /// The least time that is given to a move from its first byte on, in seconds.
-const MOVE_MIN_S: u32 = 20;
+const MOVE_MIN_S: u64 = 20;
 /// Seconds that stopping an instance may take: twice what nova gives it to go down by itself
 /// (`shutdown_timeout`).
 const STOP_S: u32 = 120;
@@ -241,14 +242,16 @@ pub(crate) fn emptying(content: &Content, drain: &HostDrain) -> (Vec<Action>, u3
         .iter()
         .filter(|moved| moved.from == *host)
         .map(|moved| {
-            let timeout_s = u32::try_from(moved.timeout_s).unwrap_or(u32::MAX).max(MOVE_MIN_S);
+            let turns = Turns::of(&moved.then, moved.timeout_s.max(MOVE_MIN_S));
+            let seconds = |turn: u64| u32::try_from(turn).unwrap_or(u32::MAX);
             InstanceMove {
                 instance: moved.instance.clone(),
                 to: moved.to.clone(),
                 how: moved.how,
                 onto_max: moved.per_destination,
-                timeout_s,
-                force_after_s: moved.then.contains(&Rung::ForceComplete).then_some(timeout_s / 2),
+                timeout_s: seconds(turns.end),
+                post_copy_after_s: turns.post_copy_after.map(seconds),
+                force_after_s: turns.force_after.map(seconds),
             }
         })
         .collect();

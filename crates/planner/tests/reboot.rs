@@ -5,10 +5,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::{catalog, input};
 use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
-use volutus_model::fleet::{Availability, Fleet, FleetHost, Instance, OwnerChoice, RebootPolicy, Work};
+use volutus_model::fleet::policy::Rung;
+use volutus_model::fleet::{
+    Availability, Fleet, FleetHost, Instance, MigrationSettings, OwnerChoice, RebootPolicy, Work,
+};
 use volutus_model::plan::{Action, PlanKind, Step};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
@@ -223,6 +228,54 @@ fn what_is_stopped_with_consent_is_started_again() {
         let codes: Vec<String> = judge(&input, &spoilt).into_iter().map(|finding| finding.code).collect();
         assert!(codes.iter().any(|code| code == "not-started"), "{codes:?}");
     }
+}
+
+/// The moves of a plan off a host: when each is switched to post-copy, completed and broken off.
+fn turns(made: &Plan, from: &str) -> BTreeSet<(Option<u32>, Option<u32>, u32)> {
+    let actions = made.steps().flat_map(|(_, step)| &step.actions);
+    let moves = actions.filter_map(|action| match action {
+        Action::MoveInstances { host, moves, .. } if host.as_str() == from => Some(moves),
+        _ => None,
+    });
+    moves.flatten().map(|one| (one.post_copy_after_s, one.force_after_s, one.timeout_s)).collect()
+}
+
+#[test]
+fn live_migrations_are_completed_as_their_source_permits() {
+    let mut input = reboot(1);
+    let mut fleet = fleet();
+    let of = |post_copy, auto_converge| MigrationSettings { post_copy, auto_converge, ..Default::default() };
+    fleet.hosts[0].migrations = Some(of(true, false));
+    fleet.hosts[1].migrations = Some(of(false, true));
+    let mut policy = input.reboot.content.policy.clone();
+    policy.drain.ladder =
+        vec![Rung::Live, Rung::PostCopy, Rung::AutoConverge, Rung::ForceComplete, Rung::Skip];
+    let made =
+        plan(&fleet, &policy, &volutus_model::fleet::Selection::default(), &input.inventory.name, input.now);
+    input.reboot = made.unwrap();
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    // Four GiB by 800 s, and ten besides.
+    assert_eq!(turns(&made, "cmp1"), [(Some(1605), Some(2407), 3210)].into());
+    assert_eq!(turns(&made, "cmp2"), [(None, Some(3210), 4815)].into());
+    assert_eq!(turns(&made, "cmp3"), [(None, Some(1605), 3210)].into());
+    let codes = |input: &RebootInput, made: &Plan| -> Vec<String> {
+        judge(input, made).into_iter().map(|finding| finding.code).collect()
+    };
+    // The steps are judged by nova.conf itself, and not by what the reboot plan was made upon.
+    assert_eq!(codes(&input, &made), ["post-copy-not-permitted"]);
+    support::set_option(&mut input.observation, "cmp1", "libvirt/live_migration_permit_post_copy", "True");
+    assert_eq!(judge(&input, &made), []);
+    let mut spoilt = made;
+    for action in
+        spoilt.stages.iter_mut().flat_map(|stage| &mut stage.steps).flat_map(|step| &mut step.actions)
+    {
+        if let Action::MoveInstances { moves, .. } = action {
+            moves.iter_mut().for_each(|one| one.force_after_s = Some(one.timeout_s));
+        }
+    }
+    spoilt.id = spoilt.compute_id();
+    assert!(codes(&input, &spoilt).iter().all(|code| code == "rung-out-of-time"));
+    assert!(!codes(&input, &spoilt).is_empty());
 }
 
 #[test]

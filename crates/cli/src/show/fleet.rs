@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use volutus_fleet::{bytes, disk, duration};
+use volutus_fleet::{bytes, disk, duration, fates};
 use volutus_model::fleet::plan::How;
 use volutus_model::fleet::{Availability, Fleet, RebootPlan, Work};
 
@@ -10,6 +10,8 @@ use super::{findings, short, table};
 
 /// Hosts of a plan, and hosts that are left, that are shown; of more there is a count.
 const ROWS_SHOWN_MAX: usize = 40;
+/// Hosts that are named in a sentence.
+const HOSTS_SHOWN_MAX: usize = 6;
 
 /// The hosts of a fleet with what placement gives and holds.
 pub fn render(fleet: &Fleet) -> String {
@@ -94,6 +96,7 @@ fn render_by_hand(plan: &RebootPlan) -> String {
         }
         text += &format!("\n{moves}\n{}", rest(content.moves.len(), "moves"));
     }
+    text += &converging(plan);
     if !content.stays.is_empty() {
         text += &format!("{} instances that are off stay on it\n", content.stays.len());
     }
@@ -101,6 +104,22 @@ fn render_by_hand(plan: &RebootPlan) -> String {
         text += &format!("\n{}", findings::render(&content.findings));
     }
     text
+}
+
+/// What becomes of live migrations that do not converge, by the hosts that they leave.
+fn converging(plan: &RebootPlan) -> String {
+    let fates = fates(plan);
+    if fates.is_empty() {
+        return String::new();
+    }
+    let mut text = "live migrations that do not converge:\n".to_owned();
+    for fate in fates {
+        let shown = fate.hosts.len().min(HOSTS_SHOWN_MAX);
+        let more = fate.hosts.len() - shown;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text += &format!("  {} off {}{more}: {}\n", fate.moves, fate.hosts[..shown].join(", "), fate.words);
+    }
+    text + "\n"
 }
 
 /// A plan, its figures first.
@@ -126,7 +145,7 @@ pub fn render_plan(plan: &RebootPlan, figures: &str) -> String {
             class.outcome.clone(),
         ]);
     }
-    text += &format!("{classes}\n\n");
+    text += &format!("{classes}\n\n{}", converging(plan));
     let mut hosts = table(&["wave", "host", "disabled", "empty", "back", "moves", "after"]);
     for drain in content.drains.iter().take(ROWS_SHOWN_MAX) {
         let after: Vec<&str> = drain.after.iter().map(|host| host.as_str()).collect();

@@ -160,6 +160,25 @@ def option_values(path, names):
     return found
 
 
+@operation
+def settings(unit, files, names):
+    """Options that a daemon was started with: {values}, or {why} where they cannot be known from its files."""
+    files = [path for path in files if os.path.exists(path)]
+    if not files:
+        return {'why': 'it has none of the configuration files'}
+    properties = units([unit]).get(unit, {})
+    if int(properties.get('MainPID') or 0):
+        started = time.time() - time.monotonic() + int(properties['ExecMainStartTimestampMonotonic']) / 1e6
+        for path in files:
+            if os.stat(path).st_mtime > started:
+                return {'why': '%s was changed after %s had started; restart it' % (path, unit)}
+    values = {}
+    for path in files:
+        # A later file overrides an earlier one.
+        values.update(option_values(path, names))
+    return {'values': values}
+
+
 def kernel_release():
     """What `uname -r` says: the command and not the system call, since a container's may differ."""
     code, output = run(['uname', '-r'])

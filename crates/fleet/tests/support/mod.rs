@@ -47,6 +47,7 @@ pub fn host(name: &str, gib: u64) -> FleetHost {
         )]),
         held: BTreeMap::new(),
         cells: Vec::new(),
+        migrations: None,
         availability: Default::default(),
         part: Default::default(),
     }

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod limits;
+pub mod migration;
 mod place;
 pub mod plan;
 pub mod policy;
@@ -20,6 +21,7 @@ use crate::finding::Finding;
 use crate::name::HostName;
 
 pub use answer::{Answer, Answers, Confirmation};
+pub use migration::{MigrationSettings, TimeoutAction, Turns};
 pub use plan::{RebootPlan, Work};
 pub use policy::{PolicyError, RebootPolicy};
 pub use selection::{Past, Selection};
@@ -74,6 +76,9 @@ pub struct FleetHost {
     /// Its NUMA cells, where they are known. Placement does not tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<NumaCell>,
+    /// What its nova does with live migrations that leave it; none where its nova.conf was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<MigrationSettings>,
     /// Whether new instances may come to it.
     #[serde(default)]
     pub availability: Availability,
@@ -97,6 +102,7 @@ impl FleetHost {
             inventories: BTreeMap::new(),
             held: BTreeMap::new(),
             cells: Vec::new(),
+            migrations: None,
             availability: Availability::default(),
             part: Part::default(),
         }

@@ -147,10 +147,11 @@ pub struct Move {
     /// Instances that move to that host at once.
     #[serde(default)]
     pub per_destination: u32,
-    /// Seconds after which the next rung is tried.
+    /// Seconds that it may take by the policy; see [`super::migration::Turns`].
     #[serde(default)]
     pub timeout_s: u64,
-    /// The rungs that are left for it then, in their order; consent is looked at already.
+    /// The rungs that are left for it, in their order; consent, and what its source permits, are looked
+    /// at already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Rung>,
 }

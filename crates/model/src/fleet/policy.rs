@@ -223,11 +223,14 @@ pub enum Rung {
     LeaveRunning,
     /// A live migration.
     Live,
-    /// The live migration is switched to post-copy.
+    /// nova is told to complete the live migration, and switches it to post-copy. Passed over where the
+    /// source host does not permit that, because nova would pause the instance instead.
     PostCopy,
-    /// The live migration slows the instance down until it converges.
+    /// QEMU slows the instance down from the beginning on, so the migration gets more time. Passed over
+    /// where the source host does not permit that.
     AutoConverge,
-    /// nova is told to complete the live migration: it pauses the instance, or post-copies.
+    /// nova is told to complete the live migration: it pauses the instance, or post-copies where the
+    /// source host permits that.
     ForceComplete,
     /// Stopped, moved, started; with consent.
     Cold,
@@ -425,6 +428,16 @@ impl RebootPolicy {
                 return refuse(KEY, seen, "it after `live`, because it is a way to end a live migration");
             }
         }
+        for rung in [Rung::PostCopy, Rung::AutoConverge] {
+            if at(Rung::ForceComplete).is_some_and(|forced| at(rung).is_some_and(|place| place > forced)) {
+                let seen = format!("`{}` after `force-complete`", rung.name());
+                return refuse(
+                    KEY,
+                    seen,
+                    "it before `force-complete`, behind which nothing is left for it to do",
+                );
+            }
+        }
         if at(Rung::Skip).is_some_and(|place| place + 1 != ladder.len()) {
             return refuse(KEY, "a rung after `skip`", "`skip` at the end, because nothing can follow it");
         }
@@ -481,8 +494,8 @@ impl RebootPolicy {
         BTreeMap::from([
             (Rung::LeaveRunning, "left running where the host is not rebooted"),
             (Rung::Live, "live-migrated"),
-            (Rung::PostCopy, "switched to post-copy when it does not converge"),
-            (Rung::AutoConverge, "slowed down until it converges"),
+            (Rung::PostCopy, "switched to post-copy when it does not converge, where its host permits that"),
+            (Rung::AutoConverge, "given half as much time again, where its host slows it down"),
             (Rung::ForceComplete, "forced to complete, with a pause"),
             (Rung::Cold, "stopped, moved and started, with consent"),
             (Rung::Stop, "stopped, left and started after the reboot, with consent"),
@@ -591,6 +604,10 @@ mod tests {
             ("[reboot.moves]\nbandwidth_mbit = 10", "bandwidth_mbit"),
             ("[reboot.capacity]\nfill_max_percent = 101", "fill_max_percent"),
             ("[reboot.drain]\nladder = [\"post-copy\", \"live\"]", "post-copy"),
+            (
+                "[reboot.drain]\nladder = [\"live\", \"force-complete\", \"post-copy\"]",
+                "after `force-complete`",
+            ),
             ("[reboot.drain]\nladder = [\"skip\", \"live\"]", "skip"),
             ("[reboot.drain]\nladder = [\"live\", \"live\"]", "twice"),
             ("[reboot.drain]\nladder = [\"live\"]\ncold_without_consent = true", "cold"),

@@ -9,6 +9,7 @@ mod figures;
 mod order;
 mod places;
 mod replay;
+mod rungs;
 
 use volutus_model::fleet::plan::FORMAT;
 use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Work};
@@ -32,6 +33,7 @@ pub fn check_reboot(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy) -> 
         ));
         return findings;
     }
+    let as_it_was = plan.content.fleet == fleet.digest();
     let fleet = &plan.content.selection.applied_to(fleet);
     let facts = Facts::new(fleet, policy);
     if !names_are_known(&facts, plan, &mut findings) {
@@ -44,6 +46,7 @@ pub fn check_reboot(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy) -> 
     }
     coverage::check_coverage(&facts, plan, &mut findings);
     consent::check_consent(&facts, plan, &mut findings);
+    rungs::check_rungs(&facts, plan, as_it_was, &mut findings);
     places::check_places(&facts, plan, &mut findings);
     order::check_order(&facts, plan, &mut findings);
     let seen = replay::replay(&facts, plan, &mut findings);

@@ -14,6 +14,7 @@ pub(crate) mod mitigation;
 pub(crate) mod order;
 pub(crate) mod patch;
 pub(crate) mod restart;
+pub(crate) mod rungs;
 pub(crate) mod shadow;
 pub(crate) mod shape;
 pub(crate) mod skew;

@@ -51,6 +51,15 @@ pub fn set_running(observation: &mut Observation, daemon: &str, to: &str) {
     value.version = Fact::observed(version, "test");
 }
 
+/// Sets an option in the nova.conf of a host.
+pub fn set_option(observation: &mut Observation, host: &str, option: &str, value: &str) {
+    let Some(Fact::Observed { value: seen, .. }) = observation.hosts.get_mut(host) else {
+        panic!("{host} is not in the observation");
+    };
+    let options = seen.options.get_mut("/etc/nova/nova.conf").unwrap();
+    options.insert(option.to_owned(), value.to_owned());
+}
+
 /// What would be seen after these daemons were replaced in a run of `made`: they run the new
 /// release, the old one is still beside it, and nova's anchor is kept.
 pub fn replaced(input: &PlanningInput, made: &Plan, which: impl Fn(&str) -> bool) -> Observation {

@@ -209,7 +209,19 @@ fn hosts(inventory: &Inventory, answers: &Answers, unseen: &mut Unseen) -> Vec<F
         let aggregates = answers.aggregates.iter().filter(|one| one.hosts.contains(&record.host));
         host.aggregates = aggregates.map(|one| one.name.clone()).collect();
         match inventory.hosts.iter().find(|declared| declared.name == host.name) {
-            Some(declared) => host.roles = declared.roles.iter().map(ToString::to_string).collect(),
+            Some(declared) => {
+                host.roles = declared.roles.iter().map(ToString::to_string).collect();
+                match answers.settings.get(&host.name) {
+                    Some(Ok(settings)) => host.migrations = Some(*settings),
+                    Some(Err(why)) => {
+                        unseen.note("migration-settings-unseen", &format!("{} ({why})", record.host));
+                    }
+                    None => {
+                        let why = "the cloud description has no nova-compute there";
+                        unseen.note("migration-settings-unseen", &format!("{} ({why})", record.host));
+                    }
+                }
+            }
             // It can take instances; but nobody said how it is reached, so it cannot be rebooted.
             None => {
                 host.part = Part::Exempt;
@@ -381,6 +393,12 @@ fn finding(code: &'static str, subjects: &[String]) -> Finding {
             Warning,
             "the cloud description lacks these hosts: they are not rebooted, and instances may be moved to them",
             "Add them to the cloud description, or give them an override with skip = true.",
+        ),
+        "migration-settings-unseen" => (
+            Info,
+            "nova.conf of these hosts was not read; `post-copy` and `auto-converge` are passed over for what \
+             leaves them",
+            "Nothing is to be done where reboot.drain.ladder has neither; else mend the reason.",
         ),
         "host-name-unusable" => (
             Warning,

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use volutus_model::fleet::MigrationSettings;
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -82,6 +83,11 @@ fn answers(servers: Vec<Value>, allocations: Value) -> Answers {
             json!([{"id": "p", "device_id": "b", "binding:vnic_type": "direct"}, {"id": "q", "device_id": "a", "binding:vnic_type": "normal"}]),
         )),
         topologies: BTreeMap::new(),
+        settings: [
+            ("c1".parse().unwrap(), Ok(MigrationSettings::default())),
+            ("c2".parse().unwrap(), Err("no answer".to_owned())),
+        ]
+        .into(),
     }
 }
 
@@ -106,7 +112,14 @@ fn hosts_have_what_placement_gives_and_who_disabled_them() {
     assert_eq!(c1.hypervisor.as_ref().unwrap().version, 8_002_004);
     assert_eq!(c2.availability, Availability::Disabled { reason: "memory errors".to_owned() });
     assert_eq!(c3.part, Part::Exempt);
-    assert_eq!(codes(&fleet), ["allocation-of-others", "disabled-by-volutus", "host-not-described"]);
+    let settings = [c1, c2, c3].map(|host| host.migrations);
+    assert_eq!(settings, [Some(MigrationSettings::default()), None, None]);
+    let unread = fleet.unseen.iter().find(|finding| finding.code == "migration-settings-unseen").unwrap();
+    assert_eq!(unread.subject, "c2 (no answer)", "of a host that is not described, it is known why");
+    assert_eq!(
+        codes(&fleet),
+        ["allocation-of-others", "disabled-by-volutus", "host-not-described", "migration-settings-unseen"]
+    );
 }
 
 #[test]

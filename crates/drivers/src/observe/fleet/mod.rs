@@ -1,8 +1,10 @@
 //! Reads what the planner of reboots needs: hosts, instances, groups from nova, capacity and
-//! allocations from placement, kinds of ports from neutron. Only reads, and only through the APIs.
+//! allocations from placement, kinds of ports from neutron; and over ssh what nova.conf of the described
+//! hosts says of live migrations. Only reads.
 
 mod assemble;
 mod instance;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +45,8 @@ struct Answers {
     ports: Result<Vec<PortKind>, String>,
     /// By instance: its cells, of those that may be pinned.
     topologies: BTreeMap<String, Vec<TopologyNode>>,
+    /// By described host.
+    settings: settings::Seen,
 }
 
 /// A record of nova-compute, as nova has it.
@@ -83,13 +87,15 @@ impl CloudDriver {
         let compute = self.operator.compute();
         // Placement's allocations are read after nova's instances: a move that ends in between then
         // shows as an allocation too many, never as room that is not there.
-        let (services, hypervisors, aggregates, groups, servers, ports) = futures::join!(
+        let described = self.inventory.hosts.iter().map(|host| host.name.clone()).collect();
+        let (services, hypervisors, aggregates, groups, servers, ports, settings) = futures::join!(
             self.observe_computes(),
             compute.hypervisors(),
             compute.aggregates(),
             compute.server_groups_of_all(),
             compute.fleet_servers(),
             self.operator.network().port_kinds(),
+            settings::observe(self, &described),
         );
         let hypervisors = hypervisors?;
         let servers = servers?;
@@ -111,6 +117,7 @@ impl CloudDriver {
             placed,
             ports: ports.map_err(|error| crate::ssh::describe(&error)),
             topologies,
+            settings,
         };
         Ok(assemble::fleet(&self.inventory, &answers))
     }

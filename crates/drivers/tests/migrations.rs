@@ -1,0 +1,240 @@
+//! Live migrations that do not converge, against a nova of this process that behaves as the real one
+//! does when it is told to complete or to break off a migration.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use volutus_catalog::Catalog;
+use volutus_drivers::CloudDriver;
+use volutus_engine::ports::{Driver as _, Order};
+use volutus_model::Inventory;
+use volutus_model::name::{AttemptId, RunId, StepId};
+use volutus_model::outcome::Outcome;
+
+/// One instance on `c1`, and the live migration of it that never converges by itself.
+struct Nova {
+    address: String,
+    /// nova.conf of the source.
+    permits_post_copy: bool,
+    /// So many orders to complete it come to nothing: QEMU refused the switch.
+    refused: u32,
+    /// nova's status of the migration; none where there is none under way.
+    migration: Option<&'static str>,
+    /// Looks at the migration once it was completed, until it is through.
+    looks_left: u32,
+    host: &'static str,
+    paused: bool,
+    /// What it was told to do, in order.
+    told: Vec<&'static str>,
+}
+
+impl Nova {
+    fn answer(&mut self, line: &str, body: &str) -> (u16, Value) {
+        match line {
+            "GET /compute/v2.1/servers/i1" => {
+                let task = self.migration.map(|_| "migrating");
+                (
+                    200,
+                    json!({"server": {
+                        "id": "i1", "name": "vm", "status": "ACTIVE", "tenant_id": "p",
+                        "OS-EXT-SRV-ATTR:host": self.host, "OS-EXT-STS:task_state": task,
+                    }}),
+                )
+            }
+            "GET /compute/v2.1/servers/i1/migrations" => (200, json!({"migrations": self.look()})),
+            "POST /compute/v2.1/servers/i1/action" if body.contains("os-migrateLive") => {
+                self.told.push("live");
+                self.migration = Some("running");
+                (202, Value::Null)
+            }
+            "POST /compute/v2.1/servers/i1/migrations/7/action" if body.contains("force_complete") => {
+                // nova/compute/api.py, live_migrate_force_complete: only of one that is `running`.
+                if self.migration != Some("running") {
+                    return (400, json!({"badRequest": {"message": "invalid state"}}));
+                }
+                self.told.push("complete");
+                if self.refused > 0 {
+                    self.refused -= 1;
+                } else if self.permits_post_copy {
+                    self.migration = Some("running (post-copy)");
+                } else {
+                    self.paused = true;
+                }
+                (202, Value::Null)
+            }
+            "DELETE /compute/v2.1/servers/i1/migrations/7" => {
+                self.told.push("abort");
+                self.migration = None;
+                (202, Value::Null)
+            }
+            "GET /compute/v2.1/servers/i1/os-instance-actions" => (200, json!({"instanceActions": []})),
+            other => panic!("nova is asked {other}: {body}"),
+        }
+    }
+
+    fn look(&mut self) -> Vec<Value> {
+        let Some(status) = self.migration else { return Vec::new() };
+        let bytes = json!({"id": 7, "status": status, "memory_total_bytes": 1 << 30, "memory_remaining_bytes": 1 << 29});
+        if self.paused || status != "running" {
+            self.looks_left -= 1;
+            if self.looks_left == 0 {
+                (self.migration, self.host) = (None, "c2");
+            }
+        }
+        vec![bytes]
+    }
+}
+
+async fn serve(nova: Arc<Mutex<Nova>>, mut stream: TcpStream) -> std::io::Result<()> {
+    let mut read: Vec<u8> = Vec::new();
+    let (head, body) = loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        read.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&read).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0) {
+            break (head.to_owned(), body.to_owned());
+        }
+    };
+    let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
+    let (status, headers, answer) = if line == "POST /identity/v3/auth/tokens" {
+        let url = format!("http://{}/compute/v2.1", nova.lock().unwrap().address);
+        let endpoint = json!({"interface": "public", "region": "R", "region_id": "R", "url": url});
+        let token = json!({"token": {
+            "expires_at": "2999-01-01T00:00:00.000000Z", "user": {"id": "u", "name": "n"},
+            "project": {"id": "p", "name": "n"}, "catalog": [{"type": "compute", "endpoints": [endpoint]}],
+        }});
+        (201, "X-Subject-Token: token\r\n", token)
+    } else {
+        let (status, answer) = nova.lock().unwrap().answer(line, &body);
+        (status, "", answer)
+    };
+    let body = if answer.is_null() { String::new() } else { answer.to_string() };
+    let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(text.as_bytes()).await
+}
+
+/// What became of the move, and of the instance.
+struct Moved {
+    outcome: Outcome,
+    told: Vec<&'static str>,
+    host: &'static str,
+    paused: bool,
+}
+
+/// Lets the driver move the instance. `turns` are the fields of the move; `nova` changes how nova
+/// begins.
+async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut state = Nova {
+        address: address.clone(),
+        permits_post_copy: false,
+        refused: 0,
+        migration: None,
+        looks_left: 2,
+        host: "c1",
+        paused: false,
+        told: Vec::new(),
+    };
+    nova(&mut state);
+    let state = Arc::new(Mutex::new(state));
+    let shared = Arc::clone(&state);
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(Arc::clone(&shared), stream));
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let clouds = format!(
+        "clouds: {{one: {{auth: {{auth_url: 'http://{address}/identity', username: u, password: p, project_name: p, \
+         user_domain_name: Default, project_domain_name: Default}}}}}}\n"
+    );
+    std::fs::write(dir.path().join("clouds.yaml"), clouds).unwrap();
+    let inventory = Inventory::parse(
+        r#"
+        format = 1
+        name = "one"
+        credentials = { clouds_yaml = "clouds.yaml", operator = "one", prober = "one" }
+        ssh = { user = "root" }
+        releases = { method = "venv", path = "/opt/{series}", current = "/opt/{daemon}", stage = ["true"] }
+        prober = { image = "i", flavor = "f", network = "n" }
+        host = [{ name = "c1", address = "127.0.0.1" }, { name = "c2", address = "127.0.0.2" }]
+        "#,
+    );
+    let catalog = Arc::new(Catalog::builtin().unwrap());
+    let driver = CloudDriver::connect(Arc::new(inventory.unwrap()), dir.path(), dir.path(), catalog).unwrap();
+    let mut wanted = json!({"instance": "i1", "to": "c2", "how": "live", "timeout_s": 600});
+    wanted.as_object_mut().unwrap().extend(turns.as_object().unwrap().clone());
+    let action = json!({"action": "move-instances", "host": "c1", "moves": [wanted], "parallel_max": 1});
+    let order = Order {
+        run: RunId::new("run").unwrap(),
+        attempt: AttemptId::new("attempt").unwrap(),
+        step: StepId::new("step").unwrap(),
+        action: serde_json::from_value(action).unwrap(),
+        timeout_s: 60,
+        taken_up: false,
+        retried: false,
+    };
+    let outcome = driver.perform(&order, &|_| ()).await;
+    driver.close().await;
+    server.abort();
+    let nova = state.lock().unwrap();
+    Moved { outcome, told: nova.told.clone(), host: nova.host, paused: nova.paused }
+}
+
+fn detail(outcome: &Outcome) -> &str {
+    let Outcome::Done { detail, .. } = outcome else { panic!("{outcome:?}") };
+    detail
+}
+
+#[tokio::test]
+async fn post_copy_lets_the_instance_run_on() {
+    let moved = move_it(json!({"post_copy_after_s": 0}), |nova| nova.permits_post_copy = true).await;
+    assert!(detail(&moved.outcome).contains("by post-copy"), "{:?}", moved.outcome);
+    assert_eq!((moved.told, moved.host, moved.paused), (vec!["live", "complete"], "c2", false));
+}
+
+#[tokio::test]
+async fn a_switch_that_failed_is_asked_for_once_more() {
+    let turns = json!({"post_copy_after_s": 0, "force_after_s": 0});
+    let moved = move_it(turns, |nova| (nova.permits_post_copy, nova.refused) = (true, 1)).await;
+    assert!(detail(&moved.outcome).contains("by post-copy"), "{:?}", moved.outcome);
+    assert_eq!((moved.told, moved.paused), (vec!["live", "complete", "complete"], false));
+}
+
+#[tokio::test]
+async fn a_nova_that_does_not_switch_is_told_of() {
+    // nova.conf says what nova-compute was not started with.
+    let moved = move_it(json!({"post_copy_after_s": 0}), |_| ()).await;
+    let told = "after nova was told to switch it to post-copy";
+    assert!(detail(&moved.outcome).contains(told), "{:?}", moved.outcome);
+    assert!(moved.paused);
+}
+
+#[tokio::test]
+async fn what_runs_on_by_post_copy_is_not_broken_off() {
+    // As an earlier process of Volutus left it, and its time is long over.
+    let begun = |nova: &mut Nova| nova.migration = Some("running (post-copy)");
+    let moved = move_it(json!({"timeout_s": 0, "force_after_s": 0}), begun).await;
+    assert!(detail(&moved.outcome).contains("i1 is on c2"), "{:?}", moved.outcome);
+    assert_eq!((moved.told, moved.host), (vec![], "c2"));
+}
+
+#[tokio::test]
+async fn without_a_rung_it_is_broken_off_and_no_destination_is_to_blame() {
+    let moved = move_it(json!({"timeout_s": 0}), |nova| nova.permits_post_copy = true).await;
+    let Outcome::Failed(failure) = &moved.outcome else { panic!("{:?}", moved.outcome) };
+    assert!(failure.message.contains("did not converge"), "{}", failure.message);
+    assert!(failure.refused_by.is_empty());
+    assert_eq!((moved.told, moved.host), (vec!["live", "abort"], "c1"));
+}
