@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use volutus_catalog::{Catalog, Service};
 use volutus_engine::ports::{Driver, Order, OutcomeFuture, Say};
 use volutus_model::Inventory;
+use volutus_model::fleet::HookPlace;
 use volutus_model::inventory::Ovn;
 use volutus_model::name::{AttemptId, HostName, RunId, ServiceName, StepId};
 use volutus_model::outcome::Outcome;
@@ -19,8 +20,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, gate, gateways, haproxy, prove, reboot, refresh, release, rest,
-    schema, shadow, snapshot, work,
+    Error, anchor, canary, compute, drain, gate, gateways, haproxy, hook, prove, reboot, refresh, release,
+    rest, schema, shadow, snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -81,8 +82,10 @@ impl CloudDriver {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let gates = gate::Gates {
             folder: absolute(&state_dir.join("gates")),
+            hooks: absolute(&state_dir.join("hooks")),
             clouds_yaml: absolute(&config.file),
             cloud: credentials.prober.clone(),
+            operator: credentials.operator.clone(),
         };
         let operator = Client::new(config, API_TIMEOUT).map_err(Error::Credentials)?;
         let config = CloudConfig::load(path.as_deref(), &credentials.prober).map_err(Error::Credentials)?;
@@ -278,6 +281,7 @@ impl CloudDriver {
                 reboot::run_command(attempt, host, what, argv, *unchanged_exit).await
             }
             Action::RunGate(gate) => gate::run(attempt, gate).await,
+            Action::RunHook(call) => hook::run(attempt, call).await,
             Action::BootCanary { host } => canary::boot(attempt, host).await,
             Action::RefreshDaemon { daemon, service, unit, how } => {
                 refresh::refresh(attempt, daemon, service, unit, *how).await
@@ -316,9 +320,8 @@ impl Driver for CloudDriver {
                 },
             };
             // An attempt that nobody knows the end of is looked for again by its result.
-            if leaves_result(&order.action)
+            if let Some(host) = leaves_result(&order.action)
                 && !matches!(outcome, Outcome::Unknown { .. })
-                && let Some(host) = order.action.host()
             {
                 let entry = (host.clone(), order.run.clone(), order.step.clone(), order.attempt.clone());
                 self.left().results.insert(entry);
@@ -332,20 +335,24 @@ impl Driver for CloudDriver {
     }
 }
 
-/// Whether an action runs as a unit on its host, and leaves a result there.
-fn leaves_result(action: &Action) -> bool {
-    matches!(
-        action,
+/// The host on which an action runs as a unit, and leaves a result; none where it does not.
+fn leaves_result(action: &Action) -> Option<&HostName> {
+    match action {
+        Action::RunHook(call) => match &call.on {
+            HookPlace::Host(on) => Some(on),
+            HookPlace::Volutus => None,
+        },
         Action::StageRelease { .. }
-            | Action::CheckUpgrade { .. }
-            | Action::SnapshotDatabase { .. }
-            | Action::MigrateSchema { .. }
-            | Action::RunCommand { .. }
-            | Action::SwitchDaemon { .. }
-            | Action::KeepAnchor(_)
-            | Action::ReleaseAnchor(_)
-            | Action::ShadowApi { .. }
-            | Action::StopShadow { .. }
-            | Action::RefreshDaemon { how: Refresh::Restart, .. }
-    )
+        | Action::CheckUpgrade { .. }
+        | Action::SnapshotDatabase { .. }
+        | Action::MigrateSchema { .. }
+        | Action::RunCommand { .. }
+        | Action::SwitchDaemon { .. }
+        | Action::KeepAnchor(_)
+        | Action::ReleaseAnchor(_)
+        | Action::ShadowApi { .. }
+        | Action::StopShadow { .. }
+        | Action::RefreshDaemon { how: Refresh::Restart, .. } => action.host(),
+        _ => None,
+    }
 }

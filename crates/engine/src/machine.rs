@@ -187,6 +187,16 @@ impl Machine {
         self.state.last_at.is_some()
     }
 
+    /// The next action, from `from` on, by which a failed step gives something back; none where nothing
+    /// is left.
+    fn next_to_give_back(&self, step: usize, from: u32) -> Option<u32> {
+        let step = self.index.step(step);
+        let StepStatus::Failed { action: failed } = self.state.step(&step.id) else { return None };
+        let aside = self.state.set_aside.contains(&step.id);
+        let due = |(_, action): &(u32, &Action)| step.gives_back(action, failed, aside);
+        (0u32..).zip(&step.give_back).skip(from as usize).find(due).map(|(at, _)| at)
+    }
+
     /// Steps that something is being done for now: those that run, and those that give back.
     #[must_use]
     pub fn steps_under_way(&self) -> Vec<StepId> {
@@ -505,20 +515,18 @@ impl Turn<'_> {
             return Ok(());
         }
         let width = self.machine.index.plan().policy.parallel_steps_max as usize;
-        let machine = &*self.machine;
-        let held = |step: &&usize| !machine.state.set_aside.contains(&machine.index.step(**step).id);
-        let failed: Vec<usize> = machine.progress.failed.iter().filter(held).copied().collect();
+        let failed: Vec<usize> = self.machine.progress.failed.iter().copied().collect();
         let mut left = Vec::new();
         for step in failed {
             let back = self.machine.progress.give_back.get(&step);
-            let (next, open) = back.map_or((0, false), |back| (back.next, back.open));
-            let more = (next as usize) < self.machine.index.step(step).give_back.len();
-            if more && !open && self.machine.progress.open.len() < width {
+            let open = back.is_some_and(|back| back.open);
+            let next = self.machine.next_to_give_back(step, back.map_or(0, |back| back.next));
+            if let Some(next) = next.filter(|_| !open && self.machine.progress.open.len() < width) {
                 self.attempt(step, ActionList::GiveBack, next)?;
             } else if let Some(back) = back {
                 left.extend(back.left.iter().cloned());
             }
-            if more && self.machine.progress.open.len() >= width {
+            if next.is_some() && self.machine.progress.open.len() >= width {
                 return Ok(());
             }
         }
@@ -605,6 +613,7 @@ impl Turn<'_> {
 fn timeout_of(action: &Action, step: &Step, policy: &Policy) -> u32 {
     match action {
         Action::ProveDaemon { .. } => step.action_timeout_s.min(policy.prove_timeout_s),
+        Action::RunHook(call) => call.limit_s,
         Action::RebootHost { limit_s, .. } | Action::RunCommand { limit_s, .. } => {
             limit_s.unwrap_or(step.action_timeout_s)
         }

@@ -350,15 +350,27 @@ impl Progress {
                     self.tries.remove(&step);
                 }
             }
-            ActionList::GiveBack => self.gave_back(index, step, attempt, outcome),
+            ActionList::GiveBack => {
+                let action = state.attempts.get(attempt).map_or(0, |known| known.action);
+                self.gave_back(index, step, action, attempt, outcome);
+            }
         }
     }
 
     /// Giving back goes on to the next action whatever became of one: each gives back another
     /// thing, and what could not be given back is named when the run ends.
-    fn gave_back(&mut self, index: &PlanIndex, step: usize, attempt: &AttemptId, outcome: &Outcome) {
+    fn gave_back(
+        &mut self,
+        index: &PlanIndex,
+        step: usize,
+        action: u32,
+        attempt: &AttemptId,
+        outcome: &Outcome,
+    ) {
         let spent = self.is_spent(index, self.give_back.get(&step).map_or(0, |b| b.tries), attempt, outcome);
         let back = self.give_back.entry(step).or_default();
+        // What a step does not hold is passed over, so that the next one is not always one further.
+        back.next = action;
         back.open = false;
         if !outcome.is_success() && !spent {
             return;

@@ -185,6 +185,22 @@ fn explain_act(lines: &mut Lines, policy: &RebootPolicy) {
     if !act.after.is_empty() {
         lines.say(format!("afterwards: `{}`", act.after.join(" ")));
     }
+    for hook in &policy.hooks {
+        let run = |argv: &[String]| argv.join(" ");
+        let begins = if hook.before.is_empty() {
+            String::new()
+        } else {
+            format!("`{}` before it, ", run(&hook.before))
+        };
+        let always = if hook.always { ", also when the host failed" } else { ", not when the host failed" };
+        lines.say(format!(
+            "the hook {} on {}: {begins}`{}` after it{always}; each within {} s",
+            hook.name,
+            hook.on,
+            run(&hook.after),
+            hook.limit_s
+        ));
+    }
     let reboot = if act.reboot { act.reboot_s } else { 0 };
     lines.say(format!(
         "expected to take {} (work {}, reboot {}, proof {})",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{Gate, Shadow, Waiver};
+use crate::fleet::hook::HookCall;
 use crate::fleet::plan::How;
 use crate::gate::{ClientGate, GateFailure};
 use crate::lock::LockedRelease;
@@ -278,6 +279,9 @@ pub enum Action {
     /// Run a command of the operator's on Volutus's own machine, and go by how it ends. An attempt
     /// that nobody knows the end of is ended, and the command runs again.
     RunGate(ClientGate),
+    /// Run a command of the operator's for another system than the host that is rebooted. How one on
+    /// Volutus's own machine ended is kept until it is reported, so that it does not run again.
+    RunHook(HookCall),
     /// Boot an instance with a port on a compute host, see it ACTIVE, and delete it.
     BootCanary {
         /// The compute host.
@@ -452,6 +456,8 @@ impl Action {
             | Self::RebootHost { host, .. }
             | Self::RunCommand { host, .. }
             | Self::BootCanary { host } => Some(host),
+            // It is about that host, wherever it runs.
+            Self::RunHook(call) => Some(&call.host),
             Self::KeepAnchor(anchor) | Self::ReleaseAnchor(anchor) => Some(&anchor.host),
             Self::DrainBackend { daemon, .. }
             | Self::UndrainBackend { daemon, .. }
@@ -515,6 +521,9 @@ impl Action {
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),
             Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),
+            Self::RunHook(call) => {
+                format!("run the hook {} {} {} on {}", call.hook, call.moment, call.host, call.on)
+            }
             Self::RunGate(gate) => {
                 let or = match gate.on_failure {
                     GateFailure::Block => "halt",

@@ -372,4 +372,17 @@ impl Step {
         let acts = |action: &Action| matches!(action, Action::RebootHost { .. } | Action::RunCommand { .. });
         self.actions.iter().take(failed as usize + 1).any(acts)
     }
+
+    /// Whether an action of [`Step::give_back`] is to be done after the step failed at the action `failed`.
+    /// `aside`: its host is set aside, and keeps everything but what a hook has to end in any case. A hook
+    /// ends what it began, and once: not where the step failed before it began, or after it ended.
+    #[must_use]
+    pub fn gives_back(&self, action: &Action, failed: u32, aside: bool) -> bool {
+        let Action::RunHook(after) = action else { return !aside };
+        let place = |is: &dyn Fn(&Action) -> bool| self.actions.iter().position(is);
+        let begins = place(&|one| matches!(one, Action::RunHook(before) if before.begins(after)));
+        let ends = place(&|one| one == action);
+        let begun = begins.map_or_else(|| self.is_acted_upon(failed), |at| at <= failed as usize);
+        begun && ends.is_none_or(|at| at >= failed as usize)
+    }
 }

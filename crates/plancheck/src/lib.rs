@@ -41,6 +41,7 @@ pub fn check_plan(
     rules::restart::check_restart(&context, &mut findings);
     if matches!(plan.kind, PlanKind::Reboot { .. }) {
         rules::rungs::check_rungs(&context, &mut findings);
+        rules::hooks::check_hooks(&context, &mut findings);
         // Nothing is replaced, so that no order between versions can be wrong.
         rules::drain::check_drain(&context, &mut findings);
         rules::budget::check_budget(&context, &mut findings);

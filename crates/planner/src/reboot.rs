@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
-use volutus_model::fleet::Turns;
 use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::Act;
+use volutus_model::fleet::{HookMoment, RebootPolicy, Turns};
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
 use volutus_model::{Inventory, Observation, Policy, StepId};
@@ -16,7 +16,7 @@ use volutus_model::{Inventory, Observation, Policy, StepId};
 use crate::draft::{Draft, NewStage, no_impact, step};
 use crate::report::PlanReport;
 use crate::rules::roll_api::{self, Replicas};
-use crate::rules::{baseline, canary, daemon, soak};
+use crate::rules::{baseline, canary, daemon, hooks, soak};
 use crate::state::{Member, State, Unseen, present, read_members, series_of};
 use crate::{Error, PlanningInput, by_hand, finish_without_horizon};
 
@@ -66,6 +66,7 @@ pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, Plan
     let mut draft = Draft::new(&planning, catalog, &state, kind);
     match work {
         Work::Reboot => {
+            hooks::declared(input)?;
             baseline::plan_baseline(&mut draft)?;
             let emptied = plan_computes(&mut draft, input)?;
             plan_control(&mut draft, input, emptied.as_ref())?;
@@ -184,7 +185,7 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
     declared(input, host)?;
     let (mut actions, moving_s) = emptying(content, drain);
     let enable = Action::EnableCompute { host: host.clone() };
-    let (around, undrains) = on_host(draft, host, &policy.act);
+    let (around, undrains) = on_host(draft, host, policy);
     actions.extend(around);
     // They come back to a host that was proved well, and before others can take their room.
     let starts = starting(content, host);
@@ -307,7 +308,8 @@ pub(crate) fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error
 
 /// What is done on a host that carries nothing any more: replicas of APIs are drained, commands
 /// run, the host restarts, every daemon on it proves itself, and the replicas are given back.
-fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, Vec<Action>) {
+fn on_host(draft: &mut Draft<'_>, host: &HostName, policy: &RebootPolicy) -> (Vec<Action>, Vec<Action>) {
+    let act = &policy.act;
     let state = draft.state;
     let here: Vec<&Member<'_>> =
         state.members.values().flatten().filter(|member| member.host.name == *host).collect();
@@ -321,7 +323,8 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
     }
     undrains.reverse();
     let (lower, restore) = gateways(draft, host);
-    let mut actions = drains;
+    let mut actions: Vec<Action> = hooks::calls(policy, host, HookMoment::Before).collect();
+    actions.extend(drains);
     actions.extend(lower);
     undrains.extend(restore);
     let command = |what: &str, argv: &[String]| Action::RunCommand {
@@ -349,6 +352,9 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, act: &Act) -> (Vec<Action>, V
         actions.push(command("after", &act.after));
     }
     actions.extend(undrains.clone());
+    let ends: Vec<Action> = hooks::calls(policy, host, HookMoment::After).collect();
+    undrains.extend(ends.iter().filter(|call| hooks::is_always(call)).cloned());
+    actions.extend(ends);
     (actions, undrains)
 }
 
@@ -391,7 +397,7 @@ fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&Sta
         if let Some(what) = vital {
             return Err(Error::VitalHost { host: host.clone(), what });
         }
-        let (actions, undrains) = on_host(draft, host, act);
+        let (actions, undrains) = on_host(draft, host, &input.reboot.content.policy);
         let timeout_s =
             restart_s(act).max(input.policy.drain_timeout_s).max(input.policy.prove_timeout_s) + SLACK_S;
         let mut new = step(

@@ -12,7 +12,8 @@ use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
-    Availability, Fleet, FleetHost, Instance, MigrationSettings, OwnerChoice, RebootPolicy, Work,
+    Availability, Fleet, FleetHost, HookMoment, HookPlace, Instance, MigrationSettings, OwnerChoice, RebootPolicy,
+    Work,
 };
 use volutus_model::plan::{Action, PlanKind, Step};
 use volutus_model::{Finding, HostName, Plan};
@@ -276,6 +277,103 @@ fn live_migrations_are_completed_as_their_source_permits() {
     spoilt.id = spoilt.compute_id();
     assert!(codes(&input, &spoilt).iter().all(|code| code == "rung-out-of-time"));
     assert!(!codes(&input, &spoilt).is_empty());
+}
+
+/// Of a policy with two hooks, the first of which ends in any case.
+fn hooked() -> RebootInput {
+    let mut input = reboot(1);
+    let text = "[reboot.act]\nbefore = [\"/opt/begin\"]\nafter = [\"/opt/end\"]\n[reboot.hosts]\nat_once = 1\n\
+                [[reboot.hook]]\nname = \"silence\"\nbefore = [\"a\"]\nafter = [\"b\"]\nalways = true\n\
+                [[reboot.hook]]\nname = \"ceph\"\non = \"ctl1\"\nbefore = [\"c\"]\nafter = [\"d\"]\n";
+    let policy = RebootPolicy::parse(text).unwrap();
+    let all = volutus_model::fleet::Selection::default();
+    input.reboot = plan(&fleet(), &policy, &all, &input.inventory.name, input.now).unwrap();
+    input
+}
+
+#[test]
+fn hooks_are_around_everything_that_is_done_to_a_host() {
+    let input = hooked();
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let step = made.steps().map(|(_, step)| step).find(|step| step.id.as_str() == "reboot/cmp4").unwrap();
+    let told = |actions: &[Action]| actions.iter().map(Action::summary).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(told(&step.actions), @r"
+    disable nova-compute on cmp4, settle
+    prove cmp4 empty
+    run the hook silence before cmp4 on volutus
+    run the hook ceph before cmp4 on ctl1
+    run the command `before` on cmp4
+    reboot cmp4
+    prove nova-compute@cmp4 serves 32.2.1
+    run the command `after` on cmp4
+    run the hook ceph after cmp4 on ctl1
+    run the hook silence after cmp4 on volutus
+    enable nova-compute on cmp4
+    boot a canary instance on cmp4
+    ");
+    insta::assert_snapshot!(told(&step.give_back), @r"
+    run the hook silence after cmp4 on volutus
+    enable nova-compute on cmp4
+    ");
+}
+
+#[test]
+fn what_is_wrong_with_hooks_is_found() {
+    let input = hooked();
+    let (good, _) = plan_reboot(&input, &catalog()).unwrap();
+    let spoilt = |spoil: &dyn Fn(&mut Step)| -> Vec<String> {
+        let mut made = good.clone();
+        made.stages.iter_mut().flat_map(|stage| &mut stage.steps).for_each(spoil);
+        made.id = made.compute_id();
+        judge(&input, &made).into_iter().map(|finding| finding.code).collect()
+    };
+    let is = |action: &Action, hook: &str, moment: HookMoment| matches!(action, Action::RunHook(call) if call.hook == hook && call.moment == moment);
+    let has = |codes: Vec<String>, code: &str| assert!(codes.iter().any(|c| c == code), "{code}: {codes:?}");
+    let (before, after) = (HookMoment::Before, HookMoment::After);
+    has(spoilt(&|step| step.actions.retain(|one| !is(one, "ceph", after))), "hook-without-end");
+    has(spoilt(&|step| step.give_back.retain(|one| !is(one, "silence", after))), "hook-without-end");
+    let moved = |step: &mut Step, moment, to: &dyn Fn(usize) -> usize| {
+        if let Some(at) = step.actions.iter().position(|one| is(one, "ceph", moment)) {
+            let call = step.actions.remove(at);
+            let to = to(step.actions.len());
+            step.actions.insert(to, call);
+        }
+    };
+    has(spoilt(&|step| moved(step, before, &|all| all)), "hook-late");
+    has(spoilt(&|step| moved(step, before, &|all| all)), "hook-out-of-order");
+    has(spoilt(&|step| moved(step, after, &|_| 0)), "hook-without-end");
+    has(
+        spoilt(&|step| {
+            let call = step.actions.iter().find(|one| is(one, "ceph", after)).cloned();
+            step.give_back.extend(call);
+        }),
+        "hook-not-wanted",
+    );
+    let on_the_next = |step: &mut Step| {
+        for action in &mut step.actions {
+            if let Action::RunHook(call) = action
+                && call.hook == "ceph"
+            {
+                call.on = HookPlace::Host("cmp3".parse().unwrap());
+            }
+        }
+    };
+    let codes = spoilt(&on_the_next);
+    assert!(!codes.iter().any(|code| code == "hook-on-a-host-in-work"), "one host after another: {codes:?}");
+    let together = |step: &mut Step| {
+        on_the_next(step);
+        step.requires.clear();
+    };
+    has(spoilt(&together), "hook-on-a-host-in-work");
+}
+
+#[test]
+fn a_hook_runs_on_a_declared_host() {
+    let mut input = hooked();
+    input.reboot.content.policy.hooks[1].on = HookPlace::Host("admin9".parse().unwrap());
+    let error = plan_reboot(&input, &catalog()).unwrap_err().to_string();
+    assert!(error.contains("declares no host `admin9`"), "{error}");
 }
 
 #[test]

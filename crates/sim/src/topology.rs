@@ -437,6 +437,7 @@ impl Compiler<'_> {
             | Action::RestoreGateways { .. }
             | Action::ProveEmpty { .. }
             | Action::RebootHost { .. }
+            | Action::RunHook(_)
             | Action::RunCommand { .. } => {
                 return Err(Error::Unfit(format!(
                     "`{}` belongs to a reboot of the fleet, which the simulated cloud has no instances for",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use volutus_model::event::ProbeBreach;
-use volutus_model::fleet::Work;
+use volutus_model::fleet::{HookCall, HookMoment, HookPlace, Work};
 use volutus_model::name::{AttemptId, PlanId};
 use volutus_model::outcome::{FailureClass, Outcome};
 use volutus_model::plan::{Action, Plan, PlanKind, Step};
@@ -15,7 +15,7 @@ use super::plans::{held, holding_step, plan, policy, stage, step};
 use super::{Trial, failure, unknown};
 use crate::fold::event_name;
 use crate::machine::{Command, Machine};
-use crate::{Error, Input};
+use crate::{Effect, Error, Input};
 
 /// How many of what may still happen on a path: attempts at a failing action have growing
 /// numbers, so without a bound there would be no end of different states.
@@ -255,5 +255,55 @@ fn only_hosts_that_were_acted_upon_are_set_aside() {
         assert_eq!(gives_back, !aside, "failed at action {failing}");
         assert_eq!(state.status == RunStatus::Aborted, aside, "failed at action {failing}");
         assert!(state.replan_due.is_some());
+    }
+}
+
+fn hook(moment: HookMoment, host: &str) -> Action {
+    Action::RunHook(HookCall {
+        host: host.parse().unwrap(),
+        hook: "ceph".to_owned(),
+        moment,
+        on: HookPlace::Volutus,
+        argv: vec!["true".to_owned()],
+        unchanged_exit: 70,
+        limit_s: 7,
+        always: true,
+        environment: BTreeSet::new(),
+        cloud: None,
+    })
+}
+
+/// What a hook began is ended once wherever its host failed, also for a host that is set aside.
+#[test]
+fn a_hook_ends_what_it_began_and_nothing_else() {
+    for (failing, wanted) in
+        [(0, vec!["g1"]), (1, vec!["g0", "g1"]), (2, vec!["g0"]), (3, vec!["g0"]), (4, vec![])]
+    {
+        let mut step = rebooting_step("a", &[], "h1");
+        step.actions.insert(1, hook(HookMoment::Before, "h1"));
+        step.actions.insert(3, hook(HookMoment::After, "h1"));
+        step.give_back.insert(0, hook(HookMoment::After, "h1"));
+        let made = rebooting(plan(vec![stage("roll", &[], 1, vec![step])], policy(1, 1)));
+        let (mut trial, _) = Trial::begun(made);
+        let finish = |trial: &mut Trial, outcome: Outcome| {
+            let attempt = trial.machine.attempts_under_way().next().cloned().unwrap();
+            trial.step(Input::Finished { attempt, outcome }).unwrap()
+        };
+        for _ in 0..failing {
+            let _ = finish(&mut trial, Outcome::done("done"));
+        }
+        let _ = finish(&mut trial, failure(FailureClass::Permanent));
+        let mut decision = trial.step(Input::Command(Command::GoOn)).unwrap();
+        let mut given = Vec::new();
+        while let Some(Effect::Perform { order, .. }) = decision.effects.pop() {
+            if matches!(order.action, Action::RunHook(_)) {
+                assert_eq!(order.timeout_s, 7, "its own limit counts");
+            }
+            given.push(order.attempt.to_string());
+            decision = finish(&mut trial, Outcome::done("done"));
+        }
+        let wanted: Vec<String> = wanted.into_iter().map(|action| format!("r1-0-{action}-1")).collect();
+        assert_eq!(given, wanted, "failed at action {failing}");
+        assert_eq!(trial.machine.state().status, RunStatus::Aborted);
     }
 }

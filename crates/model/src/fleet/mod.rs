@@ -5,6 +5,7 @@
 //! records, which nova no longer serves (they went with microversion 2.88).
 
 pub mod answer;
+pub mod hook;
 pub mod limits;
 pub mod migration;
 mod place;
@@ -21,6 +22,7 @@ use crate::finding::Finding;
 use crate::name::HostName;
 
 pub use answer::{Answer, Answers, Confirmation};
+pub use hook::{Hook, HookCall, HookMoment, HookPlace};
 pub use migration::{MigrationSettings, TimeoutAction, Turns};
 pub use plan::{RebootPlan, Work};
 pub use policy::{PolicyError, RebootPolicy};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Amount, glob_matches};
-use super::{FleetHost, Obstacle, place};
+use super::{FleetHost, Hook, Obstacle, place};
 
 /// The limits of a reboot of a fleet. Defaults are careful: nova's own default of one live
 /// migration per host, and no consent to anything that an instance would notice.
@@ -25,6 +25,10 @@ pub struct RebootPolicy {
     /// What differs for some hosts; the first that matches a host is used.
     #[serde(rename = "override")]
     pub overrides: Vec<Override>,
+    /// Commands for other systems, around what is done to each host.
+    // Left out where there are none: the ids of plans that were stored before are hashes of what they say.
+    #[serde(rename = "hook", skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
 }
 
 /// What is done on an empty host, and how long it is expected to take.
@@ -410,6 +414,15 @@ impl RebootPolicy {
         for (index, part) in self.overrides.iter().enumerate() {
             check_override(index, part)?;
         }
+        for (index, hook) in self.hooks.iter().enumerate() {
+            let key = |key: &str| format!("reboot.hook.{index}.{key}");
+            if let Some(mistake) = hook.mistake() {
+                return refuse(key(mistake.key), mistake.seen, mistake.allowed);
+            }
+            if self.hooks[..index].iter().any(|other| other.name == hook.name) {
+                return refuse(key("name"), format!("`{}` twice", hook.name), "each name once");
+            }
+        }
         Ok(())
     }
 
@@ -611,6 +624,11 @@ mod tests {
             ("[reboot.drain]\nladder = [\"skip\", \"live\"]", "skip"),
             ("[reboot.drain]\nladder = [\"live\", \"live\"]", "twice"),
             ("[reboot.drain]\nladder = [\"live\"]\ncold_without_consent = true", "cold"),
+            ("[[reboot.hook]]\nname = \"x\"\nbefore = [\"a\"]", "without `after`"),
+            (
+                "[[reboot.hook]]\nname = \"x\"\nafter = [\"a\"]\n[[reboot.hook]]\nname = \"x\"\nafter = [\"a\"]",
+                "twice",
+            ),
             ("[[reboot.override]]\nskip = true", "no hosts"),
             ("[[reboot.override]]\nzone = \"a\"", "nothing"),
             ("[[reboot.override]]\nzone = \"a\"\nper_source = 0", "skip"),

@@ -9,6 +9,7 @@ pub(crate) mod coverage;
 pub(crate) mod drain;
 pub(crate) mod finalize;
 pub(crate) mod gates;
+pub(crate) mod hooks;
 pub(crate) mod identity;
 pub(crate) mod mitigation;
 pub(crate) mod order;

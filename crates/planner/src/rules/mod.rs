@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod expand;
 pub(crate) mod finalize;
 pub(crate) mod gates;
+pub(crate) mod hooks;
 pub(crate) mod horizon;
 pub(crate) mod links;
 pub(crate) mod roll;
