@@ -135,7 +135,8 @@ fn what_becomes_of_live_migrations_that_do_not_converge_is_told_per_host() {
     fleet.hosts[0].migrations = settings(true, true);
     fleet.hosts[1].migrations = settings(false, true);
     fleet.hosts[2].migrations = settings(false, false);
-    let ladder = "ladder = [\"live\", \"post-copy\", \"auto-converge\", \"force-complete\", \"skip\"]";
+    let ladder =
+        "ladder = [\"live\", \"post-copy\", \"auto-converge\", \"force-complete\", \"stop\", \"skip\"]";
     let policy = RebootPolicy::parse(&format!("[reboot.drain]\n{ladder}")).unwrap();
     let plan = made(&fleet, &policy, &Selection::default());
     compare("converge.md", &render_markdown(&plan));

@@ -36,18 +36,18 @@ prop_compose! {
         include_disabled in any::<bool>(),
         moves in (1u32..5, 1u32..5, prop::option::of(1u32..20), 0u32..8),
         capacity in (80u32..=100, 0u32..2, any::<bool>(), any::<bool>()),
-        drain in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        drain in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<[bool; 3]>()),
         part in prop::option::of((1u32..3, 60u32..=100)),
         reboot in prop::bool::weighted(0.95),
-        ways in (any::<bool>(), any::<bool>(), any::<bool>()),
     ) -> RebootPolicy {
         let mut policy = RebootPolicy::default();
         policy.act.reboot = reboot;
         policy.hosts.at_once = at_once;
-        let ways = [(ways.0, Rung::PostCopy), (ways.1, Rung::AutoConverge), (ways.2, Rung::ForceComplete)];
-        let live = policy.drain.ladder.iter().position(|rung| *rung == Rung::Live).unwrap() + 1;
-        let chosen = ways.into_iter().filter(|(chosen, _)| *chosen).map(|(_, rung)| rung);
-        policy.drain.ladder.splice(live..live, chosen);
+        let ways = [Rung::PostCopy, Rung::AutoConverge, Rung::ForceComplete].into_iter().zip(drain.4);
+        let mut chosen: Vec<Rung> = ways.filter(|(_, chosen)| *chosen).map(|(rung, _)| rung).collect();
+        let behind_live = policy.drain.ladder.iter().position(|rung| *rung == Rung::Live).unwrap() + 1;
+        chosen.extend(policy.drain.ladder.split_off(behind_live));
+        policy.drain.ladder.extend(chosen);
         policy.hosts.per_zone = per.0.map(Amount::Count);
         policy.hosts.per_rack = per.1.map(Amount::Count);
         policy.hosts.per_aggregate = per.2.map(Amount::Count);

@@ -23,8 +23,17 @@ pub fn render(fleet: &Fleet) -> String {
             *entry.1.entry(class).or_default() += amount;
         }
     }
-    let mut hosts =
-        table(&["host", "zone", "scheduling", "instances", "memory", "processors", "disk", "aggregates"]);
+    let mut hosts = table(&[
+        "host",
+        "zone",
+        "scheduling",
+        "instances",
+        "memory",
+        "processors",
+        "disk",
+        "permits",
+        "aggregates",
+    ]);
     for host in &fleet.hosts {
         let empty = (0, BTreeMap::new());
         let (count, amounts) = used.get(host.name.as_str()).unwrap_or(&empty);
@@ -54,6 +63,13 @@ pub fn render(fleet: &Fleet) -> String {
             format!("{} of {}", bytes(memory), bytes(memory_of)),
             format!("{processors} of {processors_of}{dedicated}"),
             format!("{disk} of {disk_of} GiB"),
+            match &host.migrations {
+                None => "not seen",
+                Some(settings) if settings.post_copy => "post-copy",
+                Some(settings) if settings.auto_converge => "auto-converge",
+                Some(_) => "neither",
+            }
+            .to_owned(),
             host.aggregates.iter().cloned().collect::<Vec<_>>().join(" "),
         ]);
     }
