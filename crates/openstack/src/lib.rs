@@ -9,6 +9,7 @@
 //! Start at [`Client`]; the calls that know a service's own words are in [`compute`],
 //! [`network`], [`image`], [`volume`], [`identity`] and [`placement`].
 
+pub mod agents;
 mod answer;
 mod catalog;
 mod client;

@@ -54,24 +54,6 @@ pub struct Port {
     pub host: Option<String>,
 }
 
-/// An agent.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Agent {
-    /// Its id.
-    pub id: String,
-    /// For example `neutron-openvswitch-agent`.
-    pub binary: String,
-    /// Its host.
-    pub host: String,
-    /// Whether it reports.
-    pub alive: bool,
-    /// Whether it is enabled.
-    pub admin_state_up: bool,
-    /// Its last report, in UTC.
-    #[serde(default)]
-    pub heartbeat_timestamp: Option<String>,
-}
-
 /// Which ports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PortFilter {
@@ -87,7 +69,7 @@ pub struct PortFilter {
 
 /// The calls; see [`Client::network`].
 #[derive(Debug, Clone, Copy)]
-pub struct Networking<'a>(&'a Client);
+pub struct Networking<'a>(pub(crate) &'a Client);
 
 impl Client {
     /// Calls to neutron.
@@ -223,16 +205,5 @@ impl Networking<'_> {
     pub async fn delete_port(self, id: &str) -> Result<bool, Error> {
         let request = Self::build(Method::DELETE, format!("/ports/{}", quote(id)));
         Ok(self.0.request(&request).await?.expect_status(&[204, 404])?.status == 204)
-    }
-
-    /// All agents; for administrators. Clouds whose mechanism driver has none answer an empty
-    /// list, or 404 where the extension is not loaded, which is the same here.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn agents(self) -> Result<Vec<Agent>, Error> {
-        let answer = self.0.request(&Self::build(Method::GET, "/agents")).await?;
-        let answer = answer.expect_status(&[200, 404])?;
-        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("agents") }
     }
 }
