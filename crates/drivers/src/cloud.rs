@@ -20,8 +20,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, anchor, canary, compute, drain, gate, gateways, haproxy, hook, prove, reboot, refresh, release,
-    rest, schema, shadow, snapshot, work,
+    Error, agents, anchor, canary, compute, drain, gate, gateways, haproxy, hook, prove, reboot, refresh,
+    release, rest, schema, shadow, snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -276,6 +276,8 @@ impl CloudDriver {
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,
             Action::LowerGateways { host } => gateways::lower(attempt, self.ovn()?, host).await,
             Action::RestoreGateways { host } => gateways::restore(attempt, self.ovn()?, host).await,
+            Action::MoveNetworkDuties { host } => agents::move_off(attempt, host).await,
+            Action::RestoreNetworkDuties { host } => agents::give_back(attempt, host).await,
             Action::RebootHost { host, kernel, .. } => reboot::reboot(attempt, host, kernel.as_deref()).await,
             Action::RunCommand { host, what, argv, unchanged_exit, .. } => {
                 reboot::run_command(attempt, host, what, argv, *unchanged_exit).await

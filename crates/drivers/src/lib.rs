@@ -9,6 +9,7 @@
 //! (`src/host`) are sent over the connection. Work that must outlive the connection runs as a
 //! transient unit named by its attempt (`work`).
 
+mod agents;
 mod anchor;
 mod ask_release;
 mod attempt;

@@ -77,7 +77,10 @@ async fn a_hook_is_told_host_run_and_cloud_and_its_exit_code_counts() {
     assert!(failure.message.contains("exit code 3: no such silence"), "{}", failure.message);
     assert_eq!(output(&failure.evidence), "no such silence\n");
     let outcome = run(&dir, &order("hangs", "sleep 600", 1, false)).await;
-    assert!(matches!(&outcome, Outcome::Failed(failure) if failure.message.contains("was killed")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Failed(failure) if failure.message.contains("was killed")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

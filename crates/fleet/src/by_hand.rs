@@ -6,7 +6,7 @@ use volutus_model::fleet::plan::{Content, FORMAT, Figures, HostDrain, RebootPlan
 use volutus_model::fleet::policy::Act;
 use volutus_model::fleet::{Fleet, RebootPolicy, Selection};
 
-use crate::{Error, plan, render};
+use crate::{Error, duties, plan, render};
 
 /// Plans to empty one host, which then stays disabled. Every other host of the fleet that is in
 /// service may be moved to, and a host that somebody disabled is emptied, too: that is what was
@@ -29,7 +29,7 @@ pub fn drain(
     let made = plan(fleet, &policy, &only(host), cloud, now)?;
     match made.content.left.first() {
         Some(left) => Err(Error::CannotBeEmptied { left: Box::new(left.clone()) }),
-        None => Ok(RebootPlan::new(Content { work: Work::Drain, ..made.content })),
+        None => Ok(RebootPlan::new(duties::told(Content { work: Work::Drain, ..made.content }, fleet))),
     }
 }
 
@@ -56,7 +56,7 @@ pub fn undrain(
         phase: 0,
         after: Vec::new(),
     };
-    Ok(RebootPlan::new(Content {
+    let content = Content {
         format: FORMAT,
         cloud: cloud.clone(),
         created_at: now,
@@ -79,11 +79,13 @@ pub fn undrain(
         left: Vec::new(),
         control: Vec::new(),
         classes: Vec::new(),
+        duties: std::collections::BTreeMap::new(),
         owners: std::collections::BTreeMap::new(),
         undecided: Vec::new(),
         findings: fleet.unseen.clone(),
         figures: Figures { hosts: 1, waves: 1, ..Figures::default() },
-    }))
+    };
+    Ok(RebootPlan::new(duties::told(content, fleet)))
 }
 
 fn only(host: &HostName) -> Selection {

@@ -21,6 +21,7 @@ mod causes;
 mod classes;
 mod converge;
 pub mod described;
+mod duties;
 mod explain;
 mod figures;
 mod index;
@@ -31,6 +32,8 @@ mod schedule;
 mod state;
 mod timing;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use volutus_model::fleet::plan::{Content, FORMAT, Left, RebootPlan, Work};
 use volutus_model::fleet::{self, Fleet, RebootPolicy, Selection};
@@ -38,6 +41,7 @@ use volutus_model::{Finding, HostName, Severity};
 
 pub use by_hand::{drain, undrain};
 pub use converge::{Fate, fates};
+pub use duties::with_control;
 pub use explain::explain;
 pub use render::{bytes, disk, duration, render_markdown, render_text};
 
@@ -125,7 +129,7 @@ pub fn plan(
     findings.extend(fleet.unseen.iter().cloned());
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
     let figures = figures::figures(&index, &done);
-    Ok(RebootPlan::new(Content {
+    let content = Content {
         format: FORMAT,
         cloud: cloud.clone(),
         created_at: now,
@@ -141,9 +145,11 @@ pub fn plan(
         undecided: figures::undecided(&index, &done),
         left: done.left,
         classes: classes::classes(&index),
+        duties: BTreeMap::new(),
         findings,
         figures,
-    }))
+    };
+    Ok(RebootPlan::new(duties::told(content, fleet)))
 }
 
 /// What there is of the kind that a selection asks for.

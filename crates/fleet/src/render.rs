@@ -142,6 +142,12 @@ pub fn render_markdown(plan: &RebootPlan) -> String {
             let _ = writeln!(text, "| {hosts} | {} | {} |", fate.moves, fate.words);
         }
     }
+    if !content.duties.is_empty() {
+        text.push_str("\n## Network nodes\n\n| host | duties | moves before a restart |\n|---|---|---|\n");
+        for (host, duties) in &content.duties {
+            let _ = writeln!(text, "| {host} | {} | {} |", duties.words(), duties.moves());
+        }
+    }
     if !content.left.is_empty() {
         text.push_str("\n## Hosts that are left\n\n| host | code | why | to do |\n|---|---|---|---|\n");
         for left in &content.left {

@@ -245,6 +245,17 @@ pub enum Action {
         /// The host.
         host: HostName,
     },
+    /// See that no network and no router needs the host: networks that only its DHCP agent serves get a
+    /// second agent, HA routers become active elsewhere, other routers are moved to another L3 agent.
+    MoveNetworkDuties {
+        /// The host.
+        host: HostName,
+    },
+    /// Give a host's DHCP and L3 agents back what was moved off them, once they report and are wired.
+    RestoreNetworkDuties {
+        /// The host.
+        host: HostName,
+    },
     /// See that nothing is on a compute host any more but the instances that may stay.
     ProveEmpty {
         /// The compute host.
@@ -452,6 +463,8 @@ impl Action {
             | Self::StartInstances { host, .. }
             | Self::LowerGateways { host }
             | Self::RestoreGateways { host }
+            | Self::MoveNetworkDuties { host }
+            | Self::RestoreNetworkDuties { host }
             | Self::ProveEmpty { host, .. }
             | Self::RebootHost { host, .. }
             | Self::RunCommand { host, .. }
@@ -518,6 +531,10 @@ impl Action {
             }
             Self::LowerGateways { host } => format!("move OVN's gateways off {host}"),
             Self::RestoreGateways { host } => format!("give OVN's gateways back to {host}"),
+            Self::MoveNetworkDuties { host } => format!("move the duties of neutron's agents off {host}"),
+            Self::RestoreNetworkDuties { host } => {
+                format!("give the duties of neutron's agents back to {host}")
+            }
             Self::ProveEmpty { host, .. } => format!("prove {host} empty"),
             Self::RebootHost { host, .. } => format!("reboot {host}"),
             Self::RunCommand { host, what, .. } => format!("run the command `{what}` on {host}"),

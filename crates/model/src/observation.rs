@@ -210,7 +210,25 @@ pub struct EndpointObservation {
     pub max_version: String,
 }
 
+/// The daemons of neutron whose duties are others' than the instances' of their own host. Source: neutron-lib,
+/// `constants.AGENT_PROCESS_DHCP` and `AGENT_PROCESS_L3`.
+const DUTIFUL: [&str; 2] = ["neutron-dhcp-agent", "neutron-l3-agent"];
+
 impl Observation {
+    /// Whether a host has, or may have, duties as a network node: one of neutron's DHCP or L3 agents has its
+    /// record there, or neutron's records were not seen.
+    #[must_use]
+    pub fn may_have_network_duties(&self, host: &HostName) -> bool {
+        match self.records.get("neutron") {
+            // Neutron is no part of the cloud description.
+            None => false,
+            Some(Fact::Unobserved { .. }) => true,
+            Some(Fact::Observed { value, .. }) => value
+                .iter()
+                .any(|record| record.host == host.as_str() && DUTIFUL.contains(&record.binary.as_str())),
+        }
+    }
+
     /// The records of a service that belong to its anchor; empty where there is none, and where
     /// the records were not seen.
     pub fn anchors(&self, service: &str) -> impl Iterator<Item = &ServiceRecord> {

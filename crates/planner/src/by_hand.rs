@@ -6,7 +6,7 @@ use volutus_model::plan::{Action, Impact, ImpactLevel, Phase, Step};
 
 use crate::Error;
 use crate::draft::{Draft, NewStage, step};
-use crate::reboot::{RebootInput, SLACK_S, declared, emptying, gateways, starting};
+use crate::reboot::{RebootInput, SLACK_S, declared, duties, duties_s, emptying, gateways, starting};
 use crate::rules::{canary, daemon};
 
 /// Seconds in which the daemons of a host that is well prove it.
@@ -21,15 +21,20 @@ pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(
         let (mut actions, moving_s) = emptying(content, drain);
         let (lower, restore) = gateways(draft, &drain.host);
         actions.extend(lower);
+        let (off, back) = duties(draft, &drain.host);
+        actions.extend(off);
         let mut new = step(
             format!("drain/{}", drain.host),
             format!("empty {}", drain.host),
             actions,
             impact(format!("{} instances are moved off {}", drain.moves, drain.host)),
             seconds_of(drain),
-            moving_s.max(canary::SETTLE_TIMEOUT_S).saturating_add(SLACK_S),
+            moving_s
+                .max(canary::SETTLE_TIMEOUT_S)
+                .max(duties_s(content, &drain.host))
+                .saturating_add(SLACK_S),
         )?;
-        new.give_back = restore.into_iter().chain(starting(content, &drain.host)).collect();
+        new.give_back = restore.into_iter().chain(back).chain(starting(content, &drain.host)).collect();
         new.give_back.push(Action::EnableCompute { host: drain.host.clone() });
         steps.push(new);
     }
@@ -46,6 +51,7 @@ pub(crate) fn plan_undrain(draft: &mut Draft<'_>, input: &RebootInput) -> Result
         let here = state.members.values().flatten().filter(|member| member.host.name == *host);
         let mut actions: Vec<Action> = here.map(|member| daemon::prove(draft, member)).collect();
         actions.extend(gateways(draft, host).1);
+        actions.extend(duties(draft, host).1);
         actions.extend(starting(&input.reboot.content, host));
         actions.push(Action::EnableCompute { host: host.clone() });
         actions.push(Action::BootCanary { host: host.clone() });
@@ -55,7 +61,7 @@ pub(crate) fn plan_undrain(draft: &mut Draft<'_>, input: &RebootInput) -> Result
             actions,
             impact(format!("new instances may come to {host}")),
             PROVE_S,
-            input.policy.prove_timeout_s.saturating_add(SLACK_S),
+            input.policy.prove_timeout_s.max(duties_s(&input.reboot.content, host)).saturating_add(SLACK_S),
         )?);
     }
     add(draft, "undrain", "prove a compute host and give it back", steps)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
+use volutus_model::fleet::Duties;
 use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::Act;
 use volutus_model::fleet::{HookMoment, RebootPolicy, Turns};
@@ -214,6 +215,7 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
             .max(canary::SETTLE_TIMEOUT_S)
             .max(restart_s(&policy.act))
             .max(own_s.saturating_mul(RESTART_FACTOR))
+            .max(duties_s(content, host))
             .saturating_add(SLACK_S),
     )?;
     new.give_back = undrains;
@@ -295,6 +297,15 @@ fn restart_s(act: &Act) -> u32 {
         .max(act.work_s.saturating_mul(RESTART_FACTOR))
 }
 
+/// Seconds that the agents of a network node may take for what they have to do: 2 s for each network or router are
+/// neutron's own allowance (`agent_starting_up` in `db/agentschedulers_db.py`), and twice that on a busy host.
+pub(crate) fn duties_s(content: &Content, host: &HostName) -> u32 {
+    const EACH_S: u32 = 4;
+    let many =
+        |duties: &Duties| duties.networks.saturating_add(duties.routers).saturating_add(duties.ha_routers);
+    content.duties.get(host).map_or(0, |duties| many(duties).saturating_mul(EACH_S))
+}
+
 pub(crate) fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
     if input.inventory.hosts.iter().any(|declared| declared.name == *host) {
         return Ok(());
@@ -327,6 +338,12 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, policy: &RebootPolicy) -> (Ve
     actions.extend(drains);
     actions.extend(lower);
     undrains.extend(restore);
+    // Where the host does not go away, and its instances may run on, its agents go on serving.
+    if act.reboot {
+        let (off, back) = duties(draft, host);
+        actions.extend(off);
+        undrains.extend(back);
+    }
     let command = |what: &str, argv: &[String]| Action::RunCommand {
         host: host.clone(),
         what: what.to_owned(),
@@ -367,6 +384,15 @@ pub(crate) fn gateways(draft: &Draft<'_>, host: &HostName) -> (Option<Action>, O
     )
 }
 
+/// What moves the duties of neutron's own agents off a host, and gives them back; nothing where it has none.
+pub(crate) fn duties(draft: &Draft<'_>, host: &HostName) -> (Option<Action>, Option<Action>) {
+    let has = draft.input.observation.may_have_network_duties(host);
+    (
+        has.then(|| Action::MoveNetworkDuties { host: host.clone() }),
+        has.then(|| Action::RestoreNetworkDuties { host: host.clone() }),
+    )
+}
+
 /// Upgrades packages by whichever tool the host has; `*` means all of them.
 fn packages(names: &[String]) -> Vec<String> {
     if names.is_empty() {
@@ -398,8 +424,11 @@ fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&Sta
             return Err(Error::VitalHost { host: host.clone(), what });
         }
         let (actions, undrains) = on_host(draft, host, &input.reboot.content.policy);
-        let timeout_s =
-            restart_s(act).max(input.policy.drain_timeout_s).max(input.policy.prove_timeout_s) + SLACK_S;
+        let timeout_s = restart_s(act)
+            .max(input.policy.drain_timeout_s)
+            .max(input.policy.prove_timeout_s)
+            .max(duties_s(&input.reboot.content, host))
+            .saturating_add(SLACK_S);
         let mut new = step(
             id_of(host),
             format!("drain {host}, restart it, and give it back"),

@@ -12,9 +12,10 @@ use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
-    Availability, Fleet, FleetHost, HookMoment, HookPlace, Instance, MigrationSettings, OwnerChoice, RebootPolicy,
-    Work,
+    Availability, Fleet, FleetHost, HookMoment, HookPlace, Instance, MigrationSettings, OwnerChoice,
+    RebootPolicy, Work,
 };
+use volutus_model::observation::Fact;
 use volutus_model::plan::{Action, PlanKind, Step};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
@@ -43,8 +44,7 @@ fn fleet() -> Fleet {
         instances: (1..=3)
             .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
             .collect(),
-        groups: Vec::new(),
-        unseen: Vec::new(),
+        ..Fleet::default()
     }
 }
 
@@ -398,6 +398,115 @@ fn gateways_are_moved_before_their_host_restarts() {
     }
     spoilt.id = spoilt.compute_id();
     assert!(judge(&input, &spoilt).iter().any(|finding| finding.code == "gateways-not-moved"));
+}
+
+/// Records of neutron's agents: `ctl1` and `cmp1` have duties, `cmp2` has what every compute has.
+fn neutron_agents(input: &mut RebootInput) {
+    let record = |(binary, host): (&str, &str)| {
+        described::<volutus_model::observation::ServiceRecord>(serde_json::json!({
+            "binary": binary, "host": host, "version": "", "report_count": 9, "age_s": 4, "disabled": null,
+            "forced_down": false,
+        }))
+    };
+    let records =
+        [("neutron-dhcp-agent", "ctl1"), ("neutron-l3-agent", "cmp1"), ("neutron-openvswitch-agent", "cmp2")];
+    let seen = Fact::observed(records.map(record).to_vec(), "described");
+    input.observation.records.insert("neutron".parse().unwrap(), seen);
+}
+
+#[test]
+fn duties_of_network_nodes_are_moved_before_their_host_restarts() {
+    let mut input = reboot(2);
+    neutron_agents(&mut input);
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let step = |plan: &Plan, name: &str| -> Step {
+        let id = format!("reboot/{name}");
+        plan.steps().map(|(_, step)| step).find(|step| step.id.as_str() == id).unwrap().clone()
+    };
+    let summaries = |actions: &[Action]| actions.iter().map(Action::summary).collect::<Vec<_>>();
+    for name in ["cmp1", "ctl1"] {
+        let names = summaries(&step(&made, name).actions);
+        let place = |what: &str| names.iter().position(|one| one.starts_with(what)).unwrap();
+        assert!(place("move the duties of neutron's agents off") < place("reboot"), "{names:?}");
+        assert!(place("give the duties of neutron's agents back") > place("prove"), "{names:?}");
+        let back = summaries(&step(&made, name).give_back);
+        assert!(back.iter().any(|one| one.starts_with("give the duties")), "{back:?}");
+    }
+    assert!(!summaries(&step(&made, "cmp2").actions).iter().any(|one| one.contains("duties")));
+    let is_move = |a: &Action| matches!(a, Action::MoveNetworkDuties { .. });
+    let is_back = |a: &Action| matches!(a, Action::RestoreNetworkDuties { .. });
+    let codes = |spoil: &dyn Fn(&mut Step)| -> Vec<String> {
+        let mut spoilt = made.clone();
+        spoilt.stages.iter_mut().flat_map(|stage| &mut stage.steps).for_each(spoil);
+        spoilt.id = spoilt.compute_id();
+        judge(&input, &spoilt).into_iter().map(|finding| finding.code).collect()
+    };
+    let swapped = |step: &mut Step| {
+        let at = step.actions.iter().position(is_move);
+        if let Some(at) = at {
+            let back = step.actions.iter().position(is_back).unwrap();
+            step.actions.swap(at, back);
+        }
+    };
+    let early = |step: &mut Step| {
+        if let Some(at) = step.actions.iter().position(is_back) {
+            let back = step.actions.remove(at);
+            let restart = step.actions.iter().position(|a| matches!(a, Action::RebootHost { .. })).unwrap();
+            step.actions.insert(restart + 1, back);
+        }
+    };
+    for spoil in [
+        &(|step: &mut Step| step.actions.retain(|a| !is_move(a))) as &dyn Fn(&mut Step),
+        &|step: &mut Step| step.actions.retain(|a| !is_back(a)),
+        &|step: &mut Step| step.give_back.retain(|a| !is_back(a)),
+        &swapped,
+        &early,
+    ] {
+        let codes = codes(spoil);
+        assert!(codes.iter().any(|code| code == "duties-not-moved"), "{codes:?}");
+    }
+    // What was not seen may be there: the driver asks.
+    input.observation.records.insert("neutron".parse().unwrap(), Fact::unobserved("no answer"));
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    assert!(step(&made, "cmp2").actions.iter().any(is_move));
+    // Hosts that do not go away go on serving.
+    input.reboot.content.policy.act.reboot = false;
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert!(!made.steps().flat_map(|(_, step)| &step.actions).any(is_move));
+}
+
+#[test]
+fn a_network_node_that_is_emptied_by_hand_gets_its_duties_back_by_undrain() {
+    let mut all = reboot(1);
+    neutron_agents(&mut all);
+    let (fleet, host): (Fleet, HostName) = (fleet(), "cmp1".parse().unwrap());
+    let policy = RebootPolicy::default();
+    let by_hand = |reboot| RebootInput { reboot, ..all.clone() };
+    let cloud = all.inventory.name.clone();
+    let input = by_hand(volutus_fleet::drain(&fleet, &policy, &host, &cloud, all.now).unwrap());
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let (actions, back) = only_step(&made);
+    assert_eq!(actions.last().unwrap(), "move the duties of neutron's agents off cmp1");
+    let given_back = ["give the duties of neutron's agents back to cmp1", "enable nova-compute on cmp1"];
+    assert_eq!(back, given_back.map(str::to_owned));
+    let mut spoilt = made;
+    spoilt.stages[0].steps[0].give_back.remove(0);
+    spoilt.id = spoilt.compute_id();
+    assert!(judge(&input, &spoilt).iter().any(|finding| finding.code == "duties-not-moved"));
+
+    let input = by_hand(volutus_fleet::undrain(&fleet, &policy, &host, &cloud, all.now).unwrap());
+    let (made, _) = plan_reboot(&input, &catalog()).unwrap();
+    assert_eq!(judge(&input, &made), []);
+    let wanted = [
+        "prove nova-compute@cmp1 serves 32.2.1",
+        "give the duties of neutron's agents back to cmp1",
+        "enable nova-compute on cmp1",
+        "boot a canary instance on cmp1",
+    ];
+    assert_eq!(only_step(&made), (wanted.map(str::to_owned).to_vec(), Vec::new()));
 }
 
 #[test]

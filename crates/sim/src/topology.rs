@@ -435,6 +435,8 @@ impl Compiler<'_> {
             | Action::StartInstances { .. }
             | Action::LowerGateways { .. }
             | Action::RestoreGateways { .. }
+            | Action::MoveNetworkDuties { .. }
+            | Action::RestoreNetworkDuties { .. }
             | Action::ProveEmpty { .. }
             | Action::RebootHost { .. }
             | Action::RunHook(_)

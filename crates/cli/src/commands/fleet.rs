@@ -70,8 +70,7 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
     answers(context, &store)?.apply(&mut fleet);
     let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
     if args.control {
-        plan.content.control = control_hosts(context);
-        plan = RebootPlan::new(plan.content);
+        plan = volutus_fleet::with_control(plan, &fleet, control_hosts(context));
     }
     // What keeps its steps from being made is told now, and not when the window has opened.
     steps(context, &plan, observation)?;

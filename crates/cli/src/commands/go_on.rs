@@ -116,6 +116,7 @@ async fn rest(
             stays: Vec::new(),
             left: Vec::new(),
             classes: Vec::new(),
+            duties: std::collections::BTreeMap::new(),
             owners: std::collections::BTreeMap::new(),
             undecided: Vec::new(),
             findings: Vec::new(),
@@ -124,7 +125,7 @@ async fn rest(
         })),
         made => made,
     };
-    let made = made.map(|made| RebootPlan::new(Content { control, ..made.content }));
+    let made = made.map(|made| volutus_fleet::with_control(made, &fleet, control));
     fleet::checked(made, &fleet, "could not plan the rest of the reboot").map(Some)
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use volutus_fleet::{bytes, disk, duration, fates};
+use volutus_model::HostName;
 use volutus_model::fleet::plan::How;
-use volutus_model::fleet::{Availability, Fleet, RebootPlan, Work};
+use volutus_model::fleet::{Availability, Duties, Fleet, RebootPlan, Work};
 
 use super::{findings, short, table};
 
@@ -75,10 +76,22 @@ pub fn render(fleet: &Fleet) -> String {
     }
     let mut text =
         format!("{hosts}\n\n{} instances, {} server groups\n", fleet.instances.len(), fleet.groups.len());
+    if !fleet.duties.is_empty() {
+        text += &format!("\n{}\n", duties_table(&fleet.duties, "could not be moved"));
+    }
     if !fleet.unseen.is_empty() {
         text += &format!("\n{}", findings::render(&fleet.unseen));
     }
     text
+}
+
+/// What neutron's own agents have to do on hosts, and what moves with them.
+fn duties_table(all: &BTreeMap<HostName, Duties>, stuck: &str) -> String {
+    let mut hosts = table(&["host", "duties as network node", "moves before a restart", stuck]);
+    for (host, duties) in all.iter().take(ROWS_SHOWN_MAX) {
+        hosts.add_row([host.to_string(), duties.words(), duties.moves(), duties.stuck.len().to_string()]);
+    }
+    format!("{hosts}\n{}", rest(all.len(), "hosts"))
 }
 
 /// A plan of one host by hand: what is moved where.
@@ -115,6 +128,14 @@ fn render_by_hand(plan: &RebootPlan) -> String {
     text += &converging(plan);
     if !content.stays.is_empty() {
         text += &format!("{} instances that are off stay on it\n", content.stays.len());
+    }
+    for (host, duties) in &content.duties {
+        text += &match content.work {
+            Work::Undrain => format!("{host} as a network node: {}\n", duties.words()),
+            Work::Reboot | Work::Drain => {
+                format!("{host} as a network node: {}; {}\n", duties.words(), duties.moves())
+            }
+        };
     }
     if !content.findings.is_empty() {
         text += &format!("\n{}", findings::render(&content.findings));
@@ -177,6 +198,9 @@ pub fn render_plan(plan: &RebootPlan, figures: &str) -> String {
     }
     text += &format!("{hosts}\n");
     text += &rest(content.drains.len(), "hosts");
+    if !content.duties.is_empty() {
+        text += &format!("\n{}", duties_table(&content.duties, "cannot be moved"));
+    }
     if !content.left.is_empty() {
         let mut left = table(&["left as it is", "code", "because", "to do"]);
         for one in content.left.iter().take(ROWS_SHOWN_MAX) {

@@ -5,6 +5,7 @@
 //! records, which nova no longer serves (they went with microversion 2.88).
 
 pub mod answer;
+pub mod duties;
 pub mod hook;
 pub mod limits;
 pub mod migration;
@@ -22,6 +23,7 @@ use crate::finding::Finding;
 use crate::name::HostName;
 
 pub use answer::{Answer, Answers, Confirmation};
+pub use duties::Duties;
 pub use hook::{Hook, HookCall, HookMoment, HookPlace};
 pub use migration::{MigrationSettings, TimeoutAction, Turns};
 pub use plan::{RebootPlan, Work};
@@ -41,6 +43,9 @@ pub struct Fleet {
     pub instances: Vec<Instance>,
     /// The server groups, each id once.
     pub groups: Vec<ServerGroup>,
+    /// What neutron's own agents have to do, by host; hosts among them that carry no instances.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub duties: BTreeMap<HostName, Duties>,
     /// What could not be seen, and what was assumed instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<Finding>,
@@ -449,10 +454,12 @@ impl Fleet {
         }
     }
 
-    /// A hash of the whole description, by which a plan knows the fleet that it was made for.
+    /// A hash of the description, by which a plan knows the fleet that it was made for. Duties are left out:
+    /// routers become active here and there by themselves, and where instances go does not depend on it.
     #[must_use]
     pub fn digest(&self) -> String {
-        let text = serde_json::to_vec(self).expect("a fleet has only text keys");
+        let without = (!self.duties.is_empty()).then(|| Self { duties: BTreeMap::new(), ..self.clone() });
+        let text = serde_json::to_vec(without.as_ref().unwrap_or(self)).expect("a fleet has only text keys");
         blake3::hash(&text).to_hex()[..32].to_owned()
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 use crate::name::{HostName, PlanId};
 
+use super::duties::Duties;
 use super::policy::{RebootPolicy, Rung};
 use super::selection::Selection;
 
@@ -62,6 +63,9 @@ pub struct Content {
     /// Hosts of the control plane that are restarted behind the others, one after another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub control: Vec<HostName>,
+    /// What neutron's own agents have to do on hosts of the plan, and is moved before they restart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub duties: BTreeMap<HostName, Duties>,
     /// The instances on the hosts that were meant, by what can be done with them.
     #[serde(default)]
     pub classes: Vec<InstanceClass>,

@@ -20,6 +20,7 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
     }
     for at in &context.graph.steps {
         check_started(at.1, findings);
+        check_duties(context, at.1, findings);
     }
     for (host, steps) in &context.in_work {
         for step in steps {
@@ -105,6 +106,39 @@ fn check_host(
                 "restart-unproved",
                 &step.id,
                 format!("{id} does not prove itself after the restart of {host} and before it is given back"),
+                PLAN_AGAIN,
+            ));
+        }
+    }
+}
+
+/// Networks and routers that neutron's own agents look after on a host are looked after elsewhere before it
+/// restarts, and given back behind it; and whatever is moved is given back when the run is given up in between.
+fn check_duties(context: &Context<'_>, step: &Step, findings: &mut Vec<Finding>) {
+    for (at, action) in step.actions.iter().enumerate() {
+        let (Action::RebootHost { host, .. } | Action::MoveNetworkDuties { host }) = action else {
+            continue;
+        };
+        let moves = |a: &Action| matches!(a, Action::MoveNetworkDuties { host: on } if on == host);
+        let restores = |a: &Action| matches!(a, Action::RestoreNetworkDuties { host: on } if on == host);
+        let restarts = |a: &Action| matches!(a, Action::RebootHost { host: on, .. } if on == host);
+        let given_up = step.give_back.iter().any(restores);
+        let fine = if restarts(action) {
+            let proved = step.actions.iter().rposition(|a| matches!(a, Action::ProveDaemon { .. }));
+            let behind = &step.actions[proved.unwrap_or(at).max(at)..];
+            !context.observation.may_have_network_duties(host)
+                || (step.actions[..at].iter().any(moves) && behind.iter().any(restores) && given_up)
+        } else {
+            given_up
+        };
+        if !fine {
+            findings.push(blocking(
+                "duties-not-moved",
+                &step.id,
+                format!(
+                    "{host} may be needed by networks or routers while it is away, or its DHCP and L3 agents do \
+                     not get back what is moved off them"
+                ),
                 PLAN_AGAIN,
             ));
         }

@@ -52,6 +52,7 @@ fn reboot_plan() -> RebootPlan {
         left: Vec::new(),
         control: Vec::new(),
         classes: Vec::new(),
+        duties: std::collections::BTreeMap::new(),
         findings: Vec::new(),
         figures: Figures::default(),
     })

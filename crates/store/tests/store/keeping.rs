@@ -98,6 +98,7 @@ fn a_reboot_plan() -> RebootPlan {
         stays: Vec::new(),
         left: Vec::new(),
         classes: Vec::new(),
+        duties: std::collections::BTreeMap::new(),
         findings: Vec::new(),
         figures: Figures::default(),
     })

@@ -43,6 +43,10 @@ pub(super) fn fleet(inventory: &Inventory, answers: &Answers) -> Fleet {
     let passing = answers.servers.iter().filter(|server| instance::passes(server));
     let passing: HashSet<&str> = passing.map(|server| server.id.as_str()).collect();
     add_held(&mut fleet.hosts, &present, &passing, &places, &mut unseen);
+    match &answers.duties {
+        Ok(duties) => fleet.duties.clone_from(duties),
+        Err(why) => unseen.note("duties-unseen", why),
+    }
     fleet.groups = groups(answers, &fleet.instances, &mut unseen);
     fleet.unseen = unseen.findings();
     fleet
@@ -367,6 +371,11 @@ fn finding(code: &'static str, subjects: &[String]) -> Finding {
             "neutron did not tell the kinds of ports, so that instances with SR-IOV functions are taken for \
              ordinary ones",
             "Mend the reason; then plan again.",
+        ),
+        "duties-unseen" => (
+            Serious,
+            "neutron did not tell what its DHCP and L3 agents have to do: what moves with their hosts is not in the plan",
+            "Mend the reason; then plan again. The run looks again before each host restarts.",
         ),
         "allocation-missing" => (
             Warning,

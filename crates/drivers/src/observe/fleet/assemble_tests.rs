@@ -82,6 +82,7 @@ fn answers(servers: Vec<Value>, allocations: Value) -> Answers {
         ports: Ok(read(
             json!([{"id": "p", "device_id": "b", "binding:vnic_type": "direct"}, {"id": "q", "device_id": "a", "binding:vnic_type": "normal"}]),
         )),
+        duties: Ok(BTreeMap::new()),
         topologies: BTreeMap::new(),
         settings: [
             ("c1".parse().unwrap(), Ok(MigrationSettings::default())),

@@ -9,7 +9,8 @@ mod settings;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use volutus_model::fleet::Fleet;
+use volutus_model::fleet::{Duties, Fleet};
+use volutus_model::name::HostName;
 use volutus_openstack::Error;
 use volutus_openstack::compute::{Aggregate, FleetServer, Hypervisor, ServerGroup, Service, TopologyNode};
 use volutus_openstack::network::PortKind;
@@ -43,6 +44,8 @@ struct Answers {
     placed: BTreeMap<String, Placed>,
     /// None where neutron did not tell.
     ports: Result<Vec<PortKind>, String>,
+    /// What neutron's own agents have to do; none where neutron did not tell.
+    duties: Result<BTreeMap<HostName, Duties>, String>,
     /// By instance: its cells, of those that may be pinned.
     topologies: BTreeMap<String, Vec<TopologyNode>>,
     /// By described host.
@@ -88,13 +91,14 @@ impl CloudDriver {
         // Placement's allocations are read after nova's instances: a move that ends in between then
         // shows as an allocation too many, never as room that is not there.
         let described = self.inventory.hosts.iter().map(|host| host.name.clone()).collect();
-        let (services, hypervisors, aggregates, groups, servers, ports, settings) = futures::join!(
+        let (services, hypervisors, aggregates, groups, servers, ports, duties, settings) = futures::join!(
             self.observe_computes(),
             compute.hypervisors(),
             compute.aggregates(),
             compute.server_groups_of_all(),
             compute.fleet_servers(),
             self.operator.network().port_kinds(),
+            crate::agents::observe(self.operator.network()),
             settings::observe(self, &described),
         );
         let hypervisors = hypervisors?;
@@ -116,6 +120,7 @@ impl CloudDriver {
             servers,
             placed,
             ports: ports.map_err(|error| crate::ssh::describe(&error)),
+            duties: duties.map_err(|error| crate::ssh::describe(&error)),
             topologies,
             settings,
         };
