@@ -14,7 +14,8 @@ use volutus_catalog::Catalog;
 use volutus_drivers::CloudDriver;
 use volutus_engine::ports::{Driver, Order};
 use volutus_model::Inventory;
-use volutus_model::name::{AttemptId, RunId, StepId};
+use volutus_model::fleet::Duties;
+use volutus_model::name::{AttemptId, HostName, RunId, StepId};
 use volutus_model::outcome::{Failure, Outcome};
 
 /// Three network nodes. On `a`: three networks of which two are its alone, two routers that nobody else has,
@@ -66,8 +67,7 @@ impl Scene {
         self.neutron.lock().unwrap()
     }
 
-    /// One attempt, by a process of its own.
-    async fn perform(&self, action: &str, host: &str) -> Outcome {
+    fn driver(&self) -> CloudDriver {
         let text = r#"
             format = 1
             name = "agents"
@@ -79,7 +79,12 @@ impl Scene {
         "#;
         let inventory = Arc::new(Inventory::parse(text).unwrap());
         let catalog = Arc::new(Catalog::builtin().unwrap());
-        let driver = CloudDriver::connect(inventory, self.dir.path(), self.dir.path(), catalog).unwrap();
+        CloudDriver::connect(inventory, self.dir.path(), self.dir.path(), catalog).unwrap()
+    }
+
+    /// One attempt, by a process of its own.
+    async fn perform(&self, action: &str, host: &str) -> Outcome {
+        let driver = self.driver();
         let order = Order {
             run: RunId::new("agents").unwrap(),
             attempt: AttemptId::new("agents-1").unwrap(),
@@ -107,6 +112,32 @@ impl Scene {
         let served = state.networks.get(id).or_else(|| state.routers.get(id)).unwrap();
         served.agents.clone()
     }
+}
+
+#[tokio::test]
+async fn duties_are_seen_with_what_could_not_be_moved() {
+    let mut neutron = cloud();
+    neutron.router("ha3", &["l3-c"], true);
+    neutron.wires.insert("c", vec!["provider", "storage"]);
+    neutron.networks.get_mut("n4").unwrap().physical = Some("storage");
+    let scene = Scene::new(neutron);
+    let driver = scene.driver();
+    let mut seen = driver.observe_duties().await.unwrap();
+    let words = |duties: &Duties| (duties.words(), duties.stuck.clone());
+    let told = |text: &str, stuck: &[&str]| -> (String, Vec<String>) {
+        (text.to_owned(), stuck.iter().map(|name| (*name).to_owned()).collect())
+    };
+    let one = |name: &str| words(&seen[&name.parse::<HostName>().unwrap()]);
+    let on_a = "DHCP of 3 networks (2 alone), 2 routers, 2 HA routers (1 active)";
+    assert_eq!(one("a"), told(on_a, &[]));
+    assert_eq!(one("b"), told("DHCP of 1 networks (0 alone), 1 routers, 2 HA routers (1 active)", &[]));
+    let stuck = ["network n4 (n4)", "router ha3 (ha3)"];
+    assert_eq!(one("c"), told("DHCP of 1 networks (1 alone), 1 HA routers (1 active)", &stuck));
+    well(&scene.move_off("a").await);
+    seen = driver.observe_duties().await.unwrap();
+    let a = &seen[&"a".parse::<HostName>().unwrap()];
+    assert_eq!((a.aside, a.networks_alone, a.routers, a.ha_active), (true, 0, 0, 0));
+    driver.close().await;
 }
 
 fn well(outcome: &Outcome) -> &str {

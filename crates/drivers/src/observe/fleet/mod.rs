@@ -81,6 +81,14 @@ impl CloudDriver {
         Ok(counts)
     }
 
+    /// What neutron's own agents have to do, by host. A cloud without such agents has none.
+    ///
+    /// # Errors
+    /// Where neutron does not answer.
+    pub async fn observe_duties(&self) -> Result<BTreeMap<HostName, Duties>, Error> {
+        crate::agents::observe(self.operator.network()).await
+    }
+
     /// Looks at all compute hosts and instances of the cloud. What could not be seen of one host or
     /// instance is among [`Fleet::unseen`].
     ///
@@ -98,7 +106,7 @@ impl CloudDriver {
             compute.server_groups_of_all(),
             compute.fleet_servers(),
             self.operator.network().port_kinds(),
-            crate::agents::observe(self.operator.network()),
+            self.observe_duties(),
             settings::observe(self, &described),
         );
         let hypervisors = hypervisors?;
