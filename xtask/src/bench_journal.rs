@@ -81,6 +81,7 @@ fn prepare() -> anyhow::Result<Bench> {
         policy: Policy { parallel_steps_max: 500, ..Policy::default() },
         now: at,
         parent: None,
+        drains: None,
     };
     let (mut plan, _) = volutus_planner::plan(&input, &catalog)?;
     // Steps of many short actions, so that the journal reaches its length.

@@ -36,6 +36,7 @@ pub fn run() -> anyhow::Result<()> {
             policy: policy.clone(),
             now: observation.at,
             parent: None,
+            drains: None,
         };
         let start = Instant::now();
         let (plan, _report) = volutus_planner::plan(&input, &catalog)?;

@@ -26,6 +26,7 @@ pub fn run() -> anyhow::Result<()> {
         lock: None,
         policy: Policy::default(),
         parent: None,
+        drains: None,
     };
     let start = Instant::now();
     let prepared = Arc::new(Prepared::plan(&input, &catalog)?);

@@ -141,6 +141,7 @@ fn describe(at: &Path, keystone: SocketAddr) -> anyhow::Result<Ids> {
         lock: None,
         policy: Policy::default(),
         parent: None,
+        drains: None,
     };
     let (plan, _) = volutus_planner::plan(&input, &catalog)?;
     let other = PlanningInput { policy: Policy { soak_s: 1, ..Policy::default() }, ..input };

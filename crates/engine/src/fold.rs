@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use volutus_model::event::{ActionList, Event, JournalEntry};
-use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, StageId, StepId};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::{Action, Step};
@@ -137,7 +136,7 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
         }
         Event::ReplanDue { cause, set_aside } => {
             turn(state, &[Halted], Halted)?;
-            require(index.plan().kind.work() == Some(Work::Reboot), || "no hosts are rebooted".to_owned())?;
+            require(index.plan().restarts_hosts(), || "no hosts are rebooted".to_owned())?;
             let failed = |step: &&StepId| !matches!(state.step(step), StepStatus::Failed { .. });
             if let Some(step) = set_aside.iter().find(failed) {
                 return Err(format!("step `{step}` has not failed"));
@@ -154,6 +153,9 @@ fn change(state: &mut RunState, index: &PlanIndex, event: &Event, at: Timestamp)
             Ok(())
         }
         Event::FinalizeAllowed => {
+            require(!index.plan().leaves_hosts_behind(), || {
+                "compute hosts were left on the old release".to_owned()
+            })?;
             turn(state, &[AwaitingFinalize], Running)?;
             state.finalize_allowed = true;
             Ok(())

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use volutus_model::event::{ActionList, Event, JournalEntry, ProbeBreach};
-use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
 use volutus_model::plan::{Action, Phase, Step};
@@ -380,6 +379,10 @@ impl Turn<'_> {
             (Command::Abort, Running | Paused | Halted | AwaitingFinalize) => {
                 return self.record(Event::AbortRequested);
             }
+            (Command::Finalize, AwaitingFinalize) if self.machine.index.plan().leaves_hosts_behind() => {
+                "compute hosts that failed were left on the old release, and what finalize takes away they still \
+                 need: mend them, give this run up with abort, and upgrade them by a new plan, which finalizes"
+            }
             (Command::Finalize, AwaitingFinalize) => return self.record(Event::FinalizeAllowed),
             (Command::RollBack, Running | Paused | Halted | AwaitingFinalize) => {
                 if WayBackClosed::of(self.machine.index.plan(), &self.machine.state).is_none() {
@@ -390,12 +393,10 @@ impl Turn<'_> {
                  or it is a rollback itself"
             }
             (Command::GoOn, Halted) => {
-                if self.machine.index.plan().kind.work() == Some(Work::Reboot)
-                    && !self.machine.progress.failed.is_empty()
-                {
+                if self.may_go_on() {
                     return self.go_on();
                 }
-                "it is not a reboot of hosts of which one failed"
+                "it is not the emptying or restart of hosts that failed"
             }
             (_, Succeeded) => "everything is complete",
             (_, Aborted) => "it was given up; make a new plan from what the cloud is now",
@@ -421,6 +422,14 @@ impl Turn<'_> {
             self.record(Event::StepRetried { step })?;
         }
         Ok(())
+    }
+
+    /// Whether what failed are hosts that can be left out. In an upgrade nothing else can: the control plane and
+    /// the first compute that is replaced in place are what all the others stand on.
+    fn may_go_on(&self) -> bool {
+        let (plan, failed) = (self.machine.index.plan(), &self.machine.progress.failed);
+        let is_host = |step: &usize| self.machine.index.step(*step).empties().is_some();
+        plan.restarts_hosts() && !failed.is_empty() && (plan.drains.is_none() || failed.iter().all(is_host))
     }
 
     /// Gives the run up without giving back the hosts that failed once they were acted upon.

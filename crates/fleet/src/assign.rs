@@ -154,7 +154,8 @@ fn destination(
                 // The lane is that of the host where the instance was first.
                 && (!state.moved[*at as usize] || index.reach.goes(from, host))
         });
-        if !fits || (not_ready && unit.members.iter().any(|at| state.moved[*at as usize])) {
+        let moved_before = |at: &u32| state.moved[*at as usize];
+        if !fits || (not_ready && (index.is_ahead_of(from, host) || unit.members.iter().any(moved_before))) {
             return;
         }
         // What others have promised to send there would hold this source up, so the more of it the

@@ -62,6 +62,7 @@ pub fn undrain(
         created_at: now,
         fleet: fleet.digest(),
         work: Work::Undrain,
+        upgrade: None,
         selection: only(host),
         policy: policy.clone(),
         drains: vec![drain],

@@ -150,6 +150,7 @@ fn host(shape: &Shape, at: usize, zone: usize, chance: &mut Chance) -> FleetHost
             kind: "QEMU".to_owned(),
             version: if newer { 9_000_000 } else { 8_002_004 },
         }),
+        release: None,
         inventories: BTreeMap::from([
             ("MEMORY_MB".to_owned(), record(HOST_MIB, RESERVED_MIB, 1.0)),
             ("VCPU".to_owned(), record(128, 4, 4.0)),

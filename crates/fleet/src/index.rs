@@ -134,6 +134,13 @@ impl<'a> Index<'a> {
         self.fleet.hosts[host as usize].name.as_str()
     }
 
+    /// Whether one host runs newer code than another does now. nova moves instances in the middle of a rolling
+    /// upgrade from older code to newer; hosts that are done, or need not be, are on the newest.
+    pub(crate) fn is_ahead_of(&self, host: u32, other: u32) -> bool {
+        let release = |host: u32| self.fleet.hosts[host as usize].release;
+        matches!((release(host), release(other)), (Some(here), Some(there)) if here > there)
+    }
+
     pub(crate) fn shape(&self, shape: u32) -> &[i64] {
         let k = self.k();
         &self.shapes[shape as usize * k..][..k]

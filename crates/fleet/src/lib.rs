@@ -135,6 +135,7 @@ pub fn plan(
         created_at: now,
         fleet: fleet.digest(),
         work: Work::Reboot,
+        upgrade: None,
         selection: selection.clone(),
         policy: policy.clone(),
         control: Vec::new(),

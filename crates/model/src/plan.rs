@@ -7,7 +7,7 @@
 //! `parallel_max` steps of the stage (and the policy's `parallel_steps_max` of the plan) run.
 //! A plan leaves no other choice to execution.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,10 @@ pub struct Plan {
     /// Whether it leads forward or back. Absent in the stored form means forward.
     #[serde(default, skip_serializing_if = "PlanKind::is_upgrade")]
     pub kind: PlanKind,
+    /// The compute hosts that an upgrade empties, upgrades while they are empty, and restarts. Absent where
+    /// it leaves instances where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drains: Option<Drains>,
     /// The cloud's name.
     pub cloud: HostName,
     /// The plan that this one goes on from.
@@ -148,6 +152,17 @@ impl PlanKind {
             Self::Rollback { run, .. } => Some(run),
         }
     }
+}
+
+/// What an upgrade does with compute hosts beyond their daemons' code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drains {
+    /// The plan of the reboot that is a part of it; see [`crate::fleet::RebootPlan`].
+    pub of: PlanId,
+    /// Hosts that failed in the run that this plan goes on from: they stay on the old release, and nothing that
+    /// needs every compute upgraded may be done before they are upgraded too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub behind: BTreeSet<HostName>,
 }
 
 /// A part of a plan that an operator knows by name.
@@ -285,6 +300,9 @@ impl Plan {
             // Left out of plans that lead forward, so that their ids are what they always were.
             #[serde(skip_serializing_if = "PlanKind::is_upgrade")]
             kind: &'a PlanKind,
+            // Likewise of plans that move no instances.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            drains: &'a Option<Drains>,
             cloud: &'a HostName,
             parent: &'a Option<PlanId>,
             created_at: &'a Timestamp,
@@ -302,6 +320,7 @@ impl Plan {
             id: _,
             format,
             kind,
+            drains,
             cloud,
             parent,
             created_at,
@@ -318,6 +337,7 @@ impl Plan {
         let content = Content {
             format: *format,
             kind,
+            drains,
             cloud,
             parent,
             created_at,
@@ -353,6 +373,34 @@ impl Plan {
         hasher.finalize().to_hex()[..32].to_owned()
     }
 
+    /// The plan of a reboot whose hosts it empties: that it carries out, or that is a part of it.
+    #[must_use]
+    pub fn reboot_plan(&self) -> Option<&PlanId> {
+        match (&self.kind, &self.drains) {
+            (PlanKind::Reboot { of, .. }, _) => Some(of),
+            (_, drains) => drains.as_ref().map(|drains| &drains.of),
+        }
+    }
+
+    /// Whether compute hosts are emptied, restarted and given back.
+    #[must_use]
+    pub fn restarts_hosts(&self) -> bool {
+        self.kind.work() == Some(Work::Reboot) || self.drains.is_some()
+    }
+
+    /// Whether compute hosts stay on the old release, so that it cannot be finalized.
+    #[must_use]
+    pub fn leaves_hosts_behind(&self) -> bool {
+        self.drains.as_ref().is_some_and(|drains| !drains.behind.is_empty())
+    }
+
+    /// Seconds after which a rolled cloud is finalized by the policy; `None` where nobody but the operator may,
+    /// or nobody at all.
+    #[must_use]
+    pub fn finalize_after_s(&self) -> Option<u32> {
+        self.policy.finalize_after_s.filter(|_| !self.leaves_hosts_behind())
+    }
+
     /// All steps, in the order of the stages.
     pub fn steps(&self) -> impl Iterator<Item = (&Stage, &Step)> {
         self.stages.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
@@ -366,10 +414,31 @@ impl Plan {
 }
 
 impl Step {
+    /// The compute host that it takes out of service, empties, and gives back when work on it is done.
+    #[must_use]
+    pub fn empties(&self) -> Option<&HostName> {
+        self.actions.iter().find_map(|action| match action {
+            Action::MoveInstances { host, .. }
+            | Action::ProveEmpty { host, .. }
+            | Action::RebootHost { host, .. }
+            | Action::RunCommand { host, .. } => {
+                let disables =
+                    |a: &Action| matches!(a, Action::DisableCompute { host: on, .. } if on == host);
+                self.actions.iter().any(disables).then_some(host)
+            }
+            _ => None,
+        })
+    }
+
     /// Whether a failure at this action leaves a host that was acted upon, and not merely emptied.
     #[must_use]
     pub fn is_acted_upon(&self, failed: u32) -> bool {
-        let acts = |action: &Action| matches!(action, Action::RebootHost { .. } | Action::RunCommand { .. });
+        let acts = |action: &Action| {
+            matches!(
+                action,
+                Action::RebootHost { .. } | Action::RunCommand { .. } | Action::SwitchDaemon { .. }
+            )
+        };
         self.actions.iter().take(failed as usize + 1).any(acts)
     }
 

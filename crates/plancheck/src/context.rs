@@ -28,7 +28,7 @@ pub(crate) struct Context<'a> {
     pub members: BTreeMap<DaemonId, Member<'a>>,
     /// The steps that restart each host.
     pub restarts: BTreeMap<&'a HostName, Vec<usize>>,
-    /// The steps of a reboot's plan in which each host is in work: from its disabling on.
+    /// The steps in which each host is in work, from its disabling on, where the plan empties hosts.
     pub in_work: BTreeMap<&'a HostName, Vec<usize>>,
     /// Where each daemon is switched; in the plan of a mitigation, where it restarts.
     pub switches: BTreeMap<&'a DaemonId, Vec<At>>,
@@ -60,7 +60,9 @@ impl<'a> Context<'a> {
                 Action::RefreshDaemon { daemon, how: Refresh::Restart, .. } if plan.kind.is_mitigation() => {
                     switches.entry(daemon).or_default().push(at);
                 }
-                Action::DisableCompute { host, .. } if matches!(plan.kind, PlanKind::Reboot { .. }) => {
+                Action::DisableCompute { host, .. }
+                    if matches!(plan.kind, PlanKind::Reboot { .. }) || plan.drains.is_some() =>
+                {
                     in_work.entry(host).or_default().push(at.step);
                 }
                 Action::RebootHost { host, .. } => restarts.entry(host).or_default().push(at.step),

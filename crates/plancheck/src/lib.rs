@@ -18,7 +18,7 @@ use volutus_catalog::Catalog;
 use volutus_model::plan::{Plan, PlanKind};
 use volutus_model::{Finding, Inventory, Observation, Policy, Severity};
 
-pub use fleet::check_reboot;
+pub use fleet::{check_joined, check_reboot};
 pub use preflight::preflight;
 
 /// Findings of one code that are told one by one; the rest is told as a number.
@@ -64,6 +64,7 @@ pub fn check_plan(
     rules::order::check_order(&context, &mut findings);
     rules::canary::check_canary(&context, &mut findings);
     rules::drain::check_drain(&context, &mut findings);
+    rules::emptied::check_emptied(&context, &mut findings);
     rules::budget::check_budget(&context, &mut findings);
     rules::advertised::check_advertised(&context, &mut findings);
     rules::finalize::check_finalize(&context, &mut findings);

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         policy: Policy::default(),
         now: "2026-11-24T00:00:00Z".parse()?,
         parent: None,
+        drains: None,
     };
     let start = Instant::now();
     let (made, report) = plan(&input, &catalog)?;

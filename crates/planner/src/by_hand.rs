@@ -17,7 +17,7 @@ pub(crate) fn plan_drain(draft: &mut Draft<'_>, input: &RebootInput) -> Result<(
     let content = &input.reboot.content;
     let mut steps = Vec::new();
     for drain in &content.drains {
-        declared(input, &drain.host)?;
+        declared(&input.inventory, &drain.host)?;
         let (mut actions, moving_s) = emptying(content, drain);
         let (lower, restore) = gateways(draft, &drain.host);
         actions.extend(lower);
@@ -46,7 +46,7 @@ pub(crate) fn plan_undrain(draft: &mut Draft<'_>, input: &RebootInput) -> Result
     let mut steps = Vec::new();
     for drain in &input.reboot.content.drains {
         let host: &HostName = &drain.host;
-        declared(input, host)?;
+        declared(&input.inventory, host)?;
         let state = draft.state;
         let here = state.members.values().flatten().filter(|member| member.host.name == *host);
         let mut actions: Vec<Action> = here.map(|member| daemon::prove(draft, member)).collect();

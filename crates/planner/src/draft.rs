@@ -68,6 +68,12 @@ impl<'a> Draft<'a> {
         self.kind.is_rollback()
     }
 
+    /// Whether an upgrade empties a host, so that its daemons are not replaced beside instances.
+    pub fn is_emptied(&self, host: &HostName) -> bool {
+        let drains = self.input.drains.iter().filter(|_| self.kind.is_upgrade());
+        drains.flat_map(|reboot| &reboot.content.drains).any(|drain| drain.host == *host)
+    }
+
     /// What is done to a daemon, for titles.
     pub fn verb(&self) -> &'static str {
         if self.is_back() { "put back" } else { "replace" }

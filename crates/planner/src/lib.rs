@@ -25,8 +25,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use volutus_catalog::Catalog;
+use volutus_model::fleet::RebootPlan;
 use volutus_model::name::{PackageVersion, PlanId, Series, ServiceName, StageId};
-use volutus_model::plan::{FORMAT, Plan, PlanKind, RollbackHorizon, Stage};
+use volutus_model::plan::{Drains, FORMAT, Plan, PlanKind, RollbackHorizon, Stage};
 use volutus_model::{Inventory, LockedRelease, Moment, Observation, Policy};
 
 pub use diff::{PlanDiff, diff};
@@ -58,6 +59,9 @@ pub struct PlanningInput {
     pub now: Timestamp,
     /// The plan that this one goes on from.
     pub parent: Option<PlanId>,
+    /// The compute hosts that are emptied, upgraded while they are empty, and restarted; `None` where
+    /// instances stay where they are.
+    pub drains: Option<RebootPlan>,
 }
 
 impl PlanningInput {
@@ -78,6 +82,7 @@ impl PlanningInput {
             policy: policy.clone(),
             now,
             parent: None,
+            drains: None,
         }
     }
 }
@@ -126,9 +131,18 @@ pub fn plan(input: &PlanningInput, catalog: &Catalog) -> Result<(Plan, PlanRepor
     };
     rules::shadow::plan_shadows(&mut draft, &early)?;
     replace(&mut draft, &early)?;
+    // Behind whatever has to be replaced on the hosts, and before what closes the way back where it can be.
+    let all_at_the_end = rules::drains::any_on_computes(&draft, &late);
+    if !all_at_the_end {
+        rules::drains::plan_drains(&mut draft)?;
+    }
     rules::expand::plan_expand(&mut draft, true)?;
     rules::shadow::plan_shadows(&mut draft, &late)?;
     replace(&mut draft, &late)?;
+    if all_at_the_end {
+        rules::drains::plan_drains(&mut draft)?;
+    }
+    rules::drains::tell_of_staying(&mut draft);
     rules::again::plan_again(&mut draft)?;
     rules::gates::plan_gates(&mut draft, Moment::AfterRoll)?;
     rules::soak::plan_soak(&mut draft)?;
@@ -185,6 +199,10 @@ fn finish(made: Made<'_>) -> Result<(Plan, PlanReport), Error> {
     let mut plan = Plan {
         id: PlanId::new("unfinished")?,
         format: FORMAT,
+        drains: input.drains.as_ref().filter(|_| kind.is_upgrade()).map(|reboot| Drains {
+            of: reboot.id.clone(),
+            behind: reboot.content.selection.past.failed.clone(),
+        }),
         kind,
         cloud: input.inventory.name.clone(),
         parent: input.parent.clone(),

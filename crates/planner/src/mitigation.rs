@@ -185,7 +185,7 @@ fn plan_computes(draft: &mut Draft<'_>, input: &MitigationInput, hosts: &[OnHost
         .filter(|member| member.facts.role == DaemonRole::Compute)
         .cloned()
         .collect();
-    let Some(first) = canary::choose(&all).map(|member| member.host) else { return Ok(()) };
+    let Some(first) = canary::choose(draft, &all).map(|member| member.host) else { return Ok(()) };
     let verb = verb(input);
     let mut previous = draft
         .edge(verb, "the control plane comes first")

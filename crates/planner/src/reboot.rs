@@ -17,7 +17,7 @@ use volutus_model::{Inventory, Observation, Policy, StepId};
 use crate::draft::{Draft, NewStage, no_impact, step};
 use crate::report::PlanReport;
 use crate::rules::roll_api::{self, Replicas};
-use crate::rules::{baseline, canary, daemon, hooks, soak};
+use crate::rules::{baseline, canary, daemon, drains, hooks, soak};
 use crate::state::{Member, State, Unseen, present, read_members, series_of};
 use crate::{Error, PlanningInput, by_hand, finish_without_horizon};
 
@@ -67,9 +67,10 @@ pub fn plan_reboot(input: &RebootInput, catalog: &Catalog) -> Result<(Plan, Plan
     let mut draft = Draft::new(&planning, catalog, &state, kind);
     match work {
         Work::Reboot => {
-            hooks::declared(input)?;
+            hooks::declared(&input.inventory, &input.reboot.content.policy)?;
             baseline::plan_baseline(&mut draft)?;
-            let emptied = plan_computes(&mut draft, input)?;
+            let first = draft.edge("baseline", "ordinary work is watched first").into_iter().collect();
+            let emptied = plan_computes(&mut draft, &input.reboot.content, first)?;
             plan_control(&mut draft, input, emptied.as_ref())?;
             soak::plan_soak(&mut draft)?;
         }
@@ -104,18 +105,30 @@ fn id_of(host: &HostName) -> String {
     format!("reboot/{host}")
 }
 
-/// One step for every host that is emptied; a stage for every phase. The id of the last stage.
-fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<StageId>, Error> {
-    let content = &input.reboot.content;
+/// One step for every host that is emptied; a stage for every phase, the first of them behind `last`. The id of
+/// the last stage.
+pub(crate) fn plan_computes(
+    draft: &mut Draft<'_>,
+    content: &Content,
+    mut last: Vec<(StageId, String)>,
+) -> Result<Option<StageId>, Error> {
     let phases: BTreeSet<u32> = content.drains.iter().map(|drain| drain.phase).collect();
-    let mut last = draft.edge("baseline", "ordinary work is watched first");
+    let canary = drains::canary(draft, content);
+    let work = if draft.kind.is_upgrade() { "empty, upgrade, restart" } else { "empty, restart" };
     let mut stage = None;
     for phase in &phases {
         let drains: Vec<&HostDrain> = content.drains.iter().filter(|drain| drain.phase == *phase).collect();
         let mut steps = Vec::new();
         for drain in &drains {
-            let mut new = compute_step(draft, input, drain)?;
-            for before in awaited(input, drain, &drains) {
+            let mut new = compute_step(draft, content, drain)?;
+            let mut awaited = awaited(content, drain, &drains);
+            // In a later phase it waits for the canary anyhow, as for all that go before.
+            awaited.extend(canary.filter(|first| {
+                **first != drain.host
+                    && drains.iter().any(|other| other.host == **first)
+                    && drains::is_upgraded(draft, &drain.host)
+            }));
+            for before in awaited {
                 new.requires.push(StepId::new(id_of(before))?);
             }
             steps.push(new);
@@ -127,12 +140,13 @@ fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<St
                 format!("reboot-computes-{phase}")
             },
             phase: Phase::Waves,
-            title: format!("empty, restart and give back {} compute hosts", steps.len()),
+            title: format!("{work} and give back {} compute hosts", steps.len()),
             parallel_max: at_once(&drains),
-            after: last.take().into_iter().collect(),
+            after: std::mem::take(&mut last),
             steps,
         })?;
-        last = stage.clone().map(|id| (id, "the hosts of one phase are back before the next".to_owned()));
+        let why = "the hosts of one phase are back before the next";
+        last = stage.clone().map(|id| (id, why.to_owned())).into_iter().collect();
         let soak_s = content.policy.hosts.canary_soak_s;
         if *phase == 0 && phases.len() > 1 && !content.policy.hosts.canaries.is_empty() && soak_s > 0 {
             stage = draft.add(NewStage {
@@ -140,7 +154,7 @@ fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<St
                 phase: Phase::Canary,
                 title: "watch the hosts that were restarted first".to_owned(),
                 parallel_max: 1,
-                after: last.take().into_iter().collect(),
+                after: std::mem::take(&mut last),
                 steps: vec![step(
                     "canaries/watch".to_owned(),
                     format!("watch for {soak_s} s"),
@@ -150,7 +164,8 @@ fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<St
                     soak_s.saturating_add(baseline::WATCH_SLACK_S),
                 )?],
             })?;
-            last = stage.clone().map(|id| (id, "what went first is watched before others follow".to_owned()));
+            let why = "what went first is watched before others follow";
+            last = stage.clone().map(|id| (id, why.to_owned())).into_iter().collect();
         }
     }
     Ok(stage)
@@ -160,14 +175,14 @@ fn plan_computes(draft: &mut Draft<'_>, input: &RebootInput) -> Result<Option<St
 /// names, and those that the plan has back by then, so that capacity is never asked for sooner. Of
 /// these it is enough to name the latest, since they in turn waited for the others.
 fn awaited<'a>(
-    input: &'a RebootInput,
+    content: &'a Content,
     drain: &'a HostDrain,
     drains: &[&'a HostDrain],
 ) -> BTreeSet<&'a HostName> {
     let back = || drains.iter().filter(|other| other.back_ms <= drain.disable_ms && other.host != drain.host);
     let latest_begin = back().map(|other| other.disable_ms).max().unwrap_or(0);
     let latest = back().filter(|other| other.back_ms > latest_begin).map(|other| &other.host);
-    let onto = input.reboot.content.moves.iter().filter(|moved| moved.to == drain.host && moved.moves_again);
+    let onto = content.moves.iter().filter(|moved| moved.to == drain.host && moved.moves_again);
     let here = |host: &&HostName| drains.iter().any(|other| other.host == **host && other.host != drain.host);
     latest.chain(drain.after.iter().filter(here)).chain(onto.map(|moved| &moved.from).filter(here)).collect()
 }
@@ -179,11 +194,15 @@ fn at_once(drains: &[&HostDrain]) -> u32 {
     u32::try_from(most).unwrap_or(u32::MAX).max(1)
 }
 
-fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -> Result<Step, Error> {
-    let content = &input.reboot.content;
+fn compute_step(draft: &mut Draft<'_>, content: &Content, drain: &HostDrain) -> Result<Step, Error> {
     let policy = &content.policy;
     let host = &drain.host;
-    declared(input, host)?;
+    declared(&draft.input.inventory, host)?;
+    let upgraded = drains::upgraded(draft, host);
+    let (upgrade_s, switch_s) = (
+        upgraded.iter().map(|member| member.facts.expected_s).sum::<u32>(),
+        upgraded.iter().map(|member| daemon::action_timeout_s(draft, member)).max().unwrap_or(0),
+    );
     let (mut actions, moving_s) = emptying(content, drain);
     let enable = Action::EnableCompute { host: host.clone() };
     let (around, undrains) = on_host(draft, host, policy);
@@ -199,7 +218,11 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
         u32::try_from(drain.back_ms.saturating_sub(drain.empty_ms).div_ceil(1_000)).unwrap_or(u32::MAX);
     let mut new = step(
         id_of(host),
-        format!("empty {host}, restart it, and give it back"),
+        if upgraded.is_empty() {
+            format!("empty {host}, restart it, and give it back")
+        } else {
+            format!("empty {host}, upgrade and restart it, and give it back")
+        },
         actions,
         Impact {
             level: ImpactLevel::Minor,
@@ -210,9 +233,10 @@ fn compute_step(draft: &mut Draft<'_>, input: &RebootInput, drain: &HostDrain) -
                 format!("nothing runs on {host}")
             },
         },
-        u32::try_from(expected_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
+        u32::try_from(expected_ms.div_ceil(1_000)).unwrap_or(u32::MAX).saturating_add(upgrade_s),
         moving_s
             .max(canary::SETTLE_TIMEOUT_S)
+            .max(switch_s)
             .max(restart_s(&policy.act))
             .max(own_s.saturating_mul(RESTART_FACTOR))
             .max(duties_s(content, host))
@@ -306,11 +330,11 @@ pub(crate) fn duties_s(content: &Content, host: &HostName) -> u32 {
     content.duties.get(host).map_or(0, |duties| many(duties).saturating_mul(EACH_S))
 }
 
-pub(crate) fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error> {
-    if input.inventory.hosts.iter().any(|declared| declared.name == *host) {
+pub(crate) fn declared(inventory: &Inventory, host: &HostName) -> Result<(), Error> {
+    if inventory.hosts.iter().any(|declared| declared.name == *host) {
         return Ok(());
     }
-    let names = input.inventory.hosts.iter().map(|declared| &declared.name);
+    let names = inventory.hosts.iter().map(|declared| &declared.name);
     Err(Error::UndeclaredHost {
         host: host.clone(),
         nearest: crate::error::nearest(host.as_str(), names).cloned(),
@@ -318,7 +342,8 @@ pub(crate) fn declared(input: &RebootInput, host: &HostName) -> Result<(), Error
 }
 
 /// What is done on a host that carries nothing any more: replicas of APIs are drained, commands
-/// run, the host restarts, every daemon on it proves itself, and the replicas are given back.
+/// run, in an upgrade what belongs to instances is switched, the host restarts, every daemon on it proves
+/// itself, and the replicas are given back.
 fn on_host(draft: &mut Draft<'_>, host: &HostName, policy: &RebootPolicy) -> (Vec<Action>, Vec<Action>) {
     let act = &policy.act;
     let state = draft.state;
@@ -351,9 +376,13 @@ fn on_host(draft: &mut Draft<'_>, host: &HostName, policy: &RebootPolicy) -> (Ve
         unchanged_exit: i32::from(act.nothing_to_do_exit),
         limit_s: limit(act.command_limit_s),
     };
-    for (what, argv) in
-        [("before", &act.before), ("packages", &packages(&act.packages)), ("firmware", &act.firmware)]
-    {
+    if !act.before.is_empty() {
+        actions.push(command("before", &act.before));
+    }
+    // Switched before packages and the restart, so that the host comes back with all of it at once.
+    let switches = drains::upgraded(draft, host);
+    actions.extend(switches.into_iter().map(|member| daemon::switch(draft, member)));
+    for (what, argv) in [("packages", &packages(&act.packages)), ("firmware", &act.firmware)] {
         if !argv.is_empty() {
             actions.push(command(what, argv));
         }
@@ -418,7 +447,7 @@ fn plan_control(draft: &mut Draft<'_>, input: &RebootInput, emptied: Option<&Sta
     let mut steps: Vec<Step> = Vec::new();
     let act = &input.reboot.content.policy.act;
     for host in &input.reboot.content.control {
-        declared(input, host)?;
+        declared(&input.inventory, host)?;
         let vital = vital(&input.inventory, host);
         if let Some(what) = vital {
             return Err(Error::VitalHost { host: host.clone(), what });

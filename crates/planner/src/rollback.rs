@@ -69,6 +69,13 @@ pub fn plan_rollback(input: &RollbackInput, catalog: &Catalog) -> Result<(Plan, 
         "they stay as they were widened: old code lives with them, and schema commands of the old \
          release would fail on them. Nothing that was created meanwhile is lost",
     );
+    if input.of.drains.is_some() {
+        draft.note(
+            "hosts",
+            "only OpenStack's daemons are put back: kernels, packages and firmware stay as the commands of the \
+             reboot left them, and instances stay where they were moved to",
+        );
+    }
     finish_without_horizon(draft, &planning, &state)
 }
 

@@ -10,7 +10,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use support::{catalog, input_of, series, set_running, shape};
+use support::{catalog, fleet, input_of, part_of, reboot_policy, series, set_running, shape};
 use volutus_model::{Advertising, Inventory, Severity};
 use volutus_plancheck::{check_plan, preflight};
 use volutus_planner::described::{describe_text, observe};
@@ -29,7 +29,13 @@ struct Case {
 
 fn as_it_is(_: &mut PlanningInput) {}
 
-const CASES: [Case; 7] = [
+/// Four computes are emptied, upgraded and restarted in one pass, one after another.
+fn with_reboot(input: &mut PlanningInput) {
+    let all = volutus_model::fleet::Selection::default();
+    input.drains = Some(part_of(input, &mut fleet(), &reboot_policy(1), &all));
+}
+
+const CASES: [Case; 8] = [
     Case {
         name: "three-and-three",
         hosts: (3, 3),
@@ -46,6 +52,14 @@ const CASES: [Case; 7] = [
         to: "2026.1",
         change: |input| input.policy.accept_downtime = true,
         worst: Some(Severity::Serious),
+    },
+    Case {
+        name: "with-reboot",
+        hosts: (3, 4),
+        from: "2025.2",
+        to: "2026.1",
+        change: with_reboot,
+        worst: None,
     },
     Case { name: "slurp", hosts: (3, 3), from: "2025.1", to: "2026.1", change: as_it_is, worst: None },
     Case { name: "to-2026-2", hosts: (3, 3), from: "2026.1", to: "2026.2", change: as_it_is, worst: None },

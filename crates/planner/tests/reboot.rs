@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::{catalog, input};
+use support::{catalog, described, fleet, input};
 use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::policy::Rung;
@@ -20,33 +20,6 @@ use volutus_model::plan::{Action, PlanKind, Step};
 use volutus_model::{Finding, HostName, Plan};
 use volutus_plancheck::check_plan;
 use volutus_planner::{Error, RebootInput, plan_reboot};
-
-/// What is said here, and nothing besides.
-fn described<T: serde::de::DeserializeOwned>(what: serde_json::Value) -> T {
-    serde_json::from_value(what).unwrap()
-}
-
-fn host(name: &str) -> FleetHost {
-    let record = |total| serde_json::json!({"total": total, "allocation_ratio": 1.0});
-    described(serde_json::json!({
-        "name": name, "zone": "az1", "inventories": {"VCPU": record(8), "MEMORY_MB": record(16_384)},
-    }))
-}
-
-fn instance(id: &str, on: &str) -> Instance {
-    described(serde_json::json!({"id": id, "host": on, "resources": {"VCPU": 2, "MEMORY_MB": 4_096}}))
-}
-
-/// Four computes, the last of them empty.
-fn fleet() -> Fleet {
-    Fleet {
-        hosts: (1..=4).map(|number| host(&format!("cmp{number}"))).collect(),
-        instances: (1..=3)
-            .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
-            .collect(),
-        ..Fleet::default()
-    }
-}
 
 /// These computes, and three controllers.
 fn reboot(at_once: u32) -> RebootInput {

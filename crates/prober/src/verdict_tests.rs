@@ -63,6 +63,7 @@ fn plan() -> Plan {
         id: PlanId::new("none").unwrap(),
         format: FORMAT,
         kind: PlanKind::Upgrade,
+        drains: None,
         cloud: HostName::new("lab").unwrap(),
         parent: None,
         created_at: at(0),

@@ -342,7 +342,7 @@ impl Session<'_> {
     fn lingers(&self) -> bool {
         let state = self.machine.state();
         state.status == RunStatus::AwaitingFinalize
-            && self.machine.index().plan().policy.finalize_after_s.is_some()
+            && self.machine.index().plan().finalize_after_s().is_some()
             && self.probes.is_some()
             && !self.interrupted
     }
@@ -356,8 +356,7 @@ impl Session<'_> {
         }
         let now = (self.runtime.clock)();
         let since = *self.rolled_since.get_or_insert(now);
-        let policy = &self.machine.index().plan().policy;
-        let wanted = policy.finalize_after_s.map_or(i64::MAX, i64::from);
+        let wanted = self.machine.index().plan().finalize_after_s().map_or(i64::MAX, i64::from);
         if now.duration_since(since).as_secs() < wanted {
             return Ok(());
         }

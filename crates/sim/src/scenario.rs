@@ -168,6 +168,7 @@ impl Scenarios {
             lock: None,
             policy,
             parent: None,
+            drains: None,
         })
     }
 }

@@ -21,6 +21,7 @@ fn rehearsal(hosts: usize, profile: Profile, faults: Option<f64>, threads: usize
         lock: None,
         policy: Policy::default(),
         parent: None,
+        drains: None,
     };
     let prepared = Arc::new(Prepared::plan(&input, &catalog).unwrap());
     let options = Options { runs: 40, seed: 7, profile, faults, threads };

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use volutus_model::event::{ActionList, Event};
-use volutus_model::fleet::Work;
 use volutus_model::name::{AttemptId, StepId};
 use volutus_model::plan::Plan;
 
@@ -86,7 +85,7 @@ pub fn check_journal(plan: &Plan, journal: &[Event]) {
                 due = true;
             }
             Event::ReplanDue { set_aside, .. } => {
-                assert_eq!(plan.kind.work(), Some(Work::Reboot));
+                assert!(plan.restarts_hosts());
                 assert!(
                     set_aside.iter().all(|step| failed.contains(step)),
                     "what has not failed is set aside"

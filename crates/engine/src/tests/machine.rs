@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use volutus_model::event::Event;
 use volutus_model::name::StepId;
 use volutus_model::outcome::{FailureClass, Outcome};
-use volutus_model::plan::{Action, Plan};
+use volutus_model::plan::{Action, Drains, Plan, Stage};
 use volutus_model::run::{RunStatus, StepStatus};
 
 use super::plans::{disable, enable, held, holding_step, plan, policy, stage, step};
@@ -186,6 +186,54 @@ fn commands_are_refused_where_they_make_no_sense() {
     let _ = finish(&mut trial, "r1-1-a0-1", done());
     assert_eq!(trial.machine.state().status, RunStatus::Succeeded);
     assert!(trial.step(Input::TakeUp { holder: "p".to_owned() }).unwrap().events.is_empty());
+}
+
+/// The plan of an upgrade that empties hosts, and leaves these on the old release.
+fn emptying(stages: Vec<Stage>, behind: &[&str]) -> Plan {
+    let mut made = plan(stages, policy(1, 1));
+    let behind = behind.iter().map(|host| host.parse().unwrap()).collect();
+    made.drains = Some(Drains { of: "reboot".parse().unwrap(), behind });
+    made.id = made.compute_id();
+    made
+}
+
+#[test]
+fn what_leaves_hosts_behind_is_not_finalized() {
+    for (behind, ends) in [(&[][..], RunStatus::Succeeded), (&["h9"], RunStatus::AwaitingFinalize)] {
+        let last = held(stage("last", &["roll"], 1, Vec::new()));
+        let roll = stage("roll", &[], 1, vec![step("a", &[], vec![disable("h1")])]);
+        let (mut trial, _) = Trial::begun(emptying(vec![roll, last], behind));
+        let _ = finish(&mut trial, "r1-0-a0-1", done());
+        let told = trial.step(Input::Command(Command::Finalize)).map_err(|error| error.to_string());
+        assert_eq!(trial.machine.state().status, ends);
+        if let Err(told) = told {
+            assert!(told.contains("left on the old release"), "{told}");
+        }
+        // The way back stays open.
+        assert_eq!(
+            ends == RunStatus::AwaitingFinalize,
+            trial.step(Input::Command(Command::RollBack)).is_ok()
+        );
+    }
+}
+
+#[test]
+fn an_upgrade_goes_on_without_hosts_and_without_nothing_else() {
+    let empty = |host: &str| Action::ProveEmpty { host: host.parse().unwrap(), stays: Vec::new() };
+    for (actions, may) in [
+        (vec![disable("h1"), empty("h1")], true),
+        // Another host's emptiness is none of its own.
+        (vec![disable("h1"), empty("h2")], false),
+        (vec![empty("h1")], false),
+        (vec![disable("h1")], false),
+    ] {
+        let roll = stage("roll", &[], 1, vec![step("a", &[], actions)]);
+        let (mut trial, _) = Trial::begun(emptying(vec![roll], &[]));
+        let _ = finish(&mut trial, "r1-0-a0-1", failure(FailureClass::Permanent));
+        assert_eq!(trial.machine.state().status, RunStatus::Halted);
+        assert_eq!(trial.step(Input::Command(Command::GoOn)).is_ok(), may);
+        assert_eq!(trial.machine.state().replan_due.is_some(), may);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub fn plan(stages: Vec<Stage>, policy: Policy) -> Plan {
         id: PlanId::new("unset").unwrap(),
         format: 1,
         kind: PlanKind::Upgrade,
+        drains: None,
         cloud: "cloud".parse().unwrap(),
         parent: None,
         created_at: Timestamp::UNIX_EPOCH,

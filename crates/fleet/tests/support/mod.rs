@@ -41,6 +41,7 @@ pub fn host(name: &str, gib: u64) -> FleetHost {
         roles: Default::default(),
         traits: Default::default(),
         hypervisor: None,
+        release: None,
         inventories: BTreeMap::from([(
             "MEMORY_MB".to_owned(),
             InventoryRecord { total: gib * 1024, reserved: 0, allocation_ratio: 1.0, max_unit: None },

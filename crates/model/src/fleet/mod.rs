@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
-use crate::name::HostName;
+use crate::name::{HostName, Series};
 
 pub use answer::{Answer, Answers, Confirmation};
 pub use duties::Duties;
@@ -75,6 +75,10 @@ pub struct FleetHost {
     /// Its hypervisor, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<Hypervisor>,
+    /// The series that its nova-compute runs, where hosts are upgraded on the way. Instances move from older
+    /// code to newer: nova promises a rolling upgrade that direction, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Series>,
     /// Placement's inventories, by resource class.
     pub inventories: BTreeMap<String, InventoryRecord>,
     /// What allocations other than those of the listed instances hold, by resource class.
@@ -106,6 +110,7 @@ impl FleetHost {
             roles: BTreeSet::new(),
             traits: BTreeSet::new(),
             hypervisor: None,
+            release: None,
             inventories: BTreeMap::new(),
             held: BTreeMap::new(),
             cells: Vec::new(),

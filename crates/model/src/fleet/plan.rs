@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
-use crate::name::{HostName, PlanId};
+use crate::name::{HostName, PlanId, Series};
 
 use super::duties::Duties;
 use super::policy::{RebootPolicy, Rung};
@@ -41,6 +41,10 @@ pub struct Content {
     /// What is done with the hosts that are meant. Absent in the stored form means a reboot.
     #[serde(default, skip_serializing_if = "Work::is_reboot")]
     pub work: Work,
+    /// The series that every host is upgraded to while it is empty, where the plan is a part of an upgrade. It
+    /// is then carried out by that upgrade's plan, and never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Series>,
     /// The hosts that were meant.
     #[serde(default, skip_serializing_if = "Selection::is_all")]
     pub selection: Selection,

@@ -6,6 +6,7 @@ mod consent;
 mod coverage;
 mod facts;
 mod figures;
+mod joined;
 mod order;
 mod places;
 mod replay;
@@ -17,6 +18,8 @@ use volutus_model::{Finding, Severity};
 
 use crate::{PLAN_AGAIN, blocking, condense};
 use facts::Facts;
+
+pub use joined::check_joined;
 
 /// Judges a plan against the fleet that it is to be used on and the policy that is to be kept. An
 /// empty answer means that no rule is violated.

@@ -20,12 +20,23 @@ pub(super) fn check_places(facts: &Facts<'_>, plan: &RebootPlan, findings: &mut 
         } else if !facts.is_used(to) || hosts[to].availability != Availability::Enabled {
             Some(format!("{} is not to be used", one.to))
         } else {
-            refusal(facts, instance, [&hosts[first], &hosts[from]], &hosts[to])
+            let older = (one.moves_again && is_ahead_of(&hosts[from], &hosts[to])).then(|| {
+                format!(
+                    "{} is upgraded after the move, and runs older code than {} until then",
+                    one.to, one.from
+                )
+            });
+            older.or_else(|| refusal(facts, instance, [&hosts[first], &hosts[from]], &hosts[to]))
         };
         if let Some(why) = why {
             findings.push(blocking("fleet-place", &instance.id, why, PLAN_AGAIN));
         }
     }
+}
+
+/// Whether a host runs newer code than another.
+fn is_ahead_of(host: &FleetHost, other: &FleetHost) -> bool {
+    matches!((host.release, other.release), (Some(here), Some(there)) if here > there)
 }
 
 fn refusal(facts: &Facts<'_>, instance: &Instance, from: [&FleetHost; 2], to: &FleetHost) -> Option<String> {

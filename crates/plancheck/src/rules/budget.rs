@@ -210,6 +210,8 @@ fn daemons(context: &Context<'_>) -> Vec<Group> {
             Kind::Computes | Kind::Backend => 1,
         };
         group.steps.sort_unstable();
+        // A step that upgrades a host and restarts it takes out one of the group all the same.
+        group.steps.dedup();
     }
     groups.into_values().collect()
 }

@@ -7,6 +7,7 @@ pub(crate) mod canary;
 pub(crate) mod commands;
 pub(crate) mod coverage;
 pub(crate) mod drain;
+pub(crate) mod emptied;
 pub(crate) mod finalize;
 pub(crate) mod gates;
 pub(crate) mod hooks;

@@ -28,7 +28,7 @@ pub(crate) fn plan_canary<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Re
         if daemon.role != DaemonRole::Compute {
             continue;
         }
-        let Some(member) = choose(members) else {
+        let Some(member) = choose(draft, members) else {
             continue;
         };
         draft.note(
@@ -78,7 +78,7 @@ pub(crate) fn plan_canary<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Re
 /// The first one that is pending, in the zone that has the most computes (the first by name
 /// among equals). One that somebody disabled is chosen only where there is no other: nothing can
 /// be booted on it.
-pub(crate) fn choose<'m, 'a>(members: &'m [Member<'a>]) -> Option<&'m Member<'a>> {
+pub(crate) fn choose<'m, 'a>(draft: &Draft<'_>, members: &'m [Member<'a>]) -> Option<&'m Member<'a>> {
     let mut zones: BTreeMap<&Option<String>, usize> = BTreeMap::new();
     for member in members {
         *zones.entry(&member.host.zone).or_default() += 1;
@@ -88,11 +88,16 @@ pub(crate) fn choose<'m, 'a>(members: &'m [Member<'a>]) -> Option<&'m Member<'a>
     let first = |skip_disabled: bool| {
         by_size.iter().find_map(|(zone, _)| {
             members.iter().find(|member| {
-                member.pending && member.host.zone == **zone && !(skip_disabled && member.disabled)
+                in_place(draft, member) && member.host.zone == **zone && !(skip_disabled && member.disabled)
             })
         })
     };
     first(true).or_else(|| first(false))
+}
+
+/// Whether a compute is replaced beside its instances, and not while it is empty.
+pub(crate) fn in_place(draft: &Draft<'_>, member: &Member<'_>) -> bool {
+    member.pending && !draft.is_emptied(&member.host.name)
 }
 
 /// One compute: disabled, replaced, proved, enabled.

@@ -1,11 +1,12 @@
 //! Hooks of a reboot: the operator's commands for other systems, around what is done to each host.
 
+use volutus_model::Inventory;
 use volutus_model::fleet::{HookCall, HookMoment, HookPlace, RebootPolicy};
 use volutus_model::name::HostName;
 use volutus_model::plan::Action;
 
 use crate::Error;
-use crate::reboot::{self, RebootInput};
+use crate::reboot;
 
 /// The commands of the policy's hooks for a host: those that begin in the order of the policy, those that
 /// end in the opposite order, so that what one hook begins is around what later ones begin.
@@ -45,10 +46,10 @@ pub(crate) fn is_always(action: &Action) -> bool {
 }
 
 /// Every host that a hook runs on is declared.
-pub(crate) fn declared(input: &RebootInput) -> Result<(), Error> {
-    for hook in &input.reboot.content.policy.hooks {
+pub(crate) fn declared(inventory: &Inventory, policy: &RebootPolicy) -> Result<(), Error> {
+    for hook in &policy.hooks {
         if let HookPlace::Host(on) = &hook.on {
-            reboot::declared(input, on)?;
+            reboot::declared(inventory, on)?;
         }
     }
     Ok(())

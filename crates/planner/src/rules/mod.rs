@@ -6,6 +6,7 @@ pub(crate) mod anchor;
 pub(crate) mod baseline;
 pub(crate) mod canary;
 pub(crate) mod daemon;
+pub(crate) mod drains;
 pub(crate) mod expand;
 pub(crate) mod finalize;
 pub(crate) mod gates;

@@ -17,7 +17,7 @@ pub(crate) fn plan_waves<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Res
         if daemon.role != DaemonRole::Compute {
             continue;
         }
-        let Some(first) = canary::choose(members) else {
+        let Some(first) = canary::choose(draft, members) else {
             continue;
         };
         let mut zones: BTreeMap<&Option<String>, Vec<&Member<'_>>> = BTreeMap::new();
@@ -37,7 +37,10 @@ pub(crate) fn plan_waves<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Res
                 tell_of_single(draft, all[0], name);
             }
             let mut steps = Vec::new();
-            for member in all.iter().filter(|m| m.pending && m.id != first.id) {
+            for member in all {
+                if member.id == first.id || !canary::in_place(draft, member) {
+                    continue;
+                }
                 steps.push(canary::compute_step(draft, member, members.len())?);
             }
             let id = if several {

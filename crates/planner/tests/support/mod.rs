@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use volutus_catalog::Catalog;
+use volutus_model::fleet::limits::Amount;
+use volutus_model::fleet::{Fleet, FleetHost, Instance, RebootPlan, RebootPolicy, Selection};
 use volutus_model::observation::{ANCHOR_HOST, ServiceRecord};
 use volutus_model::{DaemonId, Fact, Inventory, Observation, PackageVersion, Plan, Policy, RunState, Series};
 use volutus_planner::described::{Shape, describe, observe};
@@ -29,6 +31,7 @@ pub fn input_of(inventory: Inventory, observation: Observation, to: &str) -> Pla
         policy: Policy::default(),
         now: "2026-11-24T01:02:03Z".parse().unwrap(),
         parent: None,
+        drains: None,
     }
 }
 
@@ -115,4 +118,61 @@ pub fn back_input(input: &PlanningInput, made: &Plan, observation: Observation) 
         policy: input.policy.clone(),
         now: "2026-11-24T02:03:04Z".parse().unwrap(),
     }
+}
+
+/// What is said here, and nothing besides.
+pub fn described<T: serde::de::DeserializeOwned>(what: serde_json::Value) -> T {
+    serde_json::from_value(what).unwrap()
+}
+
+fn host(name: &str) -> FleetHost {
+    let record = |total| serde_json::json!({"total": total, "allocation_ratio": 1.0});
+    described(serde_json::json!({
+        "name": name, "zone": "az1", "inventories": {"VCPU": record(8), "MEMORY_MB": record(16_384)},
+    }))
+}
+
+fn instance(id: &str, on: &str) -> Instance {
+    described(serde_json::json!({"id": id, "host": on, "resources": {"VCPU": 2, "MEMORY_MB": 4_096}}))
+}
+
+/// Four computes, the last of them empty.
+pub fn fleet() -> Fleet {
+    Fleet {
+        hosts: (1..=4).map(|number| host(&format!("cmp{number}"))).collect(),
+        instances: (1..=3)
+            .flat_map(|on| (1..=3).map(move |n| instance(&format!("i{on}{n}"), &format!("cmp{on}"))))
+            .collect(),
+        ..Fleet::default()
+    }
+}
+
+/// The policy of a reboot of so many hosts at once, without canaries of its own.
+pub fn reboot_policy(at_once: u32) -> RebootPolicy {
+    let mut policy = RebootPolicy::default();
+    policy.hosts.at_once = Amount::Count(at_once);
+    policy.hosts.canaries.clear();
+    policy
+}
+
+/// The reboot of the hosts of a fleet that are meant, as a part of the upgrade that is planned; with the release
+/// that each host was seen to run.
+pub fn part_of(
+    input: &PlanningInput,
+    fleet: &mut Fleet,
+    policy: &RebootPolicy,
+    selection: &Selection,
+) -> RebootPlan {
+    let catalog = catalog();
+    let nova = "nova".parse().unwrap();
+    for host in &mut fleet.hosts {
+        let id: DaemonId = format!("nova-compute@{}", host.name).parse().unwrap();
+        let runs = input.observation.running_version(&id);
+        host.release = runs.and_then(|version| catalog.series_of(&nova, version));
+    }
+    let made = volutus_fleet::plan(fleet, policy, selection, &input.inventory.name, input.now).unwrap();
+    assert_eq!(volutus_plancheck::check_reboot(&made, fleet, policy), []);
+    let mut content = made.content;
+    content.upgrade = Some(input.target);
+    RebootPlan::new(content)
 }

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use volutus_model::PlanKind;
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{Answer, Confirmation, RebootPlan};
 use volutus_notices::{
@@ -227,9 +226,9 @@ fn announced(api: &Api, id: &str) -> Result<Option<RebootPlan>, Problem> {
     };
     let of = match find(id)? {
         Some(AnyPlan::Reboot(plan)) => return Ok(Some(*plan)),
-        Some(AnyPlan::Upgrade(plan)) => match plan.kind {
-            PlanKind::Reboot { of, .. } => of,
-            _ => return Ok(None),
+        Some(AnyPlan::Upgrade(plan)) => match plan.reboot_plan() {
+            Some(of) => of.clone(),
+            None => return Ok(None),
         },
         None => return Ok(None),
     };

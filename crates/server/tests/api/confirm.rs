@@ -40,6 +40,7 @@ fn reboot_plan() -> RebootPlan {
         created_at: Timestamp::UNIX_EPOCH,
         fleet: "digest".to_owned(),
         work: Work::Reboot,
+        upgrade: None,
         selection: Selection::default(),
         policy: RebootPolicy::default(),
         drains: Vec::new(),

@@ -89,6 +89,7 @@ fn a_reboot_plan() -> RebootPlan {
         created_at: at(0),
         fleet: "digest".to_owned(),
         work: Work::Reboot,
+        upgrade: None,
         selection: Selection::default(),
         policy: RebootPolicy::default(),
         drains: Vec::new(),
