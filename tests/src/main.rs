@@ -14,6 +14,7 @@ mod schedules;
 mod snapshots;
 mod told;
 mod upgrade;
+mod upgrade_drains;
 mod way_back;
 mod world;
 
@@ -170,6 +171,28 @@ const SUITES: &[Suite] = &[
         scenarios: &[
             ("bad_release_is_taken_back_by_policy", way_back::bad_release_is_taken_back),
             ("slurp_upgrade_of_another_shape", upgrade::slurp_upgrade),
+        ],
+    },
+    Suite {
+        name: "e2e-upgrade-drain",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--offer",
+            "2026.1",
+            "--controllers",
+            "2",
+            "--computes",
+            "3",
+            "--spare",
+            "1",
+            "--instances",
+            "4",
+        ],
+        scenarios: &[
+            ("upgrade_that_restarts_hosts_is_refused_what_it_cannot_do", upgrade_drains::refusals),
+            ("every_host_is_upgraded_and_restarted_in_one_pass", upgrade_drains::one_pass),
         ],
     },
 ];

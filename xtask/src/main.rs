@@ -45,6 +45,9 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Upgrade the lab and restart its compute hosts in one pass: each is emptied, upgraded while it is empty,
+    /// restarted, and given back.
+    UpgradeDrains,
     /// Break the API of the lab's new release in many ways, one after another, and see that each halts
     /// the upgrade before users meet it.
     Mutations,
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<()> {
         Command::Mutations => test::suite("e2e-mutations"),
         Command::Tempest(options) => tempest::run(&options),
         Command::Drains => test::suite("e2e-drain"),
+        Command::UpgradeDrains => test::suite("e2e-upgrade-drain"),
         Command::Schedules => test::suite("e2e-schedule"),
         Command::Patch => test::suite("e2e-patch"),
         Command::Test(options) => test::run(&options),

@@ -70,6 +70,7 @@ fn keep() -> Kept {
             lock: None,
             policy: Policy { soak_s, ..Policy::default() },
             parent: None,
+            drains: None,
         };
         volutus_planner::plan(&input, &catalog).unwrap().0
     };

@@ -249,7 +249,7 @@ fn duration(seconds: u64) -> String {
 /// Where owners answer what happens to their instances: a page for each of their projects.
 fn pages(config: &Config, key: Option<&Key>, own: &Facts) -> Vec<Page> {
     let (Some(key), Some(base)) = (key, &config.confirm_url) else { return Vec::new() };
-    if own.moment != Moment::Before || own.what != What::Reboot {
+    if own.moment != Moment::Before {
         return Vec::new();
     }
     let projects: BTreeSet<&String> = own.instances.iter().map(|instance| &instance.project).collect();

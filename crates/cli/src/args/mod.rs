@@ -238,19 +238,20 @@ pub struct PlanArgs {
     /// The series to go to, for example 2026.1.
     #[arg(long, value_name = "SERIES", required_unless_present = "reboot")]
     pub to: Option<String>,
-    /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy.
-    #[arg(long, conflicts_with_all = ["to", "versions", "release"])]
+    /// Plan a rolling reboot of compute hosts, by the table [reboot] of the policy. With --to both in one pass:
+    /// every compute host is emptied, upgraded while it is empty, restarted, and given back.
+    #[arg(long)]
     pub reboot: bool,
     /// Restart the hosts of the control plane as well, one after another, behind the compute hosts.
     #[arg(long, requires = "reboot")]
     pub control: bool,
     /// The versions to install (TOML: `nova = "33.0.2"` ...), where they are not the latest ones
     /// that this Volutus knows.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "to")]
     pub versions: Option<PathBuf>,
     /// The locked release to install, by its name or as a file: its versions are taken, and what is staged on
     /// hosts is held against it.
-    #[arg(long, value_name = "RELEASE", conflicts_with = "versions")]
+    #[arg(long, value_name = "RELEASE", requires = "to", conflicts_with = "versions")]
     pub release: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]

@@ -3,8 +3,8 @@
 use volutus_store::AnyPlan;
 
 use crate::args::ApproveArgs;
-use crate::commands::fleet;
 use crate::commands::plan::store_error;
+use crate::commands::{drains, fleet};
 use crate::context::Context;
 use crate::error::Result;
 use crate::server::Server;
@@ -14,8 +14,13 @@ use crate::show;
 pub async fn run(context: &Context, args: &ApproveArgs) -> Result<()> {
     let store = context.store()?;
     let plan = store.find_any_plan(&args.plan).map_err(store_error)?;
-    if let AnyPlan::Reboot(plan) = &plan {
-        fleet::warn_of_answers(context, &store, plan)?;
+    match &plan {
+        AnyPlan::Reboot(plan) => fleet::warn_of_answers(context, &store, plan)?,
+        AnyPlan::Upgrade(plan) => {
+            if let Some(reboot) = drains::find(&store, plan)? {
+                fleet::warn_of_answers(context, &store, &reboot)?;
+            }
+        }
     }
     let (by, at, consents) = match Server::of(context).await? {
         Some(server) => {

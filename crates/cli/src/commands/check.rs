@@ -6,7 +6,7 @@ use volutus_model::{Action, Finding, Observation, PackageVersion, Plan, Series, 
 use volutus_store::AnyPlan;
 
 use crate::args::{CheckArgs, Format};
-use crate::commands::{fleet, plan, print_json};
+use crate::commands::{drains, fleet, plan, print_json};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -19,7 +19,10 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
             match context.store()?.find_any_plan(reference).map_err(plan::store_error)? {
                 AnyPlan::Upgrade(plan) => {
                     let observation = context.observe(&driver).await?;
-                    judge(context, &observation, &plan)
+                    let mut findings = judge(context, &observation, &plan);
+                    let store = context.store()?;
+                    findings.extend(drains::judge(context, &driver, &store, &plan, &observation).await?);
+                    findings
                 }
                 AnyPlan::Reboot(plan) => {
                     let seen = fleet::observe_with(context, &driver).await?;
@@ -89,7 +92,7 @@ fn touched(plan: &Plan) -> BTreeSet<String> {
 }
 
 fn judge_without_plan(context: &Context, observation: &Observation, to: Series) -> Vec<Finding> {
-    match plan::make(context, observation, to, None, None) {
+    match plan::make(context, observation, plan::Wanted::series(to)) {
         Ok((plan, _)) => judge(context, observation, &plan),
         Err(error) => {
             // What keeps a plan from being made is a finding beside all the others, so that one

@@ -68,7 +68,7 @@ pub async fn plan(context: &Context, args: &PlanArgs) -> Result<()> {
     let (mut fleet, observation) = seen?;
     let store = context.store()?;
     answers(context, &store)?.apply(&mut fleet);
-    let mut plan = make(&fleet, &context.reboot, &args.selected, &context.inventory.name)?;
+    let mut plan = make(&fleet, &context.reboot, &selection(&args.selected), &context.inventory.name)?;
     if args.control {
         plan = volutus_fleet::with_control(plan, &fleet, control_hosts(context));
     }
@@ -141,7 +141,16 @@ pub fn is_elsewhere(subject: &FleetSubject) -> bool {
 pub fn plan_elsewhere(cli: &Cli, args: &PlanArgs) -> Result<()> {
     let policy = read_reboot_policy(cli.policy.as_deref())?;
     let (fleet, name) = elsewhere(&args.subject)?;
-    let plan = make(&fleet, &policy, &args.selected, &name)?;
+    if let Some(to) = &args.to {
+        return Err(CliError::refused(
+            "fleet-elsewhere",
+            format!(
+                "an upgrade to {to} is planned by what runs in a cloud, and this fleet is not looked at now"
+            ),
+        )
+        .hint("Leave out --to, or --fleet and --described."));
+    }
+    let plan = make(&fleet, &policy, &selection(&args.selected), &name)?;
     print(&plan, args.output)?;
     anstream::eprintln!("\nThe plan is not kept: it is not of a cloud as it is now.");
     Ok(())
@@ -174,14 +183,24 @@ fn read(file: &Path) -> Result<Fleet> {
     Ok(fleet)
 }
 
-fn make(fleet: &Fleet, policy: &RebootPolicy, hosts: &SelectedHosts, cloud: &HostName) -> Result<RebootPlan> {
-    let selection = Selection {
+/// The hosts that the command line means.
+pub fn selection(hosts: &SelectedHosts) -> Selection {
+    Selection {
         hosts: hosts.hosts.clone(),
         zone: hosts.zone.clone(),
         aggregate: hosts.aggregate.clone(),
         past: Past::default(),
-    };
-    let made = volutus_fleet::plan(fleet, policy, &selection, cloud, Context::now());
+    }
+}
+
+/// A plan of a reboot of the hosts of a fleet that are meant.
+pub fn make(
+    fleet: &Fleet,
+    policy: &RebootPolicy,
+    selection: &Selection,
+    cloud: &HostName,
+) -> Result<RebootPlan> {
+    let made = volutus_fleet::plan(fleet, policy, selection, cloud, Context::now());
     checked(made, fleet, &format!("could not plan a reboot of {cloud}"))
 }
 

@@ -7,14 +7,15 @@ use volutus_model::event::Actor;
 use volutus_model::fleet::plan::{Content, Figures};
 use volutus_model::fleet::{Past, RebootPlan, Selection};
 use volutus_model::outcome::{Failure, Outcome};
-use volutus_model::plan::{Action, Plan, PlanKind, Step};
+use volutus_model::plan::{Action, Plan, Step};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
 use volutus_model::{HostName, RunId, StepId};
-use volutus_store::{AnyPlan, RunRecord, Store};
+use volutus_store::{AnyPlan, Approval, RunRecord, Store};
 
+use crate::commands::check::judge;
 use crate::commands::control::load;
-use crate::commands::plan::store_error;
-use crate::commands::{fleet, run};
+use crate::commands::plan::{self, Wanted, store_error};
+use crate::commands::{drains, fleet, run};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -23,9 +24,9 @@ use crate::show;
 /// which were described until then.
 const UNKNOWN_HOST: &str = "record-of-unknown-host";
 
-/// The reboot plan that a plan carries out, where it reboots hosts.
+/// The reboot plan that a plan carries out, or that is a part of it, where it reboots hosts.
 pub fn reboot_of(store: &Store, plan: &Plan) -> Result<Option<RebootPlan>> {
-    let PlanKind::Reboot { of, .. } = &plan.kind else { return Ok(None) };
+    let Some(of) = plan.reboot_plan() else { return Ok(None) };
     match store.any_plan(of).map_err(store_error)? {
         AnyPlan::Reboot(reboot) => Ok(Some(*reboot)),
         AnyPlan::Upgrade(_) => Ok(None),
@@ -40,7 +41,7 @@ pub fn ask_by_policy(store: &Store, run: &RunId) -> Result<bool> {
     let past = past(&reboot.content, &plan, &state);
     let failed = |step: &Step| matches!(state.step(&step.id), StepStatus::Failed { .. });
     // Hosts of the control plane are a person's to look at.
-    let only_hosts = plan.steps().all(|(_, step)| !failed(step) || emptied(step).is_some());
+    let only_hosts = plan.steps().all(|(_, step)| !failed(step) || emptied(&plan, step).is_some());
     let within = past.failed.len() <= reboot.content.policy.hosts.failed_max as usize;
     let any = plan.steps().any(|(_, step)| failed(step));
     let allowed = state.status == RunStatus::Halted && state.breach.is_none() && any && only_hosts && within;
@@ -73,7 +74,8 @@ pub async fn follow(
         return Ok(None);
     }
     let Some(reboot) = reboot_of(store, &plan)? else { return Ok(None) };
-    let approval = store.approval(&reboot.id).map_err(store_error)?.ok_or_else(|| {
+    let approved = if plan.drains.is_some() { &plan.id } else { &reboot.id };
+    let approval = store.approval(approved).map_err(store_error)?.ok_or_else(|| {
         CliError::new(Kind::Internal, "not-approved", format!("the plan of run {run} has no approval"))
     })?;
     let Some(next) = rest(context, driver, &reboot.content, &plan, &state).await? else { return Ok(None) };
@@ -86,9 +88,39 @@ pub async fn follow(
     approval.consents.push(UNKNOWN_HOST.to_owned());
     // What is observed is of the description that the plan is made for.
     let driver = context.driver()?;
-    let entered = run::enter_reboot(&context, store, &driver, &next, &approval).await;
+    let entered = match &plan.drains {
+        Some(_) => enter_upgrade(&context, store, &driver, &plan, next, &approval).await,
+        None => run::enter_reboot(&context, store, &driver, &next, &approval).await,
+    };
     driver.close().await;
     entered.map(Some)
+}
+
+/// Makes the plan of what is left of an upgrade that empties hosts, and its run.
+async fn enter_upgrade(
+    context: &Context,
+    store: &Store,
+    driver: &CloudDriver,
+    earlier: &Plan,
+    reboot: RebootPlan,
+    approval: &Approval,
+) -> Result<(RunId, Plan)> {
+    let observation = context.observe(driver).await?;
+    let wanted = Wanted {
+        target: earlier.to,
+        versions: Some(earlier.versions.clone()),
+        // The releases were held against it when they were staged, on every host.
+        lock: None,
+        drains: Some(reboot),
+        parent: Some(earlier.id.clone()),
+    };
+    let (made, _) = plan::make(context, &observation, wanted)?;
+    let mut findings = judge(context, &observation, &made);
+    findings.extend(drains::judge(context, driver, store, &made, &observation).await?);
+    run::refuse_findings(&findings, &approval.consents)?;
+    store.put_plan(&made).map_err(store_error)?;
+    store.approve(&made.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    run::create(context, store, made, &observation)
 }
 
 /// The reboot plan of what is left to do.
@@ -102,10 +134,14 @@ async fn rest(
     let selection = Selection { past: past(content, plan, state), ..content.selection.clone() };
     let control: Vec<HostName> =
         content.control.iter().filter(|host| is_untouched(host, plan, state)).cloned().collect();
-    let mut fleet = fleet::observe_with(context, driver).await?;
+    let mut fleet = match plan.drains {
+        Some(_) => drains::look(context, driver, &context.observe(driver).await?).await?,
+        None => fleet::observe_with(context, driver).await?,
+    };
     fleet::answers(context, &context.store()?)?.apply(&mut fleet);
     let made = volutus_fleet::plan(&fleet, &content.policy, &selection, &content.cloud, Context::now());
     let made = match made {
+        // Of an upgrade, what finalizes it is left then, and that waits for what failed.
         Err(Error::NothingToDo { .. }) if control.is_empty() => return Ok(None),
         Err(Error::NothingToDo { .. }) => Ok(RebootPlan::new(Content {
             created_at: Context::now(),
@@ -125,7 +161,10 @@ async fn rest(
         })),
         made => made,
     };
-    let made = made.map(|made| volutus_fleet::with_control(made, &fleet, control));
+    let made = made.map(|made| {
+        let made = volutus_fleet::with_control(made, &fleet, control);
+        RebootPlan::new(Content { upgrade: content.upgrade, ..made.content })
+    });
     fleet::checked(made, &fleet, "could not plan the rest of the reboot").map(Some)
 }
 
@@ -140,7 +179,7 @@ fn is_untouched(host: &HostName, plan: &Plan, state: &RunState) -> bool {
 fn past(content: &Content, plan: &Plan, state: &RunState) -> Past {
     let mut past = content.selection.past.clone();
     for (_, step) in plan.steps() {
-        let Some(host) = emptied(step) else { continue };
+        let Some(host) = emptied(plan, step) else { continue };
         match state.step(&step.id) {
             StepStatus::Completed => {
                 past.done.insert(host.clone());
@@ -161,8 +200,11 @@ fn past(content: &Content, plan: &Plan, state: &RunState) -> Past {
     past
 }
 
-/// The host that a step empties.
-fn emptied(step: &Step) -> Option<&HostName> {
+/// The host that a step empties. An upgrade disables others as well, to replace their daemons in place.
+fn emptied<'s>(plan: &Plan, step: &'s Step) -> Option<&'s HostName> {
+    if plan.drains.is_some() {
+        return step.empties();
+    }
     step.actions.iter().find_map(|action| match action {
         Action::DisableCompute { host, .. } => Some(host),
         _ => None,
@@ -188,12 +230,20 @@ pub fn tell_failed(store: &Store, plan: &Plan, state: &RunState) -> Result<()> {
     }
     let names: Vec<&str> = failed.iter().map(|host| host.as_str()).collect();
     let count = names.len();
-    Err(CliError::new(
+    let failed = CliError::new(
         Kind::Stopped,
         "hosts-failed",
         format!("{count} hosts failed, the others are done: {}", show::some(&names)),
-    )
-    .hint(
+    );
+    if plan.drains.is_some() {
+        return Err(failed.hint(format!(
+            "They may run the old release still, so that finalize is refused. `volutus hosts` tells which of them stay \
+             out of service and why. Mend them, give the run up with `volutus abort`, `volutus undrain HOST`, and plan \
+             the rest, which finalizes: volutus plan --to {} --reboot --hosts HOST",
+            plan.to
+        )));
+    }
+    Err(failed.hint(
         "`volutus hosts` tells which of them stay out of service and why. Mend them, then `volutus undrain HOST`, \
          or plan anew: volutus plan --reboot --hosts HOST",
     ))

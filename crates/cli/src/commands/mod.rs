@@ -7,6 +7,7 @@ pub mod check;
 mod consent;
 pub mod contract;
 pub mod control;
+pub mod drains;
 pub mod exposure;
 pub mod fleet;
 pub mod glances;

@@ -17,6 +17,7 @@ use volutus_notices::{
 use volutus_store::{AnyPlan, FEED, Store};
 
 use crate::args::{AnnounceArgs, Format, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
+use crate::commands::drains;
 use crate::commands::plan::store_error;
 use crate::commands::print_json;
 use crate::context::Context;
@@ -237,7 +238,10 @@ fn run_facts(store: &Store, run: &RunId, plan: &Plan, state: &RunState, moment: 
 /// What there is to tell of a plan.
 pub fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp) -> Result<Facts> {
     let (what, instances) = match &plan.kind {
-        PlanKind::Upgrade => (What::Upgrade, Vec::new()),
+        PlanKind::Upgrade => {
+            let reboot = drains::find(store, plan)?;
+            (What::Upgrade, reboot.map(|reboot| volutus_notices::fates(&reboot, moment)).unwrap_or_default())
+        }
         PlanKind::Rollback { .. } => (What::Rollback, Vec::new()),
         PlanKind::Patch { .. } | PlanKind::Mitigation { .. } => (What::Patch, Vec::new()),
         PlanKind::Reboot { of, .. } => {

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use volutus_model::{LockedRelease, Observation, PackageVersion, Plan, Series, ServiceName};
+use volutus_drivers::CloudDriver;
+use volutus_model::fleet::RebootPlan;
+use volutus_model::{LockedRelease, Observation, PackageVersion, Plan, PlanId, Series, ServiceName};
 use volutus_planner::{PlanReport, PlanningInput, render_dot, render_markdown};
 use volutus_store::{AnyPlan, Store, Subject};
 
 use crate::args::{PlanArgs, PlanCommand, PlanFormat};
-use crate::commands::{contract, fleet, print_json, release};
+use crate::commands::{contract, drains, fleet, print_json, release};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
 
 /// Makes a plan, or shows, lists or compares plans.
 pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
-    if args.reboot {
+    if args.reboot && args.to.is_none() {
         return fleet::plan(context, args).await;
     }
     match (&args.command, &args.to) {
@@ -23,7 +25,10 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
         (Some(PlanCommand::Show { plan, output }), _) => {
             let store = context.store()?;
             match store.find_any_plan(plan).map_err(store_error)? {
-                AnyPlan::Upgrade(plan) => print(&plan, None, *output),
+                AnyPlan::Upgrade(plan) => {
+                    print(&plan, None, *output)?;
+                    print_drains(drains::find(&store, &plan)?.as_ref(), *output)
+                }
                 AnyPlan::Reboot(plan) => {
                     fleet::print(&plan, *output)?;
                     fleet::warn_of_answers(context, &store, &plan)
@@ -43,17 +48,29 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<()> {
 
 async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     let to = series(context, to)?;
+    if args.control {
+        let message = "hosts of the control plane are not restarted by the run that upgrades them";
+        return Err(CliError::refused("control-in-upgrade", message)
+            .hint("Leave out --control, and plan behind the upgrade: volutus plan --reboot --control"));
+    }
     let versions = args.versions.as_deref().map(read_versions).transpose()?;
     let lock = args.release.as_deref().map(|name| release::lock_of(context, name, to)).transpose()?;
     contract::refuse_unreadable(&context.policy)?;
     let driver = context.driver()?;
-    let observation = context.observe(&driver).await?;
+    let observed = observe(context, &driver, args, to).await;
     driver.close().await;
-    let (plan, report) = make(context, &observation, to, versions, lock)?;
+    let (observation, drains) = observed?;
+    let wanted = Wanted { target: to, versions, lock, drains: drains.clone(), parent: None };
+    let (plan, report) = make(context, &observation, wanted)?;
     let store = context.store()?;
+    if let Some(reboot) = &drains {
+        drains::refuse_otherwise(&plan, reboot)?;
+        store.put_reboot_plan(reboot).map_err(store_error)?;
+    }
     store.put_plan(&plan).map_err(store_error)?;
     store.put_author(&plan.id, &Context::actor(), Context::now()).map_err(store_error)?;
     print(&plan, Some(&report), args.output)?;
+    print_drains(drains.as_ref(), args.output)?;
     anstream::eprintln!(
         "\nNothing was changed. Next:\n  volutus check {id}\n  volutus approve {id}\n  volutus run {id}",
         id = show::short(plan.id.as_str())
@@ -61,14 +78,47 @@ async fn create(context: &Context, args: &PlanArgs, to: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a plan from what was observed.
-pub fn make(
+/// What runs, and the reboot that is to be a part of the upgrade.
+async fn observe(
     context: &Context,
-    observation: &Observation,
-    target: Series,
-    versions: Option<BTreeMap<ServiceName, PackageVersion>>,
-    lock: Option<LockedRelease>,
-) -> Result<(Plan, PlanReport)> {
+    driver: &CloudDriver,
+    args: &PlanArgs,
+    to: Series,
+) -> Result<(Observation, Option<RebootPlan>)> {
+    let observation = context.observe(driver).await?;
+    if !args.reboot {
+        return Ok((observation, None));
+    }
+    let selection = fleet::selection(&args.selected);
+    let part = drains::part_of(context, driver, &observation, &context.reboot, &selection, to).await?;
+    Ok((observation, Some(part)))
+}
+
+/// What an upgrade is to lead to.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The series.
+    pub target: Series,
+    /// Versions that differ from the catalog's latest ones.
+    pub versions: Option<BTreeMap<ServiceName, PackageVersion>>,
+    /// The locked release that is installed.
+    pub lock: Option<LockedRelease>,
+    /// The reboot that is a part of it.
+    pub drains: Option<RebootPlan>,
+    /// The plan that it goes on from.
+    pub parent: Option<PlanId>,
+}
+
+impl Wanted {
+    /// A series in the catalog's latest versions, with instances left where they are.
+    pub fn series(target: Series) -> Self {
+        Self { target, versions: None, lock: None, drains: None, parent: None }
+    }
+}
+
+/// Makes a plan from what was observed.
+pub fn make(context: &Context, observation: &Observation, wanted: Wanted) -> Result<(Plan, PlanReport)> {
+    let Wanted { target, versions, lock, drains, parent } = wanted;
     let input = PlanningInput {
         inventory: (*context.inventory).clone(),
         observation: observation.clone(),
@@ -77,7 +127,8 @@ pub fn make(
         lock,
         policy: context.policy.clone(),
         now: Context::now(),
-        parent: None,
+        parent,
+        drains,
     };
     volutus_planner::plan(&input, &context.catalog).map_err(|error| {
         let message = format!("could not plan an upgrade of {} to {target}", context.inventory.name);
@@ -156,6 +207,18 @@ fn print(plan: &Plan, report: Option<&PlanReport>, format: PlanFormat) -> Result
             }
             Ok(())
         }
+    }
+}
+
+/// Prints the reboot that is a part of an upgrade, where one is, in the forms that people read.
+fn print_drains(reboot: Option<&RebootPlan>, format: PlanFormat) -> Result<()> {
+    match (reboot, format) {
+        (Some(reboot), PlanFormat::Table | PlanFormat::Md) => {
+            anstream::println!();
+            fleet::print(reboot, format)
+        }
+        // The one document stays one; the other is shown by its own id.
+        (Some(_), PlanFormat::Json | PlanFormat::Dot) | (None, _) => Ok(()),
     }
 }
 

@@ -33,6 +33,7 @@ pub async fn run(cli: &Cli, args: &RehearseArgs) -> Result<()> {
         lock: None,
         policy,
         parent: None,
+        drains: None,
     };
     if args.real {
         let (plan, _) = volutus_planner::plan(&input, &catalog).map_err(|error| refused(&error))?;

@@ -21,6 +21,7 @@ use crate::args::RunArgs;
 use crate::commands::check::judge;
 use crate::commands::contract;
 use crate::commands::control::load;
+use crate::commands::drains;
 use crate::commands::fleet;
 use crate::commands::go_on;
 use crate::commands::notice::{Notices, Telling};
@@ -78,6 +79,13 @@ pub async fn begin_reboot(
     reboot: &RebootPlan,
     approval: &Approval,
 ) -> Result<(RunId, Plan)> {
+    if let Some(to) = reboot.content.upgrade {
+        return Err(CliError::refused(
+            "part-of-upgrade",
+            format!("plan {} is a part of an upgrade to {to}", show::short(reboot.id.as_str())),
+        )
+        .hint("Run the plan of that upgrade: `volutus plan list` names it."));
+    }
     if reboot.content.cloud != context.inventory.name {
         return Err(CliError::refused(
             "description-changed",
@@ -143,7 +151,14 @@ async fn begin_upgrade(
     }
     contract::refuse_unreadable(&plan.policy)?;
     let driver = context.driver()?;
-    let observation = context.observe(&driver).await?;
+    let seen = async {
+        let observation = context.observe(&driver).await?;
+        let drains = drains::judge(context, &driver, store, &plan, &observation).await?;
+        Ok::<_, CliError>((observation, drains))
+    };
+    let seen = seen.await;
+    driver.close().await;
+    let (observation, drains) = seen?;
     if Plan::basis_of(&observation) != plan.basis {
         return Err(CliError::refused(
             "cloud-changed",
@@ -155,8 +170,8 @@ async fn begin_upgrade(
         )
         .hint(format!("`volutus observe` shows it; make a new plan: {}", planning(&plan))));
     }
-    driver.close().await;
-    refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
+    let findings = [judge(context, &observation, &plan), drains].concat();
+    refuse_findings(&findings, &approval.consents)?;
     create(context, store, plan, &observation)
 }
 
@@ -168,12 +183,18 @@ fn planning(plan: &Plan) -> String {
             let undo = if *undo { " --undo" } else { "" };
             format!("volutus patch {vulnerability} --mitigate={}{undo}", mitigation.name)
         }
+        _ if plan.drains.is_some() => format!("volutus plan --to {} --reboot", plan.to),
         _ => format!("volutus plan --to {}", plan.to),
     }
 }
 
 /// Creates a run of a plan that is approved and that nothing stands in the way of.
-fn create(context: &Context, store: &Store, plan: Plan, observation: &Observation) -> Result<(RunId, Plan)> {
+pub fn create(
+    context: &Context,
+    store: &Store,
+    plan: Plan,
+    observation: &Observation,
+) -> Result<(RunId, Plan)> {
     // Who is to be told is known before anything is done; later it holds nothing up.
     Notices::load(context, store)?;
     let run = new_run_id(Context::now())
@@ -207,7 +228,7 @@ pub fn make_ready(store: &Store, record: &RunRecord, command: Command, actor: &A
     }
     // A run that is merely without a process goes on by being taken up; so does the watch over a
     // rolled cloud that the policy is to finalize.
-    let watched = state.status == RunStatus::AwaitingFinalize && plan.policy.finalize_after_s.is_some();
+    let watched = state.status == RunStatus::AwaitingFinalize && plan.finalize_after_s().is_some();
     let goes_on = state.status == RunStatus::Running || watched;
     if !(command == Command::Resume && goes_on) {
         store.push_command(&record.id, command, actor, Context::now()).map_err(store_error)?;

@@ -1,7 +1,6 @@
 //! Where a run stands, with the evidence of what failed and the choices that are open.
 
 use owo_colors::OwoColorize as _;
-use volutus_model::fleet::Work;
 use volutus_model::outcome::{Evidence, Failure, Outcome};
 use volutus_model::plan::{Action, Anchor};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
@@ -197,7 +196,7 @@ pub fn choices(status: RunStatus, plan: &Plan) -> String {
         RunStatus::Succeeded => &["volutus verdict   what users noticed"],
     };
     let mut text = "\nWhat you can do now:\n".to_owned();
-    let reboots = plan.kind.work() == Some(Work::Reboot);
+    let reboots = plan.restarts_hosts();
     let fits = |line: &&&str| match **line {
         WITHOUT_FAILED => reboots,
         line => forward || !line.starts_with("volutus rollback"),

@@ -189,6 +189,7 @@ impl Scene {
             id: PlanId::new("unset").unwrap(),
             format: 1,
             kind: PlanKind::Upgrade,
+            drains: None,
             cloud: self.context.inventory.name.clone(),
             parent: None,
             created_at: jiff::Timestamp::from_second(i64::try_from(number).unwrap()).unwrap(),

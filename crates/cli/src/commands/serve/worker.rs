@@ -164,7 +164,7 @@ impl<H: Hands> Worker<H> {
                 false
             }
             RunStatus::Running | RunStatus::Paused | RunStatus::Aborting => true,
-            RunStatus::AwaitingFinalize => plan.policy.finalize_after_s.is_some(),
+            RunStatus::AwaitingFinalize => plan.finalize_after_s().is_some(),
             RunStatus::Aborted => {
                 is_due(&self.store, &record, &state)? || go_on::is_due(&self.store, &record, &state)?
             }
