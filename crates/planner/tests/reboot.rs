@@ -12,8 +12,7 @@ use volutus_fleet::plan;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
-    Availability, Fleet, FleetHost, HookMoment, HookPlace, Instance, MigrationSettings, OwnerChoice,
-    RebootPolicy, Work,
+    Availability, Fleet, HookMoment, HookPlace, MigrationSettings, OwnerChoice, RebootPolicy, Work,
 };
 use volutus_model::observation::Fact;
 use volutus_model::plan::{Action, PlanKind, Step};
