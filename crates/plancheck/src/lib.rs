@@ -39,9 +39,10 @@ pub fn check_plan(
     rules::shape::check_shape(plan, &mut findings);
     let context = context::Context::new(plan, inventory, observation, catalog, policy);
     rules::restart::check_restart(&context, &mut findings);
+    // Upgrades empty and restart hosts as well.
+    rules::rungs::check_rungs(&context, &mut findings);
+    rules::hooks::check_hooks(&context, &mut findings);
     if matches!(plan.kind, PlanKind::Reboot { .. }) {
-        rules::rungs::check_rungs(&context, &mut findings);
-        rules::hooks::check_hooks(&context, &mut findings);
         // Nothing is replaced, so that no order between versions can be wrong.
         rules::drain::check_drain(&context, &mut findings);
         rules::budget::check_budget(&context, &mut findings);

@@ -54,8 +54,13 @@ fn calls(actions: &[Action]) -> impl Iterator<Item = (usize, &HookCall)> {
 
 /// Whether something is done to the host of a hook.
 fn works(action: &Action, call: &HookCall) -> bool {
-    let acts =
-        matches!(action, Action::RunCommand { .. } | Action::RebootHost { .. } | Action::ProveDaemon { .. });
+    let acts = matches!(
+        action,
+        Action::RunCommand { .. }
+            | Action::SwitchDaemon { .. }
+            | Action::RebootHost { .. }
+            | Action::ProveDaemon { .. }
+    );
     acts && action.host() == Some(&call.host)
 }
 
