@@ -95,7 +95,7 @@ mod tests {
             (hosts, content.findings.iter().map(|one| format!("{} {}", one.code, one.subject)).collect())
         };
         assert_eq!(told(&made), (vec!["c1".to_owned()], vec!["routers-away c1".to_owned()]));
-        let with = with_control(made.clone(), &fleet, vec!["net1".parse().unwrap()]);
+        let with = with_control(made, &fleet, vec!["net1".parse().unwrap()]);
         assert_eq!(
             told(&with),
             (

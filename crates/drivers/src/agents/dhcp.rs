@@ -2,7 +2,7 @@
 //!
 //! The host's own agent stays on its networks, and stays enabled: taken off, or disabled, it would give its
 //! ports up, and with them addresses that instances know as their DHCP server, resolver and way to the
-//! metadata (neutron, `DeviceManager.destroy` in `agent/linux/dhcp.py`).
+//! metadata (neutron, `destroy` in `agent/linux/dhcp.py`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
