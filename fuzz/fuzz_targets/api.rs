@@ -5,6 +5,7 @@
 //! `RUN` stand for a plan and a run that exist, `LINK` for the token by which an owner answers.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
@@ -96,6 +97,7 @@ fn asked(store: &Store, cloud: &HostName) -> String {
         created_at: Timestamp::UNIX_EPOCH,
         fleet: "digest".to_owned(),
         work: Work::Reboot,
+        upgrade: None,
         selection: Selection::default(),
         policy: RebootPolicy::default(),
         drains: Vec::new(),
@@ -105,6 +107,7 @@ fn asked(store: &Store, cloud: &HostName) -> String {
         undecided: vec!["i".to_owned()],
         left: Vec::new(),
         control: Vec::new(),
+        duties: BTreeMap::new(),
         classes: Vec::new(),
         findings: Vec::new(),
         figures: Figures::default(),
