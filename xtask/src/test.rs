@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::lab::build;
+use crate::lab::{build, target};
 use crate::process::{cargo, must, privileged, shown};
 use crate::{setup, sim, tidy};
 
@@ -66,7 +66,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         must(Command::new(own).args(["bench", "plan"]))
     });
     if !options.no_lab {
-        count(&mut tally, &mut end_to_end()?)?;
+        // Chosen as above, and with the features that tests want: otherwise most of it would be compiled again.
+        let programs = ["--bin", "volutus", "--bin", "volutus-lab", "--bin", "volutus-e2e", "--tests"];
+        must(cargo().args(["build", "--quiet", "--workspace", "--exclude", "volutus-fuzz"]).args(programs))?;
+        count(&mut tally, &mut end_to_end())?;
     }
     println!("{} s in all", start.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -79,7 +82,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// Carries out a suite on a lab of its own that takes too long for every change.
 pub fn suite(name: &str) -> anyhow::Result<()> {
     let (start, mut tally) = (Instant::now(), Tally::default());
-    count(&mut tally, end_to_end()?.arg(name))?;
+    build()?;
+    must(cargo().args(["build", "--quiet", "-p", "volutus-e2e"]))?;
+    count(&mut tally, end_to_end().arg(name))?;
     let Tally { passed, failed, figures } = tally;
     let figures: String = figures.iter().map(|figure| format!(" | {figure}")).collect();
     println!("{passed} passed, {failed} failed{figures} | {} s in all", start.elapsed().as_secs());
@@ -89,24 +94,15 @@ pub fn suite(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end-to-end tests. They make and remove their own labs, and run as root like the lab.
-fn end_to_end() -> anyhow::Result<Command> {
-    let programs = build()?;
-    let binary = e2e_binary()?;
+/// The end-to-end tests, which are built. They make and remove their own labs, and run as root like the lab.
+fn end_to_end() -> Command {
+    let built = target().join("debug");
     let mut command = privileged("env");
     command
-        .arg(format!("VOLUTUS={}", programs.volutus.display()))
-        .arg(format!("VOLUTUS_LAB={}", programs.lab.display()))
-        .arg(binary);
-    Ok(command)
-}
-
-/// Builds the end-to-end tests and returns the program.
-fn e2e_binary() -> anyhow::Result<String> {
-    must(cargo().args(["build", "--quiet", "-p", "volutus-e2e"]))?;
-    let target = std::env::var("CARGO_TARGET_DIR")
-        .unwrap_or_else(|_| crate::process::root().join("target").display().to_string());
-    Ok(format!("{target}/debug/volutus-e2e"))
+        .arg(format!("VOLUTUS={}", built.join("volutus").display()))
+        .arg(format!("VOLUTUS_LAB={}", built.join("volutus-lab").display()))
+        .arg(built.join("volutus-e2e"));
+    command
 }
 
 /// Runs a program of tests, shows what it prints, and adds up its `test result:` lines. A program
