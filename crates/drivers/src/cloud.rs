@@ -128,7 +128,7 @@ impl CloudDriver {
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = removed {
-                tracing::warn!(%host, %error, "results of remote work stay in /run/volutus");
+                tracing::warn!(%host, %error, "results of remote work stay in /run/volutus-work");
             }
         });
         futures::future::join_all(removals).await;

@@ -1,5 +1,5 @@
 //! Work on a host that must outlive the connection: it runs as a transient systemd unit named by
-//! the attempt, and leaves its exit code and output in `/run/volutus` until they are reported.
+//! the attempt, and leaves its exit code and output in `/run/volutus-work` until they are reported.
 //!
 //! Whoever comes later, this process or another one after a crash, finds the unit or its result
 //! by that name instead of doing the thing twice.

@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 
-WORK = '/run/volutus'
+WORK = '/run/volutus-work'
 DRAINED = '/run/volutus-drained'
 LAST_CHECK = {}
 OUTPUT_BYTES_MAX = 16384
