@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::bad_input::{make_plan, text_at};
-use crate::way_back::approved_under;
+use crate::way_back::{WATCHED, approved_under};
 use crate::world::{Lab, World, wait_until};
 
 pub fn observe_sees_everything(_: &World, lab: &Lab) -> anyhow::Result<()> {
@@ -142,12 +142,12 @@ pub fn killed_run_resumes(world: &World, lab: &Lab) -> anyhow::Result<()> {
     nothing_left_drained(lab)
 }
 
-/// With the API contract told and not gated: on this way nova mends what it shows, which is a change.
+/// With the API contract as a gate, on a way on which nova mends what it shows of images.
 pub fn slurp_upgrade(_: &World, lab: &Lab) -> anyhow::Result<()> {
     bring_back_silent_daemons(lab)?;
-    let (policy, plan) = approved_under(lab, "contract.gate = \"warn\"\n")?;
+    let (policy, plan) = approved_under(lab, WATCHED)?;
     let run = ["--policy", &policy, "run", &plan];
-    lab.volutus(&run)?.expect(0, &["verdict: zero-", "API contract: "])?;
+    lab.volutus(&run)?.expect(0, &["verdict: zero-", "API contract: held"])?;
     println!("API contract: {}", runs_everywhere(lab, "2026.1", "33.")?["api_contract"]);
     all_on(lab, "2026.1", "33.")?;
     nothing_left_drained(lab)

@@ -11,6 +11,8 @@ use crate::told::Told;
 use crate::upgrade::{all_on, bring_back_silent_daemons, nothing_left_drained, runs_everywhere};
 use crate::world::{Lab, World, wait_until};
 
+/// As long as is enough where latencies are not what is looked at.
+pub const WATCHED: &str = "baseline_s = 10\nsoak_s = 10\n";
 /// The host of the lab's load balancer.
 const BALANCED_ON: &str = "infra1";
 
@@ -35,7 +37,7 @@ pub fn upgraded_again(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let log = lab.folder().join("haproxy.log");
     let asked = lab.exec(BALANCED_ON, "journalctl --unit haproxy --output cat --no-pager")?.expect(0, &[])?;
     std::fs::write(&log, asked.stdout)?;
-    let policy = format!("contract.traffic = {:?}\n", log.display().to_string());
+    let policy = format!("{WATCHED}contract.traffic = {:?}\n", log.display().to_string());
     let (policy, plan) = approved_under(lab, &policy)?;
     let told = Told::begin(lab)?;
     lab.volutus(&["--policy", &policy, "run", &plan])?.expect(0, &["verdict: zero-", "API contract: "])?;
@@ -69,8 +71,8 @@ pub fn bad_release_is_taken_back(world: &World, lab: &Lab) -> anyhow::Result<()>
     for host in HOSTS {
         lab.fault(&["bad-release", host, "nova-conductor", "2026.1"])?;
     }
-    let (_, plan) =
-        approved_under(lab, "on_failure = \"roll-back\"\nprove_timeout_s = 120\ncontract.gate = \"off\"\n")?;
+    let policy = "on_failure = \"roll-back\"\nprove_timeout_s = 120\ncontract.gate = \"off\"\n";
+    let (_, plan) = approved_under(lab, &format!("{WATCHED}{policy}"))?;
     let told = Told::begin(lab)?;
     let mut run = world
         .volutus(&lab.cloud())
