@@ -26,10 +26,12 @@ pub fn altered_release_halts(_: &World, lab: &Lab) -> anyhow::Result<()> {
     let index = format!("index={}", lab.exec(HOST, pips)?.expect(0, &[])?.stdout.trim());
     let mut lock =
         vec!["release", "lock", "--series", "2026.2", "--name", "locked", "--constraints", constraints];
-    if lab.volutus(&lock)?.stderr.contains("no-source") {
+    let mut locked = lab.volutus(&lock)?;
+    if locked.stderr.contains("no-source") {
         lock.extend(["--from", &index]);
+        locked = lab.volutus(&lock)?;
     }
-    lab.volutus(&lock)?.expect(0, &["nova", "glance"])?;
+    locked.expect(0, &["nova", "glance"])?;
 
     lab.exec(HOST, &format!("cp {FILE} {COPY} && echo >>{COPY} && mount --bind {COPY} {FILE}"))?
         .expect(0, &[])?;

@@ -2,36 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use serde_json::json;
 use tempfile::TempDir;
-use volutus_catalog::Catalog;
 use volutus_drivers::CloudDriver;
 use volutus_engine::ports::{Driver as _, Order};
-use volutus_model::Inventory;
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::{Evidence, Outcome};
 
 fn driver(dir: &Path) -> CloudDriver {
-    let clouds = "clouds: {admin: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, password: p, project_name: \
-                  p, user_domain_name: Default, project_domain_name: Default}}}\n";
-    std::fs::write(dir.join("clouds.yaml"), clouds).unwrap();
-    let inventory = Inventory::parse(
-        r#"
-        format = 1
-        name = "one"
-        credentials = { clouds_yaml = "clouds.yaml", operator = "admin", prober = "admin" }
-        ssh = { user = "root" }
-        releases = { method = "venv", path = "/opt/{series}", current = "/opt/{daemon}", stage = ["true"] }
-        prober = { image = "i", flavor = "f", network = "n" }
-        host = [{ name = "c1", address = "127.0.0.1" }]
-        "#,
-    );
-    let catalog = Arc::new(Catalog::builtin().unwrap());
-    CloudDriver::connect(Arc::new(inventory.unwrap()), dir, dir, catalog).unwrap()
+    support::driver(dir, "http://127.0.0.1:9/v3", &[("c1", "127.0.0.1")])
 }
 
 fn order(test: &str, script: &str, limit_s: u32, taken_up: bool) -> Order {

@@ -3,15 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use volutus_catalog::Catalog;
-use volutus_drivers::CloudDriver;
 use volutus_engine::ports::{Driver as _, Order};
-use volutus_model::Inventory;
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
 
@@ -155,24 +154,8 @@ async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
         }
     });
     let dir = tempfile::tempdir().unwrap();
-    let clouds = format!(
-        "clouds: {{one: {{auth: {{auth_url: 'http://{address}/identity', username: u, password: p, project_name: p, \
-         user_domain_name: Default, project_domain_name: Default}}}}}}\n"
-    );
-    std::fs::write(dir.path().join("clouds.yaml"), clouds).unwrap();
-    let inventory = Inventory::parse(
-        r#"
-        format = 1
-        name = "one"
-        credentials = { clouds_yaml = "clouds.yaml", operator = "one", prober = "one" }
-        ssh = { user = "root" }
-        releases = { method = "venv", path = "/opt/{series}", current = "/opt/{daemon}", stage = ["true"] }
-        prober = { image = "i", flavor = "f", network = "n" }
-        host = [{ name = "c1", address = "127.0.0.1" }, { name = "c2", address = "127.0.0.2" }]
-        "#,
-    );
-    let catalog = Arc::new(Catalog::builtin().unwrap());
-    let driver = CloudDriver::connect(Arc::new(inventory.unwrap()), dir.path(), dir.path(), catalog).unwrap();
+    let auth_url = format!("http://{address}/identity");
+    let driver = support::driver(dir.path(), &auth_url, &[("c1", "127.0.0.1"), ("c2", "127.0.0.2")]);
     let mut wanted = json!({"instance": "i1", "to": "c2", "how": "live", "timeout_s": 600});
     wanted.as_object_mut().unwrap().extend(turns.as_object().unwrap().clone());
     let action = json!({"action": "move-instances", "host": "c1", "moves": [wanted], "parallel_max": 1});

@@ -236,8 +236,7 @@ impl Networking<'_> {
 
     /// Agents are not asked for in pages: neutron's listing of them takes no page's limit.
     async fn agents(self, query: String) -> Result<Vec<Agent>, Error> {
-        let answer = self.ask(Method::GET, format!("/agents?{query}"), None, &[200, 404]).await?;
-        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("agents") }
+        self.listed(format!("/agents?{query}"), "agents").await
     }
 
     /// Enables or disables an agent, where that is wanted, and writes its description, in one request.
@@ -263,7 +262,7 @@ impl Networking<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn dhcp_networks(self, agent: &str) -> Result<Vec<ServedNetwork>, Error> {
-        self.of_agent(agent, "dhcp-networks", "networks").await
+        self.listed(format!("/agents/{}/dhcp-networks", quote(agent)), "networks").await
     }
 
     /// The routers that an L3 agent carries; of distributed ones those whose source NAT it does. None where
@@ -272,16 +271,11 @@ impl Networking<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn l3_routers(self, agent: &str) -> Result<Vec<Router>, Error> {
-        self.of_agent(agent, "l3-routers", "routers").await
+        self.listed(format!("/agents/{}/l3-routers", quote(agent)), "routers").await
     }
 
-    async fn of_agent<T: DeserializeOwned>(
-        self,
-        agent: &str,
-        what: &str,
-        key: &str,
-    ) -> Result<Vec<T>, Error> {
-        let path = format!("/agents/{}/{what}", quote(agent));
+    /// What a path lists; nothing where there is no such path, or no such object any more.
+    async fn listed<T: DeserializeOwned>(self, path: String, key: &str) -> Result<Vec<T>, Error> {
         let answer = self.ask(Method::GET, path, None, &[200, 404]).await?;
         if answer.status == 404 { Ok(Vec::new()) } else { answer.part(key) }
     }
@@ -291,9 +285,7 @@ impl Networking<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn dhcp_agents_of(self, network: &str) -> Result<Vec<Agent>, Error> {
-        let path = format!("/networks/{}/dhcp-agents", quote(network));
-        let answer = self.ask(Method::GET, path, None, &[200, 404]).await?;
-        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("agents") }
+        self.listed(format!("/networks/{}/dhcp-agents", quote(network)), "agents").await
     }
 
     /// The L3 agents that carry a router; none where the router is gone.
@@ -301,9 +293,7 @@ impl Networking<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn l3_agents_of(self, router: &str) -> Result<Vec<Carrier>, Error> {
-        let path = format!("/routers/{}/l3-agents", quote(router));
-        let answer = self.ask(Method::GET, path, None, &[200, 404]).await?;
-        if answer.status == 404 { Ok(Vec::new()) } else { answer.part("agents") }
+        self.listed(format!("/routers/{}/l3-agents", quote(router)), "agents").await
     }
 
     /// Has a DHCP agent serve a network; `false` where it did. Neutron lets an administrator go beyond

@@ -3,13 +3,11 @@
 use volutus_drivers::CloudDriver;
 use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
 use volutus_model::{Finding, Observation, Plan, Series};
-use volutus_store::{AnyPlan, Store};
+use volutus_store::Store;
 
-use crate::commands::fleet;
-use crate::commands::plan::store_error;
+use crate::commands::{fleet, go_on};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
-use crate::show;
 
 /// The daemon whose release decides between which hosts instances may move.
 const COMPUTE: &str = "nova-compute";
@@ -48,15 +46,7 @@ pub async fn look(context: &Context, driver: &CloudDriver, observation: &Observa
 
 /// The reboot that is a part of an upgrade; nothing where the upgrade leaves instances where they are.
 pub fn find(store: &Store, plan: &Plan) -> Result<Option<RebootPlan>> {
-    let Some(drains) = &plan.drains else { return Ok(None) };
-    match store.any_plan(&drains.of).map_err(store_error)? {
-        AnyPlan::Reboot(reboot) => Ok(Some(*reboot)),
-        AnyPlan::Upgrade(_) => {
-            let message =
-                format!("plan {} names as its reboot a plan that is none", show::short(plan.id.as_str()));
-            Err(CliError::new(Kind::Internal, "no-reboot-plan", message))
-        }
-    }
+    if plan.drains.is_none() { Ok(None) } else { go_on::reboot_of(store, plan) }
 }
 
 /// What stands in the way of the reboot that is a part of an upgrade, on the fleet as it is now.

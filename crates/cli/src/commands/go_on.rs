@@ -29,7 +29,12 @@ pub fn reboot_of(store: &Store, plan: &Plan) -> Result<Option<RebootPlan>> {
     let Some(of) = plan.reboot_plan() else { return Ok(None) };
     match store.any_plan(of).map_err(store_error)? {
         AnyPlan::Reboot(reboot) => Ok(Some(*reboot)),
-        AnyPlan::Upgrade(_) => Ok(None),
+        AnyPlan::Upgrade(_) => {
+            let message =
+                format!("plan {} names as its reboot a plan that is none", show::short(plan.id.as_str()));
+            Err(CliError::new(Kind::Internal, "no-reboot-plan", message)
+                .hint("The store was altered. Make the plan anew: `volutus plan`."))
+        }
     }
 }
 

@@ -303,6 +303,13 @@ fn every_rule_of_the_code_is_among_the_data() {
     for name in rules.keys() {
         assert!(sources.contains(&format!("\"{name}\"")), "no code finds {name}");
     }
+    for expected in &AnswerRules::builtin().unwrap().expected {
+        let name = expected.rule.as_ref();
+        assert!(
+            name.is_none_or(|name| rules.contains_key(name)),
+            "{name:?} is no rule, so nothing is expected"
+        );
+    }
     for part in include_str!("body.rs").split("note(\"").skip(1) {
         let name = part.split('"').next().unwrap();
         assert!(rules.contains_key(name), "{name} has no entry in data/answers.toml");

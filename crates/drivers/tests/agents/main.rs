@@ -4,16 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod neutron;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use neutron::Neutron;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use volutus_catalog::Catalog;
 use volutus_drivers::CloudDriver;
 use volutus_engine::ports::{Driver, Order};
-use volutus_model::Inventory;
 use volutus_model::fleet::Duties;
 use volutus_model::name::{AttemptId, HostName, RunId, StepId};
 use volutus_model::outcome::{Failure, Outcome};
@@ -49,18 +49,14 @@ fn cloud() -> Neutron {
 struct Scene {
     neutron: Arc<Mutex<Neutron>>,
     dir: TempDir,
+    auth_url: String,
 }
 
 impl Scene {
     fn new(neutron: Neutron) -> Self {
         let (address, neutron) = neutron::listen(neutron);
         let dir = TempDir::with_prefix("volutus-agents-").unwrap();
-        let clouds = format!(
-            "clouds: {{none: {{auth: {{auth_url: 'http://{address}/v3', username: u, password: p, project_name: p, \
-             user_domain_name: Default, project_domain_name: Default}}, region_name: R}}}}\n"
-        );
-        std::fs::write(dir.path().join("clouds.yaml"), clouds).unwrap();
-        Self { neutron, dir }
+        Self { neutron, dir, auth_url: format!("http://{address}/v3") }
     }
 
     fn state(&self) -> MutexGuard<'_, Neutron> {
@@ -68,18 +64,7 @@ impl Scene {
     }
 
     fn driver(&self) -> CloudDriver {
-        let text = r#"
-            format = 1
-            name = "agents"
-            credentials = { clouds_yaml = "clouds.yaml", operator = "none", prober = "none" }
-            ssh = { user = "root" }
-            releases = { method = "venv", path = "/r/{series}", current = "/c/{daemon}", stage = ["true"] }
-            prober = { image = "i", flavor = "f", network = "n" }
-            host = [{ name = "a", address = "127.0.0.1" }]
-        "#;
-        let inventory = Arc::new(Inventory::parse(text).unwrap());
-        let catalog = Arc::new(Catalog::builtin().unwrap());
-        CloudDriver::connect(inventory, self.dir.path(), self.dir.path(), catalog).unwrap()
+        support::driver(self.dir.path(), &self.auth_url, &[("a", "127.0.0.1")])
     }
 
     /// One attempt, by a process of its own.
