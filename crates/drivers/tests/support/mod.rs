@@ -10,7 +10,7 @@ use volutus_model::Inventory;
 /// The driver of a cloud with these hosts, by name and address; `dir` holds what it reads and keeps.
 pub fn driver(dir: &Path, auth_url: &str, hosts: &[(&str, &str)]) -> CloudDriver {
     let clouds = format!(
-        "clouds: {{one: {{auth: {{auth_url: '{auth_url}', username: u, password: p, project_name: p, \
+        "clouds: {{admin: {{auth: {{auth_url: '{auth_url}', username: u, password: p, project_name: p, \
          user_domain_name: Default, project_domain_name: Default}}}}}}\n"
     );
     std::fs::write(dir.join("clouds.yaml"), clouds).unwrap();
@@ -22,7 +22,7 @@ pub fn driver(dir: &Path, auth_url: &str, hosts: &[(&str, &str)]) -> CloudDriver
         r#"
         format = 1
         name = "one"
-        credentials = {{ clouds_yaml = "clouds.yaml", operator = "one", prober = "one" }}
+        credentials = {{ clouds_yaml = "clouds.yaml", operator = "admin", prober = "admin" }}
         ssh = {{ user = "root" }}
         releases = {{ method = "venv", path = "/r/{{series}}", current = "/c/{{daemon}}", stage = ["true"] }}
         prober = {{ image = "i", flavor = "f", network = "n" }}
