@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use volutus_model::Finding;
 use volutus_model::fleet::RebootPlan;
 use volutus_model::fleet::plan::{HostDrain, Move, StayReason};
-use volutus_model::plan::{Action, InstanceMove, Plan, Stage, Step};
+use volutus_model::plan::{Action, InstanceMove, Plan, Step};
 
+use crate::graph::Graph;
 use crate::{PLAN_AGAIN, blocking};
 
 /// Judges an upgrade by the plan of the reboot that is a part of it. An empty answer means that every host of the
@@ -25,10 +26,11 @@ pub fn check_joined(plan: &Plan, reboot: &RebootPlan) -> Vec<Finding> {
         ));
         return findings;
     }
-    let mut steps: BTreeMap<&str, Vec<(&Stage, &Step)>> = BTreeMap::new();
-    for (stage, step) in plan.steps() {
+    let graph = Graph::new(plan);
+    let mut steps: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (_, step)) in graph.steps.iter().enumerate() {
         if let Some(host) = step.empties() {
-            steps.entry(host.as_str()).or_default().push((stage, step));
+            steps.entry(host.as_str()).or_default().push(at);
         }
     }
     let mut moves: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
@@ -43,12 +45,12 @@ pub fn check_joined(plan: &Plan, reboot: &RebootPlan) -> Vec<Finding> {
     for host in steps.keys().filter(|host| !drained.contains_key(*host)) {
         wrong(host, "it is emptied, and the plan of the reboot leaves it as it is");
     }
-    let stages: BTreeMap<&str, &Stage> = plan.stages.iter().map(|stage| (stage.id.as_str(), stage)).collect();
     for (host, drain) in &drained {
-        let [(stage, step)] = steps.get(host).map(Vec::as_slice).unwrap_or_default() else {
+        let [at] = *steps.get(host).map(Vec::as_slice).unwrap_or_default() else {
             wrong(host, "it is to be emptied in one step, and in none or several it is");
             continue;
         };
+        let step = graph.steps[at].1;
         if !moves_alike(step, moves.get(host).map(Vec::as_slice).unwrap_or_default()) {
             wrong(host, "other instances are moved off it, or to other hosts, than was proved");
         }
@@ -60,7 +62,7 @@ pub fn check_joined(plan: &Plan, reboot: &RebootPlan) -> Vec<Finding> {
             wrong(host, "it is restarted against the policy, or is not restarted although it should be");
         }
         for other in drain.after.iter().filter_map(|other| steps.get(other.as_str())).flatten() {
-            if !waits_for(&stages, (stage, step), *other) {
+            if !graph.step_before(*other, at) {
                 wrong(host, "it may begin before a host is done that it waits for");
             }
         }
@@ -97,36 +99,4 @@ fn stays_alike(step: &Step, reboot: &RebootPlan, host: &str) -> bool {
     });
     stops.flatten().collect::<BTreeSet<_>>() == stopped.collect()
         && proofs.into_iter().all(|stays| stays.iter().collect::<BTreeSet<_>>() == all)
-}
-
-/// Whether a step is complete before another begins, by the edges of the plan.
-fn waits_for(
-    stages: &BTreeMap<&str, &Stage>,
-    (stage, step): (&Stage, &Step),
-    (other_stage, other): (&Stage, &Step),
-) -> bool {
-    if stage.id == other_stage.id {
-        let within: BTreeMap<&str, &Step> = stage.steps.iter().map(|one| (one.id.as_str(), one)).collect();
-        let requires =
-            |id: &str| within.get(id).map(|one| one.requires.iter().map(|id| id.as_str()).collect());
-        return reaches(step.id.as_str(), other.id.as_str(), requires);
-    }
-    let after = |id: &str| stages.get(id).map(|one| one.after.iter().map(|id| id.as_str()).collect());
-    reaches(stage.id.as_str(), other_stage.id.as_str(), after)
-}
-
-/// Whether one is reached from another over edges.
-fn reaches<'p>(from: &'p str, to: &str, edges: impl Fn(&str) -> Option<Vec<&'p str>>) -> bool {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-    while let Some(id) = open.pop() {
-        for next in edges(id).into_iter().flatten() {
-            if next == to {
-                return true;
-            }
-            if seen.insert(next) {
-                open.push(next);
-            }
-        }
-    }
-    false
 }
