@@ -33,7 +33,7 @@ pub fn target() -> PathBuf {
 
 /// Builds the two programs and returns where they are.
 pub fn build() -> anyhow::Result<Programs> {
-    must(cargo().args(["build", "--quiet", "-p", "volutus-cli", "-p", "volutus-lab"]))?;
+    must(cargo().args(["build", "--quiet", "--bin", "volutus", "--bin", "volutus-lab"]))?;
     let target = target();
     Ok(Programs { volutus: target.join("debug/volutus"), lab: target.join("debug/volutus-lab") })
 }

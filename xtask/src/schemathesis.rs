@@ -61,7 +61,7 @@ impl Drop for Server {
 
 /// Asks, prints what was wrong, and fails if anything was.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    must(cargo().args(["build", "--quiet", "-p", "volutus-cli"]))?;
+    must(cargo().args(["build", "--quiet", "--bin", "volutus"]))?;
     let python = python()?;
     let folder = tempfile::tempdir()?;
     let at = folder.path();

@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 pub fn suite(name: &str) -> anyhow::Result<()> {
     let (start, mut tally) = (Instant::now(), Tally::default());
     build()?;
-    must(cargo().args(["build", "--quiet", "-p", "volutus-e2e"]))?;
+    must(cargo().args(["build", "--quiet", "--bin", "volutus-e2e"]))?;
     count(&mut tally, end_to_end().arg(name))?;
     let Tally { passed, failed, figures } = tally;
     let figures: String = figures.iter().map(|figure| format!(" | {figure}")).collect();
