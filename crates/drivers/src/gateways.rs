@@ -17,6 +17,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A gateway that no other host has taken after so long has no other host.
 const MOVE_MAX: Duration = Duration::from_secs(30);
 
+/// An ovn-controller that has started a while ago is through with what changed meanwhile within seconds; one
+/// that is not after so long hangs.
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Deserialize)]
 struct Changed {
     chassis: Option<String>,
@@ -58,13 +62,51 @@ pub(crate) async fn lower(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> 
     }
 }
 
-/// Gives the host back the places that were lowered.
+/// How far the host's ovn-controller is.
+#[derive(Debug, Deserialize)]
+struct Behind {
+    /// The generation of OVN's configuration that it has to have.
+    goal: u64,
+    /// The one that it has; none where OVN knows no chassis on the host.
+    seen: Option<u64>,
+}
+
+/// Gives the host back the places that were lowered, once it would serve them.
 pub(crate) async fn restore(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> Attempted {
+    catch_up(attempt, ovn, host).await?;
     let all = json!({"nbctl": ovn.nbctl, "host": host});
     let restored: u32 =
         ask(attempt, ovn, "ovn_restore", all).await.map_err(|trouble| trouble.outcome(false))?;
     let detail = format!("{restored} places of {host} as a gateway were given back");
     Ok(if restored > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
+}
+
+/// Waits until the host's switch has what OVN's databases have. Its tunnels answer as soon as the switch runs,
+/// so that OVN would take it for a gateway before it knows of the routers. A host that is no chassis is taken
+/// for none, and gets its places back all the same.
+async fn catch_up(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> Result<(), Outcome> {
+    let begun = std::time::Instant::now();
+    let mut goal = None;
+    loop {
+        let all = json!({"nbctl": ovn.nbctl, "sbctl": ovn.sbctl, "host": host, "goal": goal});
+        let behind: Behind =
+            ask(attempt, ovn, "ovn_behind", all).await.map_err(|trouble| trouble.outcome(false))?;
+        let Some(seen) = behind.seen.filter(|seen| *seen < behind.goal) else { return Ok(()) };
+        if attempt.is_over() || begun.elapsed() > CATCH_UP_MAX {
+            return Err(permanent(
+                format!("{host} is not given its places as a gateway: its ovn-controller has not caught up"),
+                "see `systemctl status ovn-controller` and its log on the host; restart it and resume. Other \
+                 hosts are the gateways meanwhile",
+                vec![state(
+                    format!("ovn-controller of {host}"),
+                    format!("is at generation {seen} of {} (`ovn-sbctl list Chassis_Private`)", behind.goal),
+                )],
+            ));
+        }
+        goal = Some(behind.goal);
+        attempt.say(format!("waiting until the ovn-controller of {host} has caught up"));
+        attempt.pause(LOOK).await;
+    }
 }
 
 async fn ask<T: DeserializeOwned>(

@@ -171,6 +171,8 @@ TABLES = {
                 {'_uuid': ['uuid', 'c2'], 'name': 'uu-2', 'hostname': 'cmp2.site'}],
     'Port_Binding': [{'logical_port': 'cr-1', 'chassis': ['uuid', 'c1']},
                      {'logical_port': 'cr-2', 'chassis': ['set', []]}],
+    'SB_Global': [{'nb_cfg': 7}],
+    'Chassis_Private': [{'name': 'uu-1', 'nb_cfg': 7}, {'name': 'uu-2', 'nb_cfg': 7}],
 }
 
 def run(argv):
@@ -181,6 +183,8 @@ def run(argv):
             return 1, 'ovn-nbctl: unknown table \"%s\"' % table
         rows = [[row[column] for column in columns] for row in TABLES[table]]
         return 0, json.dumps({'headings': columns, 'data': rows})
+    if argv[-2:] == ['--wait=sb', 'sync']:
+        TABLES['SB_Global'][0]['nb_cfg'] += 1
     for change in ' '.join(argv).split(' -- ')[1:]:
         do, table, uuid, *what = change.split()
         row = next(row for row in TABLES[table] if row['_uuid'][1] == uuid)
@@ -230,6 +234,30 @@ try:
     raise AssertionError('one of two hosts was chosen')
 except Refusal as refusal:
     assert 'cmp1.site, cmp1.other' in str(refusal)
+",
+    ]);
+}
+
+#[test]
+fn a_gateway_has_caught_up_once_it_has_the_newest_generation() {
+    let serve = SERVE.replace("def serve():", "def unused():");
+    succeeds(&[
+        PROCESS,
+        &serve,
+        OVN_COMMANDS,
+        OVN,
+        "
+N, S = ['ovn-nbctl'], ['ovn-sbctl']
+# What it had until now says nothing: it is asked for a generation that is new.
+assert ovn_behind(N, S, 'cmp1', None) == {'goal': 8, 'seen': 7}
+assert ovn_behind(N, S, 'cmp1', 8) == {'goal': 8, 'seen': 7}
+TABLES['Chassis_Private'][0]['nb_cfg'] = 8
+assert ovn_behind(N, S, 'cmp1', 8) == {'goal': 8, 'seen': 8}
+assert ovn_behind(N, S, 'nowhere', None) == {'goal': 9, 'seen': None}
+# OVN before 20.12 keeps it with the chassis.
+del TABLES['Chassis_Private']
+TABLES['Chassis'][0]['nb_cfg'], TABLES['Chassis'][1]['nb_cfg'] = 9, 7
+assert ovn_behind(N, S, 'cmp1', 9) == {'goal': 9, 'seen': 9}
 ",
     ]);
 }

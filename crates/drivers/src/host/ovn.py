@@ -81,6 +81,23 @@ def ovn_restore(nbctl, host):
 
 
 @operation
+def ovn_behind(nbctl, sbctl, host, goal):
+    """How far a host's ovn-controller is: `seen` of the generation `goal`, which is a new one where none is
+    given; `seen` is None where OVN knows no chassis on the host. A generation is written down once its flows
+    are in the switch (ovn-architecture(7), "nb_cfg"; before OVN 20.12 in Chassis)."""
+    chassis, _ = ovn_chassis(sbctl, host)
+    if goal is None:
+        code, output = run(nbctl + ['--timeout=20', '--wait=sb', 'sync'])
+        if code != 0:
+            raise Refusal('ovn-nbctl sync ended with %d: %s' % (code, output.strip()[-300:]))
+        goal = ovn_rows(sbctl, 'SB_Global', ['nb_cfg'])[0]['nb_cfg']
+    rows = ovn_rows(sbctl, 'Chassis_Private', ['name', 'nb_cfg'])
+    rows = ovn_rows(sbctl, 'Chassis', ['name', 'nb_cfg']) if rows is None else rows
+    seen = [row['nb_cfg'] for row in rows if row['name'] == chassis]
+    return {'goal': goal, 'seen': seen[0] if seen else None}
+
+
+@operation
 def ovn_active(sbctl, host):
     """The router ports whose gateway the host is at this moment."""
     _, record = ovn_chassis(sbctl, host)
