@@ -61,7 +61,8 @@ def main():
     except Stopped:
         pass
     except OSError as error:
-        seen['broken'] = str(error) or type(error).__name__
+        when = time.strftime('%H:%M:%S', time.gmtime())
+        seen['broken'] = '%s at %s' % (str(error) or type(error).__name__, when)
     # A guest that has fallen silent for good has a gap up to now.
     seen['longest_gap_ms'] = max(seen['longest_gap_ms'], seen.pop('silence_ms'))
     json.dump(seen, sys.stdout)

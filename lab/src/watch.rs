@@ -13,6 +13,8 @@ use crate::paths::{self, StateDir};
 use crate::record::Record;
 
 const PROGRAM: &str = "usr/local/lib/volutus-lab-hold.py";
+/// Where nova keeps what instances need on a host.
+const CONSOLES: &str = "var/lib/nova/instances";
 
 /// What one connection that was held open has seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +23,11 @@ pub struct Held {
     pub answers: u64,
     /// The longest time between two answers, in milliseconds.
     pub longest_gap_ms: u64,
-    /// Why the connection ended, if it did not hold.
+    /// Why the connection ended, if it did not hold, and when.
     pub broken: Option<String>,
+    /// What the guest's console showed last, host by host, if the connection did not hold.
+    #[serde(default)]
+    pub console: Option<String>,
 }
 
 /// What was seen of one guest.
@@ -89,11 +94,27 @@ pub(crate) fn watch(state: &StateDir, record: &Record, until: impl FnOnce()) -> 
     rows.into_iter()
         .map(|(guest, inside, outside, held)| {
             let text = held.stop()?;
-            let held = serde_json::from_str(&text)
+            let mut held: Held = serde_json::from_str(&text)
                 .map_err(|error| Error::Damaged { path: PROGRAM.into(), seen: format!("{error}: {text}") })?;
+            if held.broken.is_some() {
+                held.console = Some(consoles(state, record, &guest.uuid));
+            }
             Ok(Watched { guest, inside: inside.stop_pings()?, outside: outside.stop_pings()?, held })
         })
         .collect()
+}
+
+/// The last lines of a guest's console on each host that has one.
+fn consoles(state: &StateDir, record: &Record, uuid: &str) -> String {
+    let mut text = String::new();
+    for host in record.hosts.iter().filter(|host| host.runs_guests()) {
+        let root = Machine { state, record, host }.root();
+        let Ok(log) = std::fs::read(root.join(CONSOLES).join(uuid).join("console.log")) else { continue };
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let _ = write!(text, "on {}:\n{}\n", host.name, lines[lines.len().saturating_sub(20)..].join("\n"));
+    }
+    text
 }
 
 #[cfg(test)]

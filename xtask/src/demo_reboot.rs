@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use serde_json::Value;
 use volutus_e2e::guests::Guests;
@@ -116,7 +116,10 @@ fn judge_guests(watched: &[Value], instances: usize) -> anyhow::Result<(u64, Str
     let mut worst = [("inside", 0, ""), ("outside", 0, ""), ("held", 0, "")];
     for seen in watched {
         let name = seen["guest"]["name"].as_str().context("a guest without a name")?;
-        ensure!(seen["held"]["broken"].is_null(), "the guest {name} restarted: {}", seen["held"]["broken"]);
+        if let Some(broken) = seen["held"]["broken"].as_str() {
+            let console = seen["held"]["console"].as_str().unwrap_or_default();
+            bail!("the guest {name} restarted or dropped its connection: {broken}\n{console}");
+        }
         for (side, longest, whose) in &mut worst {
             let answers = if *side == "held" { "answers" } else { "answered" };
             ensure!(seen[*side][answers].as_u64() > Some(0), "the guest {name} never answered ({side})");
