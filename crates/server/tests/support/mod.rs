@@ -21,7 +21,10 @@ use volutus_model::outcome::Outcome;
 use volutus_model::{Finding, Plan};
 use volutus_runtime::{Runtime, Silent, new_run_id};
 use volutus_schedule::{Rule, Schedule};
-use volutus_server::{Access, Answer, Api, Calendar, FleetLock, Keystone, Peer, Problem, StatusCode, Works};
+use volutus_server::{
+    Access, Answer, Api, Calendar, FleetLock, Keystone, LockedAt, Look, Peer, Problem, Releases, StatusCode,
+    Works,
+};
 use volutus_store::{FEED, Holder, NewNotice, Store};
 
 use crate::plans;
@@ -90,6 +93,22 @@ impl Works for AtOnce {
             zones,
         );
         Ok(Calendar { schedules, entries: entries.unwrap(), missed: Vec::new(), held: BTreeMap::new(), now })
+    }
+
+    fn releases(&self) -> Result<Releases, Problem> {
+        let (name, from) =
+            ("2026.1-0c1d2e3f4a5b".to_owned(), "index https://index.example/simple".to_owned());
+        let (series, at) = ("2026.1".to_owned(), Timestamp::UNIX_EPOCH);
+        let look = Look {
+            series: series.clone(),
+            from: from.clone(),
+            last: Some(at),
+            next: at,
+            failures: 3,
+            why: Some("it answers 503".to_owned()),
+            release: Some(name.clone()),
+        };
+        Ok(Releases { locked: vec![LockedAt { name, series, from, packages: 6, at }], looks: vec![look] })
     }
 
     fn findings(&self, _plan: &Plan) -> Result<Vec<Finding>, Problem> {

@@ -6,6 +6,7 @@
 mod clock;
 pub mod firing;
 mod hands;
+mod looks;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -19,16 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
+use axum_server::Handle as Listening;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use volutus_openstack::CloudConfig;
 use volutus_runtime::interrupts;
 use volutus_server::{Access, Api, FleetLock, Keystone, Peer, People, Tls, listen, router};
+use volutus_store::Store;
 
 use self::clock::Clock;
 use self::firing::Deeds;
 use self::hands::OnCloud;
+use self::looks::{FIRST, Looker, Looks, PERIOD};
 use self::told::Told;
 use self::worker::{LOOK, Worker};
 use crate::args::ServeArgs;
@@ -51,11 +55,13 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let (orders, received) = mpsc::channel(ORDERS_MAX);
     let clock = Clock::new(args.schedule_clock.clone())?;
     let glances = Arc::new(Glances::default());
+    let looks = args.releases.as_deref().map(|path| Looks::read(&context, path)).transpose()?.map(Arc::new);
     let works = works::ByOrders {
         context: context.clone(),
         windows: args.windows.clone(),
         clock: clock.clone(),
         glances: glances.clone(),
+        looks: looks.clone(),
         orders,
     };
     let tls = tls(args);
@@ -90,6 +96,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
     anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
 
+    let looking = looks.map(|looks| look(&context, &store, looks, &glances, stopped.clone())).transpose()?;
     let worker = Worker {
         hands: OnCloud::new(context.clone(), store.clone()),
         clock,
@@ -110,8 +117,28 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
         handle.graceful_shutdown(Some(END_LIMIT));
         end(task).await;
     }
+    if let Some(looking) = looking
+        && looking.await.is_err()
+    {
+        tracing::warn!("the looks for new releases broke off");
+    }
     drop((link, socket));
     Ok(())
+}
+
+/// Looks for new releases, on a thread of its own: hashing what wheels install holds nobody else up there.
+fn look(
+    context: &Arc<Context>,
+    store: &Store,
+    looks: Arc<Looks>,
+    glances: &Arc<Glances>,
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>> {
+    let log = Box::new(|text: &str| anstream::eprintln!("{text}"));
+    let (context, store, glances) = (context.clone(), store.clone(), glances.clone());
+    let looker = Looker::new(context, store, Clock::Machine, looks, glances, log)?;
+    let runtime = Handle::current();
+    Ok(tokio::task::spawn_blocking(move || runtime.block_on(looker.work(stopped, FIRST, PERIOD))))
 }
 
 /// The link in the state directory by which the command line finds the server; gone with it.
@@ -158,7 +185,7 @@ fn tls(args: &ServeArgs) -> Option<Tls> {
     Some(Tls { listen, certificate, key })
 }
 
-type Remote = (Handle<SocketAddr>, JoinHandle<std::io::Result<()>>);
+type Remote = (Listening<SocketAddr>, JoinHandle<std::io::Result<()>>);
 
 /// Listens at the network; that it cannot is told at once.
 fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
@@ -167,7 +194,7 @@ fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
             CliError::refused("cannot-listen", format!("could not read {}", path.display())).because(&error)
         })?;
     }
-    let handle = Handle::new();
+    let handle = Listening::new();
     let its = handle.clone();
     let task = tokio::spawn(async move {
         let served = tls.serve(router, its).await;
