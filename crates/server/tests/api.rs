@@ -76,6 +76,23 @@ async fn a_plan_is_approved_run_and_followed_to_its_end() {
 }
 
 #[tokio::test]
+async fn who_follows_a_run_can_tell_its_end_from_a_store_that_cannot_be_read() {
+    let served = serve(|access| access).await;
+    let plan = served.plan("roll").parse().unwrap();
+    let (run, now) = ("a-run".parse().unwrap(), jiff::Timestamp::now());
+    served.store.approve(&plan, &Actor("somebody".to_owned()), now, &[]).unwrap();
+    served.store.create_run(&run, &plan, &support::cloud(), now).unwrap();
+    let follows = served.body("/runs/a-run/events", Some("text/event-stream"));
+    let breaks = async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        let other = rusqlite::Connection::open(served.store.path()).unwrap();
+        other.execute_batch("ALTER TABLE journal RENAME TO elsewhere").unwrap();
+    };
+    let (followed, ()) = tokio::join!(follows, breaks);
+    followed.unwrap_err();
+}
+
+#[tokio::test]
 async fn finalize_is_consented_to_by_the_name_of_the_cloud() {
     let served = serve(|access| access).await;
     let plan = served.plan("roll");

@@ -273,9 +273,14 @@ impl Served {
 
     /// The whole body as text.
     pub async fn text(&self, path: &str, accept: Option<&str>) -> String {
+        self.body(path, accept).await.unwrap()
+    }
+
+    /// The whole body as text, or why it broke off.
+    pub async fn body(&self, path: &str, accept: Option<&str>) -> Result<String, reqwest::Error> {
         let request = self.client.get(format!("{}{path}", self.base));
         let request = accept.into_iter().fold(request, |request, accept| request.header("accept", accept));
-        request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+        request.send().await?.error_for_status()?.text().await
     }
 }
 
