@@ -14,6 +14,7 @@ mod worker;
 mod works;
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     context.no_progress = true;
     let context = Arc::new(context);
     let store = context.store()?;
+    let alone = Alone::hold(&context)?;
     let (orders, received) = mpsc::channel(ORDERS_MAX);
     let clock = Clock::new(args.schedule_clock.clone())?;
     let glances = Arc::new(Glances::default());
@@ -122,7 +124,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     {
         tracing::warn!("the looks for new releases broke off");
     }
-    drop((link, socket));
+    drop((link, socket, alone));
     Ok(())
 }
 
@@ -139,6 +141,35 @@ fn look(
     let looker = Looker::new(context, store, Clock::Machine, looks, glances, log)?;
     let runtime = Handle::current();
     Ok(tokio::task::spawn_blocking(move || runtime.block_on(looker.work(stopped, FIRST, PERIOD))))
+}
+
+/// That this is the only server of a cloud: a second one would begin, pause and note the same runs. The kernel
+/// takes the lock back when the process ends, however it does.
+struct Alone {
+    _locked: File,
+}
+
+impl Alone {
+    fn hold(context: &Context) -> Result<Self> {
+        let path = context.server_lock();
+        let unusable = |error: &dyn std::error::Error| {
+            CliError::new(Kind::Internal, "store", format!("could not lock {}", path.display()))
+                .because(error)
+        };
+        let file = File::options().create(true).append(true).open(&path).map_err(|error| unusable(&error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _locked: file }),
+            Err(TryLockError::WouldBlock) => {
+                let cloud = &context.inventory.name;
+                Err(CliError::refused(
+                    "served-already",
+                    format!("another server keeps cloud {cloud} already"),
+                )
+                .hint(format!("One process per cloud serves; `fuser {}` tells which does.", path.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(unusable(&error)),
+        }
+    }
 }
 
 /// The link in the state directory by which the command line finds the server; gone with it.
