@@ -103,6 +103,11 @@ impl Context {
         self.state.join(format!("server-{}.sock", self.inventory.name))
     }
 
+    /// What a server that keeps the cloud holds locked.
+    pub fn server_lock(&self) -> PathBuf {
+        self.state.join(format!("server-{}.lock", self.inventory.name))
+    }
+
     /// Opens the store, made where it does not exist.
     pub fn store(&self) -> Result<Store> {
         Store::open(&self.state).map_err(|error| {

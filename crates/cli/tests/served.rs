@@ -80,6 +80,11 @@ fn keep() -> Kept {
         store.put_plan(plan).unwrap();
         store.put_author(&plan.id, &Actor(author.to_owned()), Timestamp::now()).unwrap();
     }
+    Kept { server: serve(at), folder, store, plans }
+}
+
+/// A server, once it answers.
+fn serve(at: &Path) -> Child {
     let mut serve = volutus(at);
     serve.args(["serve", "--four-eyes", "--socket"]).arg(at.join("socket"));
     serve.arg("--people").arg(at.join("people.toml"));
@@ -89,7 +94,7 @@ fn keep() -> Kept {
     assert!(listens, "the server ended: {:?}", server.wait());
     // Whoever writes to a pipe that nobody reads is held up.
     std::thread::spawn(move || told.for_each(drop));
-    Kept { folder, server, store, plans }
+    server
 }
 
 impl Kept {
@@ -110,6 +115,11 @@ fn a_server_decides_who_approves_and_without_it_the_command_line_works_alone() {
     let (code, told, said) = kept.volutus(&["approve", &foreign]);
     assert_eq!(code, Some(0), "{said}");
     assert!(told.contains(&format!("is approved by {} at ", this_user())), "{told}");
+    // A second server would do the same work again, wherever it answers; the first one is not disturbed.
+    let other = kept.folder.path().join("other");
+    let (code, _, said) = kept.volutus(&["serve", "--socket", other.to_str().unwrap()]);
+    assert!(code == Some(3) && said.contains("error[served-already]"), "{said}");
+    assert!(!other.exists());
     let (code, _, said) = kept.volutus(&["pause"]);
     assert!(code == Some(3) && said.contains("error[no-run]"), "{said}");
     // Nobody answers in this cloud, so that the look at it is what the server refuses by.
@@ -124,6 +134,10 @@ fn a_server_decides_who_approves_and_without_it_the_command_line_works_alone() {
     assert!(std::fs::symlink_metadata(kept.folder.path().join(".volutus/server-described.sock")).is_ok());
     let (code, _, said) = kept.volutus(&["approve", &own]);
     assert!(code == Some(0) && !said.contains("the server at"), "{said}");
+    // Nor does it keep the next one from starting.
+    kept.server = serve(kept.folder.path());
+    let (_, _, said) = kept.volutus(&["run", &foreign]);
+    assert!(said.contains("the server at"), "{said}");
 }
 
 #[test]

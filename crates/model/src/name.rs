@@ -198,12 +198,22 @@ pub struct Series {
     half: u8,
 }
 
+/// The years that a series may be of: they were called by words before.
+const YEARS: std::ops::RangeInclusive<u16> = 2023..=2099;
+
 impl Series {
     /// Whether this is a SLURP series ("skip level upgrade release process"), which are the
     /// first of each year. Source: OpenStack TC resolution 2022-02-10, release cadence.
     #[must_use]
     pub fn is_slurp(self) -> bool {
         self.half == 1
+    }
+
+    /// The series after this one: two come out each year. `None` after the last that a series is read for.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        let (year, half) = if self.half == 1 { (self.year, 2) } else { (self.year + 1, 1) };
+        YEARS.contains(&year).then_some(Self { year, half })
     }
 }
 
@@ -224,7 +234,7 @@ impl FromStr for Series {
         let (year, half) = text.split_once('.').ok_or_else(invalid)?;
         let year: u16 = year.parse().map_err(|_| invalid())?;
         let half: u8 = half.parse().map_err(|_| invalid())?;
-        if !(2023..=2099).contains(&year) || !(1..=2).contains(&half) {
+        if !YEARS.contains(&year) || !(1..=2).contains(&half) {
             return Err(invalid());
         }
         Ok(Self { year, half })
@@ -308,6 +318,8 @@ mod tests {
         let b: Series = "2026.1".parse().unwrap();
         assert!(a < b);
         assert!(b.is_slurp() && !a.is_slurp());
+        assert_eq!((a.next(), b.next().map(|next| next.to_string())), (Some(b), Some("2026.2".to_owned())));
+        assert_eq!("2099.2".parse::<Series>().unwrap().next(), None);
         for bad in ["2025", "2025.3", "epoxy", "2025.2.1", ""] {
             assert!(bad.parse::<Series>().is_err(), "{bad} was accepted");
         }

@@ -26,17 +26,27 @@ pub enum Moment {
     Missed,
     /// Nothing more is begun by a schedule, because what it did last did not go well.
     Held,
+    /// New versions were found and locked; nothing is done with them.
+    NewRelease,
 }
 
 impl Moment {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Before, Self::Start, Self::End, Self::RolledBack, Self::Halted, Self::Missed, Self::Held];
+    pub const ALL: [Self; 8] = [
+        Self::Before,
+        Self::Start,
+        Self::End,
+        Self::RolledBack,
+        Self::Halted,
+        Self::Missed,
+        Self::Held,
+        Self::NewRelease,
+    ];
 
     /// Whether it concerns those who run the cloud, and not those who use it.
     #[must_use]
     pub const fn is_of_operators(self) -> bool {
-        matches!(self, Self::Halted | Self::Missed | Self::Held)
+        matches!(self, Self::Halted | Self::Missed | Self::Held | Self::NewRelease)
     }
 
     /// Whether it is told of a schedule, and not of a run or a plan.
@@ -56,6 +66,7 @@ impl Moment {
             Self::Halted => "halted",
             Self::Missed => "missed",
             Self::Held => "held",
+            Self::NewRelease => "new-release",
         }
     }
 }

@@ -111,6 +111,9 @@ pub struct Facts {
     pub cause: Option<String>,
     /// The schedule that it is due by, where it is told ahead of a run or of a schedule.
     pub schedule: Option<Occurrence>,
+    /// The release that is new, where that is what is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<NewRelease>,
 }
 
 /// One time at which something is due by a schedule.
@@ -120,6 +123,17 @@ pub struct Occurrence {
     pub name: String,
     /// When it is due.
     pub due: Timestamp,
+}
+
+/// A release that was found and locked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewRelease {
+    /// What it is locked as.
+    pub name: String,
+    /// Where it was found.
+    pub source: String,
+    /// What was the latest before it, of the same series and kind of source.
+    pub before: Option<String>,
 }
 
 impl Facts {
@@ -134,7 +148,7 @@ impl Facts {
         own.instances.retain(|instance| is_theirs(&instance.project));
         let uses = |name: &str| recipient.services.as_ref().is_none_or(|all| all.contains(name));
         own.services.retain(|impact| uses(&impact.service));
-        if self.moment.is_of_schedule() {
+        if self.moment.is_of_schedule() || self.release.is_some() {
             return Some(own);
         }
         let concerned = match self.what {

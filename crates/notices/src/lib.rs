@@ -16,7 +16,9 @@ mod webhook;
 
 pub use config::{Config, Encryption, Moment, Recipient, Shape, Smtp, Webhook};
 pub use delivery::{Deliverer, Settling, deliver_due};
-pub use facts::{Facts, Fate, InstanceFate, Occurrence, ServiceImpact, What, expected_impact, fates};
+pub use facts::{
+    Facts, Fate, InstanceFate, NewRelease, Occurrence, ServiceImpact, What, expected_impact, fates,
+};
 pub use feed::{ENTRIES_MAX, atom, status_page};
 pub use link::{Key, Link};
 pub use question::{Question, Refusal, question_page, refusal_page};

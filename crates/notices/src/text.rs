@@ -13,11 +13,11 @@ use volutus_model::plan::ImpactLevel;
 use volutus_store::{FEED, NewNotice};
 
 use crate::config::{Config, Moment, Shape};
-use crate::facts::{Facts, Fate, What};
+use crate::facts::{Facts, Fate, NewRelease, What};
 use crate::{Error, Key, Link, webhook};
 
 /// The built-in texts: by moment, and the parts that some of them share.
-const BUILTIN: [(&str, &str); 9] = [
+const BUILTIN: [(&str, &str); 10] = [
     ("before", include_str!("templates/before.txt")),
     ("start", include_str!("templates/start.txt")),
     ("end", include_str!("templates/end.txt")),
@@ -25,6 +25,7 @@ const BUILTIN: [(&str, &str); 9] = [
     ("halted", include_str!("templates/halted.txt")),
     ("missed", include_str!("templates/missed.txt")),
     ("held", include_str!("templates/held.txt")),
+    ("new-release", include_str!("templates/new-release.txt")),
     ("what", include_str!("templates/what.txt")),
     ("measured", include_str!("templates/measured.txt")),
 ];
@@ -70,6 +71,7 @@ struct View<'a> {
     requests: Option<Requests>,
     cause: Option<&'a str>,
     schedule: Option<&'a str>,
+    release: Option<&'a NewRelease>,
 }
 
 #[derive(Serialize)]
@@ -221,6 +223,7 @@ fn view<'a>(facts: &'a Facts, zone: &TimeZone, pages: &'a [Page]) -> View<'a> {
         requests: facts.requests.map(|(failed, total)| Requests { failed, total }),
         cause: facts.cause.as_deref(),
         schedule: facts.schedule.as_ref().map(|schedule| schedule.name.as_str()),
+        release: facts.release.as_ref(),
     }
 }
 
@@ -273,11 +276,12 @@ pub fn messages(
     key: Option<&Key>,
     facts: &Facts,
 ) -> Result<Vec<NewNotice>, Error> {
-    let about = match (&facts.schedule, &facts.run) {
+    let about = match (&facts.release, &facts.schedule, &facts.run) {
+        (Some(release), ..) => format!("release/{}", release.name),
         // Whatever plan it will be, and whenever its window opens.
-        (Some(schedule), _) => format!("schedule/{}/{}", schedule.name, schedule.due),
-        (None, Some(run)) => run.clone(),
-        (None, None) => format!("{}/{}", facts.plan, facts.begins),
+        (None, Some(schedule), _) => format!("schedule/{}/{}", schedule.name, schedule.due),
+        (None, None, Some(run)) => run.clone(),
+        (None, None, None) => format!("{}/{}", facts.plan, facts.begins),
     };
     let moment = facts.moment;
     let notice = |channel: &str, name: &str, to: &str, message: Message| NewNotice {
@@ -352,6 +356,11 @@ mod tests {
                 name: "monthly".to_owned(),
                 due: "2026-11-03T01:00:00Z".parse().unwrap(),
             }),
+            release: (moment == Moment::NewRelease).then(|| NewRelease {
+                name: "2026.1-0c1d2e3f4a5b".to_owned(),
+                source: "index https://pypi.org/simple".to_owned(),
+                before: Some("2026.1-9a8b7c6d5e4f".to_owned()),
+            }),
         }
     }
 
@@ -424,6 +433,10 @@ mod tests {
             held.body.contains("schedule monthly is held") && held.body.contains("a proof failed"),
             "{held:?}"
         );
+        let new = &messages(&config, &templates, None, &facts(Moment::NewRelease)).unwrap()[0];
+        assert_eq!(new.key, "release/2026.1-0c1d2e3f4a5b/new-release/webhook/chat/");
+        let diff = "`volutus release diff 2026.1-9a8b7c6d5e4f 2026.1-0c1d2e3f4a5b`";
+        assert!(new.body.contains(diff) && new.body.contains("index https://pypi.org/simple"), "{new:?}");
         let desk = config.recipients[2].clone();
         let desk =
             Recipient { moments: [Moment::Missed].into(), services: Some(["nova".into()].into()), ..desk };

@@ -20,7 +20,7 @@ use volutus_model::name::HostName;
 use volutus_store::Store;
 
 use crate::metrics::{Requests, count};
-use crate::routes::{command, confirm, events, fleet_lock, health, plans, public, runs, schedules};
+use crate::routes::{command, confirm, events, fleet_lock, health, plans, public, releases, runs, schedules};
 use crate::{Access, Problem, Works, access};
 
 /// Bytes of a request's body: the largest one names a plan and some codes.
@@ -122,6 +122,7 @@ impl Api {
         (name = "runs", description = "Runs, what happened in them, and commands to them"),
         (name = "public", description = "What everybody may read, without a token"),
         (name = "schedules", description = "What is due, and what was missed"),
+        (name = "releases", description = "What is locked, and where new releases are looked for"),
         (name = "fleet-lock", description = "For hosts that reboot themselves")
     )
 )]
@@ -162,6 +163,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(command::rollback))
         .routes(routes!(command::go_on))
         .routes(routes!(schedules::schedules))
+        .routes(routes!(releases::releases))
         .routes(routes!(public::status))
         .routes(routes!(public::feed))
         .routes(routes!(public::calendar))

@@ -27,4 +27,4 @@ pub use people::{People, PeopleError};
 pub use problem::Problem;
 pub use tls::Tls;
 pub use unix::{Peer, Socket, listen};
-pub use works::{Answer, Calendar, Works};
+pub use works::{Answer, Calendar, LockedAt, Look, Releases, Works};

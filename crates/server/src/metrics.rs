@@ -33,6 +33,15 @@ struct Named {
     name: String,
 }
 
+/// Labels of a look for new releases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookLabels {
+    series: String,
+    from: String,
+}
+
+type Looks = Family<LookLabels, Gauge<i64, AtomicI64>>;
+
 type Numbers = Family<Named, Gauge<i64, AtomicI64>>;
 
 const STATUSES: [RunStatus; 7] = [
@@ -72,6 +81,7 @@ pub fn render(api: &Api) -> Result<String, Problem> {
     registry.register("http_requests", "Requests that were answered", api.requests().clone());
     run(api, &mut registry)?;
     schedules(api, &mut registry)?;
+    looks(api, &mut registry)?;
     let slots: Gauge<i64, AtomicI64> = Gauge::default();
     registry.register("reboot_slots_held", "Slots that hosts which reboot themselves hold", slots.clone());
     slots.set(number(api.store().slots()?.len() as u64));
@@ -136,6 +146,30 @@ fn schedules(api: &Api, registry: &mut Registry) -> Result<(), Problem> {
         named(&held, &schedule.name, i64::from(calendar.held.contains_key(&schedule.name)));
     }
     missed.set(number(calendar.missed.len() as u64));
+    Ok(())
+}
+
+fn looks(api: &Api, registry: &mut Registry) -> Result<(), Problem> {
+    let (last, failures) = (Looks::default(), Looks::default());
+    registry.register(
+        "release_look_timestamp_seconds",
+        "When a source was last asked for new releases",
+        last.clone(),
+    );
+    registry.register(
+        "release_look_failures",
+        "Looks for new releases that failed since the last one that did not",
+        failures.clone(),
+    );
+    for look in api.works().releases()?.looks {
+        let labels = LookLabels { series: look.series, from: look.from };
+        if let Some(at) = look.last {
+            last.get_or_create(&labels).set(at.as_second());
+        }
+        // Two looks may ask one source for different packages: the worse one counts.
+        let worst = failures.get_or_create(&labels).get().max(i64::from(look.failures));
+        failures.get_or_create(&labels).set(worst);
+    }
     Ok(())
 }
 

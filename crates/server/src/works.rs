@@ -37,6 +37,52 @@ pub struct Calendar {
     pub now: Timestamp,
 }
 
+/// Locked releases, and the looks for new ones.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Releases {
+    /// What is locked, the latest last.
+    pub locked: Vec<LockedAt>,
+    /// The looks that the server takes by itself.
+    pub looks: Vec<Look>,
+}
+
+/// A locked release, in a list.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LockedAt {
+    /// Its name.
+    pub name: String,
+    /// The series that it is of.
+    pub series: String,
+    /// Where it was looked up.
+    pub from: String,
+    /// How many packages it has.
+    pub packages: usize,
+    /// When it was locked.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// A look at a source for new versions of a series.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Look {
+    /// The series; "next" where it is not known which that is.
+    pub series: String,
+    /// The source.
+    pub from: String,
+    /// When it was asked last; absent before the first time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last: Option<Timestamp>,
+    /// When it is due to be asked next.
+    #[schema(value_type = String, format = DateTime)]
+    pub next: Timestamp,
+    /// How many looks failed since the last one that did not.
+    pub failures: u32,
+    /// Why the last one failed, or what the source does not have yet.
+    pub why: Option<String>,
+    /// What is locked of what the source had when it last had all.
+    pub release: Option<String>,
+}
+
 /// Whoever carries out work.
 pub trait Works: Send + Sync {
     /// Begins a run of an approved plan, and answers once it exists. It is carried out afterwards.
@@ -56,6 +102,12 @@ pub trait Works: Send + Sync {
     /// # Errors
     /// A [`Problem`] with the windows or with the store.
     fn calendar(&self) -> Result<Calendar, Problem>;
+
+    /// What is locked, and where new releases are looked for. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the store.
+    fn releases(&self) -> Result<Releases, Problem>;
 
     /// Judges a plan by the latest observation that is kept. Blocks for as long as the disk takes.
     ///

@@ -76,6 +76,23 @@ async fn a_plan_is_approved_run_and_followed_to_its_end() {
 }
 
 #[tokio::test]
+async fn who_follows_a_run_can_tell_its_end_from_a_store_that_cannot_be_read() {
+    let served = serve(|access| access).await;
+    let plan = served.plan("roll").parse().unwrap();
+    let (run, now) = ("a-run".parse().unwrap(), jiff::Timestamp::now());
+    served.store.approve(&plan, &Actor("somebody".to_owned()), now, &[]).unwrap();
+    served.store.create_run(&run, &plan, &support::cloud(), now).unwrap();
+    let follows = served.body("/runs/a-run/events", Some("text/event-stream"));
+    let breaks = async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        let other = rusqlite::Connection::open(served.store.path()).unwrap();
+        other.execute_batch("ALTER TABLE journal RENAME TO elsewhere").unwrap();
+    };
+    let (followed, ()) = tokio::join!(follows, breaks);
+    followed.unwrap_err();
+}
+
+#[tokio::test]
 async fn finalize_is_consented_to_by_the_name_of_the_cloud() {
     let served = serve(|access| access).await;
     let plan = served.plan("roll");
@@ -185,6 +202,10 @@ async fn from_the_network_keystone_says_who_calls_and_what_they_may_do() {
     assert!(!problem.to_string().contains("forged"), "a token is in an answer");
     assert_eq!(ask(Method::GET, "/plans", "nobody").await.0, 403);
     assert_eq!(ask(Method::GET, "/plans", "reader").await.0, 200);
+    assert_eq!(ask(Method::GET, "/releases", "").await.0, 401);
+    let (status, releases) = ask(Method::GET, "/releases", "reader").await;
+    assert_eq!((status, &releases["locked"][0]["name"]), (200, &json!("2026.1-0c1d2e3f4a5b")));
+    assert_eq!(releases["looks"][0]["why"], "it answers 503");
     for token in ["reader", "operator"] {
         assert_eq!(ask(Method::POST, &approve, token).await.0, 403, "{token}");
     }
@@ -213,6 +234,14 @@ async fn everybody_may_read_how_things_stand_and_nothing_that_is_not_theirs() {
     assert!(calendar.starts_with("BEGIN:VCALENDAR\r\n"), "{calendar}");
     assert!(calendar.contains("SUMMARY:monthly: update to the newest packages"), "{calendar}");
     assert!(!calendar.contains("operator"), "who added a schedule is nobody's business: {calendar}");
+}
+
+#[tokio::test]
+async fn a_source_of_releases_that_fails_is_seen_in_the_metrics() {
+    let metrics = serve(|access| access).await.text("/metrics", None).await;
+    let labels = r#"{series="2026.1",from="index https://index.example/simple"}"#;
+    assert!(metrics.contains(&format!("volutus_release_look_failures{labels} 3")), "{metrics}");
+    assert!(metrics.contains(&format!("volutus_release_look_timestamp_seconds{labels} 0")), "{metrics}");
 }
 
 /// Every metric that rules and dashboard name is told.

@@ -19,7 +19,10 @@ pub use contract::{
 };
 pub use news::{NewsArgs, NewsAudience, NewsForm};
 pub use notice::{AnnounceArgs, NoticeCommand, NoticeMoment, PreviewArgs, PublishForm};
-pub use release::{LockArgs, Origin, ReleaseArgs, ReleaseCommand, ReleaseFormat};
+pub use release::{
+    ARCHITECTURE, COMPONENT, LockArgs, LookArgs, Origin, REPOSITORY, ReleaseArgs, ReleaseCommand,
+    ReleaseFormat,
+};
 pub use schedule::{CalendarArgs, CalendarFormat, ScheduleAddArgs, ScheduleArgs, ScheduleCommand};
 pub use serve::ServeArgs;
 

@@ -75,6 +75,8 @@ pub enum NoticeMoment {
     Missed,
     /// Its schedule is held.
     Held,
+    /// New versions were found and locked.
+    NewRelease,
 }
 
 /// What can be published.

@@ -1,6 +1,7 @@
 //! What is said to `volutus release`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -76,8 +77,28 @@ pub struct LockArgs {
     /// What it is called [default: the series and the first digits of what it holds]
     #[arg(long)]
     pub name: Option<volutus_model::LockName>,
+    /// What is looked up, and where.
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: ReleaseFormat,
+}
+
+/// The component of a Debian repository that is looked at where none is named.
+pub const COMPONENT: &str = "main";
+
+/// The architecture that is looked for where none is named.
+pub const ARCHITECTURE: &str = "amd64";
+
+/// How images are called where nothing is said.
+pub const REPOSITORY: &str = "{package}";
+
+/// What is looked up, and where: by `volutus release lock`, and by a server of its own accord.
+#[derive(Debug, Clone, Args)]
+pub struct LookArgs {
     /// Where versions are looked up [default: the index that pip uses: PIP_INDEX_URL, or its configuration files]
-    #[arg(long, value_name = "index=URL|debian=URL|registry=URL|file=PATH", value_parser = origin)]
+    #[arg(long, value_name = "index=URL|debian=URL|registry=URL|file=PATH", value_parser = str::parse::<Origin>)]
     pub from: Option<Origin>,
     /// Only this package; may be given several times. Of an index a distribution, of a Debian repository a source
     /// or binary package, of a registry an image [default: of the services of the cloud description; of files
@@ -94,20 +115,17 @@ pub struct LockArgs {
     #[arg(long, help_heading = "Debian repositories")]
     pub suite: Option<String>,
     /// Its component.
-    #[arg(long, default_value = "main", help_heading = "Debian repositories")]
+    #[arg(long, default_value = COMPONENT, help_heading = "Debian repositories")]
     pub component: String,
     /// The architecture.
-    #[arg(long, default_value = "amd64", help_heading = "Debian repositories")]
+    #[arg(long, default_value = ARCHITECTURE, help_heading = "Debian repositories")]
     pub architecture: String,
     /// How images are called: `{package}` is replaced.
-    #[arg(long, default_value = "{package}", help_heading = "Container registries")]
+    #[arg(long, default_value = REPOSITORY, help_heading = "Container registries")]
     pub repository: String,
     /// Their tag: `{series}` is replaced [default: the highest that is of the series, where that is clear]
     #[arg(long, help_heading = "Container registries")]
     pub tag: Option<String>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: ReleaseFormat,
 }
 
 /// Where versions are looked up.
@@ -123,16 +141,20 @@ pub enum Origin {
     File(PathBuf),
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
-    let read =
-        text.split_once('=').filter(|(_, rest)| !rest.is_empty()).and_then(|(kind, rest)| match kind {
-            "index" => Some(Origin::Index(rest.to_owned())),
-            "debian" => Some(Origin::Debian(rest.to_owned())),
-            "registry" => Some(Origin::Registry(rest.to_owned())),
-            "file" => Some(Origin::File(rest.into())),
-            _ => None,
-        });
-    read.ok_or_else(|| "it is none of index=URL, debian=URL, registry=URL, file=PATH".to_owned())
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read =
+            text.split_once('=').filter(|(_, rest)| !rest.is_empty()).and_then(|(kind, rest)| match kind {
+                "index" => Some(Self::Index(rest.to_owned())),
+                "debian" => Some(Self::Debian(rest.to_owned())),
+                "registry" => Some(Self::Registry(rest.to_owned())),
+                "file" => Some(Self::File(rest.into())),
+                _ => None,
+            });
+        read.ok_or_else(|| "it is none of index=URL, debian=URL, registry=URL, file=PATH".to_owned())
+    }
 }
 
 /// How to print a locked release.

@@ -33,6 +33,9 @@ pub struct ServeArgs {
     /// Windows and freezes; see `volutus schedule list`.
     #[arg(long, value_name = "FILE", env = "VOLUTUS_WINDOWS")]
     pub windows: Option<PathBuf>,
+    /// Look for new releases and lock what is found: how often, and where (TOML); see docs/operating/releases.md.
+    #[arg(long, value_name = "FILE", env = "VOLUTUS_RELEASES")]
+    pub releases: Option<PathBuf>,
     /// For tests: a file that holds the time by which schedules are decided, and by which nothing else
     /// is done. Only the user that the server runs as may write it.
     #[arg(long, value_name = "FILE")]

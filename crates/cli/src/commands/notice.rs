@@ -11,8 +11,8 @@ use volutus_model::fleet::RebootPlan;
 use volutus_model::run::{RunState, RunStatus};
 use volutus_model::{Plan, PlanKind, RunId};
 use volutus_notices::{
-    Config, Deliverer, ENTRIES_MAX, Error, Facts, Key, Moment, Occurrence, Settling, Templates, What, atom,
-    deliver_due, expected_impact, messages, status_page,
+    Config, Deliverer, ENTRIES_MAX, Error, Facts, Key, Moment, NewRelease, Occurrence, Settling, Templates,
+    What, atom, deliver_due, expected_impact, messages, status_page,
 };
 use volutus_store::{AnyPlan, FEED, Store};
 
@@ -269,6 +269,7 @@ pub fn plan_facts(store: &Store, plan: &Plan, moment: Moment, begins: Timestamp)
         requests: None,
         cause: None,
         schedule: None,
+        release: None,
     })
 }
 
@@ -290,6 +291,7 @@ fn reboot_facts(plan: &RebootPlan, moment: Moment, begins: Timestamp) -> Facts {
         requests: None,
         cause: None,
         schedule: None,
+        release: None,
     }
 }
 
@@ -309,6 +311,7 @@ const fn moment_of(moment: NoticeMoment) -> Moment {
         NoticeMoment::Halted => Moment::Halted,
         NoticeMoment::Missed => Moment::Missed,
         NoticeMoment::Held => Moment::Held,
+        NoticeMoment::NewRelease => Moment::NewRelease,
     }
 }
 
@@ -325,6 +328,10 @@ fn preview(context: &Context, store: &Store, args: &PreviewArgs) -> Result<()> {
         facts.cause = Some("an example of a cause".to_owned());
         if facts.moment.is_of_schedule() {
             facts.schedule = Some(Occurrence { name: "SCHEDULE".to_owned(), due: begins });
+        }
+        if facts.moment == Moment::NewRelease {
+            let (name, source) = (format!("{}-RELEASE", facts.to), "SOURCE".to_owned());
+            facts.release = Some(NewRelease { name, source, before: Some(format!("{}-BEFORE", facts.to)) });
         }
         if facts.moment == Moment::RolledBack && facts.what == What::Upgrade {
             facts.what = What::Rollback;

@@ -206,7 +206,8 @@ fn add(context: &Context, args: &ScheduleAddArgs) -> Result<()> {
     Ok(())
 }
 
-fn seconds(text: &str) -> Result<i64> {
+/// Reads a duration such as `2h 30m`, in seconds.
+pub fn seconds(text: &str) -> Result<i64> {
     let duration: Option<SignedDuration> = text.parse().ok();
     duration.map(|duration| duration.as_secs()).filter(|seconds| *seconds > 0).ok_or_else(|| {
         CliError::refused("malformed-duration", format!("`{text}` is not a duration such as `2h 30m`"))

@@ -1,7 +1,7 @@
 //! What happened in a run, page by page or as it happens.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::time::Duration;
 
 use axum::Json;
@@ -90,24 +90,41 @@ struct Position {
     run: RunId,
     next: u64,
     ready: VecDeque<JournalEntry>,
+    /// Nothing can be read any more.
+    broken: bool,
 }
 
-fn follow(api: Api, run: RunId, next: u64) -> impl Stream<Item = Result<Event, Infallible>> {
-    unfold(Position { api, run, next, ready: VecDeque::new() }, |mut at| async move {
+impl Position {
+    /// The next entry, once it is written; nothing where the run has ended.
+    async fn entry(&mut self) -> Result<Option<JournalEntry>, Problem> {
         loop {
-            if let Some(entry) = at.ready.pop_front() {
-                return Some((Ok(event(&entry)), at));
+            if let Some(entry) = self.ready.pop_front() {
+                return Ok(Some(entry));
             }
             // Asked before the journal is read: what was written in between is read then.
-            let run = at.run.clone();
-            let ended = at.api.blocking(move |api| Ok(api.store().run(&run)?.ended)).await.ok()?;
-            at.ready = page(&at.api, at.run.clone(), at.next).await.ok()?.into();
-            match at.ready.back() {
-                Some(last) => at.next = last.seq + 1,
-                None if ended => return None,
+            let run = self.run.clone();
+            let ended = self.api.blocking(move |api| Ok(api.store().run(&run)?.ended)).await?;
+            self.ready = page(&self.api, self.run.clone(), self.next).await?.into();
+            match self.ready.back() {
+                Some(last) => self.next = last.seq + 1,
+                None if ended => return Ok(None),
                 None => tokio::time::sleep(PERIOD).await,
             }
         }
+    }
+}
+
+/// Breaks the connection off where the store cannot be read: a stream that ends says that the run has.
+fn follow(api: Api, run: RunId, next: u64) -> impl Stream<Item = io::Result<Event>> {
+    let start = Position { api, run, next, ready: VecDeque::new(), broken: false };
+    unfold(start, |mut at| async move {
+        if at.broken {
+            return None;
+        }
+        let entry = at.entry().await;
+        at.broken = entry.is_err();
+        let told = entry.map(|entry| entry.map(|entry| event(&entry)));
+        told.map_err(|problem| io::Error::other(problem.detail)).transpose().map(|told| (told, at))
     })
 }
 

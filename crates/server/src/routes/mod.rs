@@ -7,5 +7,6 @@ pub mod fleet_lock;
 pub mod health;
 pub mod plans;
 pub mod public;
+pub mod releases;
 pub mod runs;
 pub mod schedules;

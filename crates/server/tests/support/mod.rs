@@ -21,7 +21,10 @@ use volutus_model::outcome::Outcome;
 use volutus_model::{Finding, Plan};
 use volutus_runtime::{Runtime, Silent, new_run_id};
 use volutus_schedule::{Rule, Schedule};
-use volutus_server::{Access, Answer, Api, Calendar, FleetLock, Keystone, Peer, Problem, StatusCode, Works};
+use volutus_server::{
+    Access, Answer, Api, Calendar, FleetLock, Keystone, LockedAt, Look, Peer, Problem, Releases, StatusCode,
+    Works,
+};
 use volutus_store::{FEED, Holder, NewNotice, Store};
 
 use crate::plans;
@@ -90,6 +93,22 @@ impl Works for AtOnce {
             zones,
         );
         Ok(Calendar { schedules, entries: entries.unwrap(), missed: Vec::new(), held: BTreeMap::new(), now })
+    }
+
+    fn releases(&self) -> Result<Releases, Problem> {
+        let (name, from) =
+            ("2026.1-0c1d2e3f4a5b".to_owned(), "index https://index.example/simple".to_owned());
+        let (series, at) = ("2026.1".to_owned(), Timestamp::UNIX_EPOCH);
+        let look = Look {
+            series: series.clone(),
+            from: from.clone(),
+            last: Some(at),
+            next: at,
+            failures: 3,
+            why: Some("it answers 503".to_owned()),
+            release: Some(name.clone()),
+        };
+        Ok(Releases { locked: vec![LockedAt { name, series, from, packages: 6, at }], looks: vec![look] })
     }
 
     fn findings(&self, _plan: &Plan) -> Result<Vec<Finding>, Problem> {
@@ -254,9 +273,14 @@ impl Served {
 
     /// The whole body as text.
     pub async fn text(&self, path: &str, accept: Option<&str>) -> String {
+        self.body(path, accept).await.unwrap()
+    }
+
+    /// The whole body as text, or why it broke off.
+    pub async fn body(&self, path: &str, accept: Option<&str>) -> Result<String, reqwest::Error> {
         let request = self.client.get(format!("{}{path}", self.base));
         let request = accept.into_iter().fold(request, |request, accept| request.header("accept", accept));
-        request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+        request.send().await?.error_for_status()?.text().await
     }
 }
 

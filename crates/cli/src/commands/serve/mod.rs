@@ -6,6 +6,7 @@
 mod clock;
 pub mod firing;
 mod hands;
+mod looks;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -13,22 +14,26 @@ mod worker;
 mod works;
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
+use axum_server::Handle as Listening;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use volutus_openstack::CloudConfig;
 use volutus_runtime::interrupts;
 use volutus_server::{Access, Api, FleetLock, Keystone, Peer, People, Tls, listen, router};
+use volutus_store::Store;
 
 use self::clock::Clock;
 use self::firing::Deeds;
 use self::hands::OnCloud;
+use self::looks::{FIRST, Looker, Looks, PERIOD};
 use self::told::Told;
 use self::worker::{LOOK, Worker};
 use crate::args::ServeArgs;
@@ -48,14 +53,17 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     context.no_progress = true;
     let context = Arc::new(context);
     let store = context.store()?;
+    let alone = Alone::hold(&context)?;
     let (orders, received) = mpsc::channel(ORDERS_MAX);
     let clock = Clock::new(args.schedule_clock.clone())?;
     let glances = Arc::new(Glances::default());
+    let looks = args.releases.as_deref().map(|path| Looks::read(&context, path)).transpose()?.map(Arc::new);
     let works = works::ByOrders {
         context: context.clone(),
         windows: args.windows.clone(),
         clock: clock.clone(),
         glances: glances.clone(),
+        looks: looks.clone(),
         orders,
     };
     let tls = tls(args);
@@ -90,6 +98,7 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
     let remote = tls.map(|tls| serve_tls(tls, router)).transpose()?;
     anstream::eprintln!("cloud {} is served at {at}", context.inventory.name);
 
+    let looking = looks.map(|looks| look(&context, &store, looks, &glances, stopped.clone())).transpose()?;
     let worker = Worker {
         hands: OnCloud::new(context.clone(), store.clone()),
         clock,
@@ -110,8 +119,57 @@ pub async fn run(mut context: Context, args: &ServeArgs) -> Result<()> {
         handle.graceful_shutdown(Some(END_LIMIT));
         end(task).await;
     }
-    drop((link, socket));
+    if let Some(looking) = looking
+        && looking.await.is_err()
+    {
+        tracing::warn!("the looks for new releases broke off");
+    }
+    drop((link, socket, alone));
     Ok(())
+}
+
+/// Looks for new releases, on a thread of its own: hashing what wheels install holds nobody else up there.
+fn look(
+    context: &Arc<Context>,
+    store: &Store,
+    looks: Arc<Looks>,
+    glances: &Arc<Glances>,
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>> {
+    let log = Box::new(|text: &str| anstream::eprintln!("{text}"));
+    let (context, store, glances) = (context.clone(), store.clone(), glances.clone());
+    let looker = Looker::new(context, store, Clock::Machine, looks, glances, log)?;
+    let runtime = Handle::current();
+    Ok(tokio::task::spawn_blocking(move || runtime.block_on(looker.work(stopped, FIRST, PERIOD))))
+}
+
+/// That this is the only server of a cloud: a second one would begin, pause and note the same runs. The kernel
+/// takes the lock back when the process ends, however it does.
+struct Alone {
+    _locked: File,
+}
+
+impl Alone {
+    fn hold(context: &Context) -> Result<Self> {
+        let path = context.server_lock();
+        let unusable = |error: &dyn std::error::Error| {
+            CliError::new(Kind::Internal, "store", format!("could not lock {}", path.display()))
+                .because(error)
+        };
+        let file = File::options().create(true).append(true).open(&path).map_err(|error| unusable(&error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _locked: file }),
+            Err(TryLockError::WouldBlock) => {
+                let cloud = &context.inventory.name;
+                Err(CliError::refused(
+                    "served-already",
+                    format!("another server keeps cloud {cloud} already"),
+                )
+                .hint(format!("One process per cloud serves; `fuser {}` tells which does.", path.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(unusable(&error)),
+        }
+    }
 }
 
 /// The link in the state directory by which the command line finds the server; gone with it.
@@ -158,7 +216,7 @@ fn tls(args: &ServeArgs) -> Option<Tls> {
     Some(Tls { listen, certificate, key })
 }
 
-type Remote = (Handle<SocketAddr>, JoinHandle<std::io::Result<()>>);
+type Remote = (Listening<SocketAddr>, JoinHandle<std::io::Result<()>>);
 
 /// Listens at the network; that it cannot is told at once.
 fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
@@ -167,7 +225,7 @@ fn serve_tls(tls: Tls, router: Router) -> Result<Remote> {
             CliError::refused("cannot-listen", format!("could not read {}", path.display())).because(&error)
         })?;
     }
-    let handle = Handle::new();
+    let handle = Listening::new();
     let its = handle.clone();
     let task = tokio::spawn(async move {
         let served = tls.serve(router, its).await;

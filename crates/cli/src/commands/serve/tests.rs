@@ -17,7 +17,7 @@ use volutus_schedule::{Rule, Schedule};
 use volutus_store::{Holder, Store};
 
 use super::clock::Clock;
-use super::firing::{Carried, Deeds, Intent};
+use super::firing::{Carried, Deeds, Firing, Intent};
 use super::hands::Hands;
 use super::told::Told;
 use super::worker::Worker;
@@ -46,6 +46,8 @@ enum Way {
     UntilPaused(&'static str),
     /// The process ends once the run is made.
     EndsOnceMade,
+    /// Once the run is made, nothing can be noted of it for a while: here because the clock cannot be read.
+    CannotNoteOnceMade,
 }
 
 /// A double of the cloud.
@@ -90,6 +92,10 @@ impl Hands for Arc<Script> {
             self.made.notify_one();
             std::future::pending::<()>().await;
         }
+        if matches!(self.ways.lock().unwrap().front(), Some(Way::CannotNoteOnceMade)) {
+            self.ways.lock().unwrap().pop_front();
+            std::fs::remove_file(&self.clock).unwrap();
+        }
         Ok((run, plan))
     }
 
@@ -116,7 +122,7 @@ impl Hands for Arc<Script> {
                     paused = self.commands(&lease, run)?;
                 }
             }
-            Way::EndsOnceMade => panic!("the run is made already"),
+            Way::EndsOnceMade | Way::CannotNoteOnceMade => panic!("the run is made already"),
         }
         self.store.release_lease(&lease).unwrap();
         Ok(())
@@ -443,6 +449,56 @@ async fn a_server_that_ends_once_the_run_is_made_makes_no_second_one() {
     assert_eq!((other.carried(), other.deeds().intents().unwrap().len()), (0, 0));
     worker.look().await.unwrap();
     assert_eq!((other.runs().len(), other.carried()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_run_that_was_made_is_carried_out_whatever_could_not_be_noted_of_it() {
+    // Nothing could be noted for a while; the same process carries the run out then.
+    let scene = Scene::new(NIGHTS);
+    scene.schedule("monthly", MONTHLY, Some(3_600));
+    scene.approved();
+    scene.approved();
+    scene.then(Way::CannotNoteOnceMade);
+    scene.time("2026-12-08T02:00:00Z");
+    let (mut worker, _ends) = scene.worker();
+    worker.look().await.unwrap_err();
+    worker.look().await.unwrap_err();
+    assert_eq!((scene.runs().len(), scene.carried()), (1, 0));
+    scene.time("2026-12-08T02:00:05Z");
+    worker.look().await.unwrap();
+    worker.look().await.unwrap();
+    assert_eq!((scene.runs().len(), scene.carried(), scene.status("run0")), (1, 1, RunStatus::Succeeded));
+    assert_eq!((scene.deeds().intents().unwrap().len(), scene.told("held")), (0, 0));
+    // It was noted what the schedule did, and the process ended before it was noted that it carries the run.
+    let scene = Scene::new(NIGHTS);
+    scene.schedule("monthly", MONTHLY, Some(3_600));
+    let plan = scene.approved();
+    let (due, actor) = ("2026-12-08T02:00:00Z".parse().unwrap(), Actor("ana".to_owned()));
+    scene.deeds().keep_intent("monthly", Intent { due, plan: plan.clone(), until: None, actor }).unwrap();
+    let (run, _) = scene.script.begin(&plan).await.unwrap();
+    scene.deeds().keep_firing("monthly", Firing::next(None, due, run, 0)).unwrap();
+    scene.time("2026-12-08T02:00:05Z");
+    let (mut worker, _ends) = scene.worker();
+    worker.go_on().await.unwrap();
+    worker.look().await.unwrap();
+    assert_eq!((scene.runs().len(), scene.carried(), scene.status("run0")), (1, 1, RunStatus::Succeeded));
+    assert_eq!(scene.deeds().firings().unwrap()["monthly"].earlier, []);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_begins_nothing_twice() {
+    let scene = Scene::new(NIGHTS);
+    scene.schedule("monthly", MONTHLY, Some(3_600));
+    scene.approved();
+    scene.approved();
+    scene.looks("2026-12-08T02:00:00Z", 2).await;
+    for time in
+        ["2026-12-08T01:00:00Z", "2026-12-08T01:59:59Z", "2026-12-08T02:00:00Z", "2026-12-08T02:30:00Z"]
+    {
+        scene.looks(time, 2).await;
+        assert_eq!((scene.runs().len(), scene.carried()), (1, 1), "{time}");
+    }
+    assert_eq!((scene.told("missed"), scene.told("held")), (0, 0));
 }
 
 #[tokio::test]

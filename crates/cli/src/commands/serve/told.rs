@@ -66,6 +66,7 @@ impl Told {
                 requests: None,
                 cause: Some(cause),
                 schedule: None,
+                release: None,
             })
         })
     }

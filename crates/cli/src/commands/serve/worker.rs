@@ -137,24 +137,36 @@ impl<H: Hands> Worker<H> {
         make_ready(&self.store, &record, command, actor)
     }
 
-    /// Goes on with the run that an earlier process carried out, or had just made, when it ended.
-    pub async fn go_on(&mut self) -> Result<()> {
+    /// Sees what became of what was about to begin: whether a run was made, which is to be carried out now.
+    fn settle_intents(&self) -> Result<bool> {
+        let mut is_made = false;
         for (schedule, intent) in self.deeds.intents()? {
             let made =
                 self.store.runs().map_err(store_error)?.into_iter().find(|run| run.plan == intent.plan);
             if let Some(made) = made {
+                is_made = true;
                 let ahead_s = self.clock.ahead_s()?;
+                let Intent { due, until, actor, .. } = intent;
+                // Kept first, and whatever is known of the run: an intent that is left was not carried out.
+                let run = made.id.clone();
+                self.deeds.keep_carried(Carried { run, actor, until, schedule: Some(schedule.clone()) })?;
                 let before = self.deeds.firings()?.remove(&schedule);
                 if before.as_ref().is_none_or(|before| before.run != made.id) {
-                    let firing = Firing::next(before, intent.due, made.id.clone(), ahead_s);
-                    self.deeds.keep_firing(&schedule, firing)?;
-                    let Intent { until, actor, .. } = intent;
-                    let carried = Carried { run: made.id, actor, until, schedule: Some(schedule.clone()) };
-                    self.deeds.keep_carried(carried)?;
+                    self.deeds.keep_firing(&schedule, Firing::next(before, due, made.id, ahead_s))?;
                 }
             }
             self.deeds.forget_intent(&schedule)?;
         }
+        Ok(is_made)
+    }
+
+    /// Goes on with the run that an earlier process carried out, or had just made, when it ended.
+    pub async fn go_on(&mut self) -> Result<()> {
+        self.settle_intents()?;
+        self.go_on_carried().await
+    }
+
+    async fn go_on_carried(&mut self) -> Result<()> {
         let Some(left) = self.deeds.carried()? else { return Ok(()) };
         let record = self.store.run(&left.run).map_err(store_error)?;
         let (plan, state, _) = load(&self.store, &record)?;
@@ -255,6 +267,10 @@ impl<H: Hands> Worker<H> {
     pub async fn look(&mut self) -> Result<()> {
         if let Err(error) = self.told.send_due() {
             self.say("notices", error.message);
+        }
+        // Where the store could not be written once a run was made, it is carried out as soon as it can.
+        if self.settle_intents()? {
+            return self.go_on_carried().await;
         }
         let now = self.clock.now()?;
         let known = Known::load_at(&self.context, &self.store, self.windows.as_deref(), now, &self.glances)?;

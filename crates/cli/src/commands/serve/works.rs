@@ -7,13 +7,15 @@ use tokio::sync::{mpsc, oneshot};
 use volutus_engine::Command;
 use volutus_model::event::Actor;
 use volutus_model::{Finding, Plan, PlanId, RunId};
-use volutus_server::{Answer, Calendar, Problem, StatusCode, Works};
+use volutus_server::{Answer, Calendar, LockedAt, Look, Problem, Releases, StatusCode, Works};
 
 use super::clock::Clock;
 use super::firing::Deeds;
+use super::looks::{Looks, Memory};
 use crate::commands::check::judge;
 use crate::commands::glances::Glances;
 use crate::commands::plan::store_error;
+use crate::commands::release::kept;
 use crate::commands::schedule::Known;
 use crate::context::Context;
 use crate::error::{CliError, Kind};
@@ -39,6 +41,8 @@ pub struct ByOrders {
     pub clock: Clock,
     /// What is known of runs.
     pub glances: Arc<Glances>,
+    /// Where new releases are looked for, if anywhere.
+    pub looks: Option<Arc<Looks>>,
     /// The way to the worker.
     pub orders: mpsc::Sender<Order>,
 }
@@ -81,6 +85,37 @@ impl Works for ByOrders {
             let (entries, missed) = (known.coming(MONTHS)?, known.missed()?);
             let held = Deeds::of(&self.context, &store).held(&known.schedules, &self.glances)?;
             Ok(Calendar { entries, missed, held, now: known.now, schedules: known.schedules })
+        };
+        read().map_err(problem)
+    }
+
+    fn releases(&self) -> Result<Releases, Problem> {
+        let read = || {
+            let store = self.context.store()?;
+            let locked = kept(&store)?.into_iter().map(|(at, release)| LockedAt {
+                name: release.name.to_string(),
+                series: release.series.to_string(),
+                from: format!("{} {}", release.source.kind, release.source.at),
+                packages: release.packages.len(),
+                at,
+            });
+            let locked = locked.collect();
+            let Some(looks) = &self.looks else { return Ok(Releases { locked, looks: Vec::new() }) };
+            let (now, mut looked) =
+                (Context::now(), Memory::of(&self.context.inventory.name, &store).looked()?);
+            let looks = looks.jobs(&self.context, &store, &self.glances).into_iter().map(|job| {
+                let last = looked.remove(&job.key);
+                Look {
+                    series: job.series.map_or_else(|_| "next".to_owned(), |series| series.to_string()),
+                    from: job.source.told.clone(),
+                    last: last.as_ref().map(|last| last.at),
+                    next: last.as_ref().map_or(now, |last| last.next(looks.every, now)),
+                    failures: last.as_ref().map_or(0, |last| last.failures),
+                    why: last.as_ref().and_then(|last| last.why.clone()),
+                    release: last.and_then(|last| last.release.map(|name| name.to_string())),
+                }
+            });
+            Ok(Releases { locked, looks: looks.collect() })
         };
         read().map_err(problem)
     }

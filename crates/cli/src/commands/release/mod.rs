@@ -1,20 +1,16 @@
 //! `volutus release`: locks versions, keeps them, compares them, and holds files against them.
 
+pub mod lock;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
-use volutus_advisories::{Products, Published, Version};
 use volutus_model::{LockedRelease, Series};
-use volutus_releases::look::{self, Found, Images, Repository, Request};
-use volutus_releases::{
-    Constraints, Credentials, Error, Lines, Release, Source, SourceKind, Web, compare_files, diff,
-    docker_credentials, index_of, requirements, sha256,
-};
+use volutus_releases::{Error, Release, SourceKind, compare_files, diff, requirements, sha256};
 use volutus_store::Store;
 
-use crate::args::{Format, LockArgs, Origin, ReleaseArgs, ReleaseCommand, ReleaseFormat};
-use crate::commands::advisories::internal;
+use crate::args::{Format, ReleaseArgs, ReleaseCommand, ReleaseFormat};
 use crate::commands::plan::store_error;
 use crate::commands::print_json;
 use crate::context::Context;
@@ -27,7 +23,7 @@ const KIND: &str = "release";
 /// Locks, lists, shows, compares, verifies or removes releases.
 pub async fn run(context: &Context, args: &ReleaseArgs) -> Result<()> {
     match &args.command {
-        ReleaseCommand::Lock(args) => lock(context, args).await,
+        ReleaseCommand::Lock(args) => lock::run(context, args).await,
         ReleaseCommand::List { output } => list(context, *output),
         ReleaseCommand::Show { release, output } => print(&find(context, release)?, *output),
         ReleaseCommand::Diff { first, second, output } => compare(context, first, second, *output),
@@ -97,199 +93,7 @@ fn kind_in_words(kind: SourceKind) -> &'static str {
     }
 }
 
-async fn lock(context: &Context, args: &LockArgs) -> Result<()> {
-    let series: Series = match volutus_planner::parse_target(&args.series, &context.catalog) {
-        Ok(series) => series,
-        // One that this Volutus does not know yet can be locked where constraints or files name the versions.
-        Err(unknown) => {
-            args.series.parse().map_err(|_| CliError::refused("unknown-series", unknown.to_string()))?
-        }
-    };
-    let origin = match &args.from {
-        Some(origin) => origin.clone(),
-        None => Origin::Index(pip_index()?),
-    };
-    let products = Products::builtin().map_err(|error| internal(&error))?;
-    let published = Published::builtin(&products).map_err(|error| internal(&error))?;
-    let constraints = match &args.constraints {
-        None => Constraints::default(),
-        Some(path) => Constraints::parse(&read(path)?, &path.display().to_string())
-            .map_err(|error| release_error(&error))?,
-    };
-    let request = Request {
-        series,
-        packages: packages(context, args, &origin),
-        python: python(context, args, series)?,
-        lines: Lines { catalog: &context.catalog, published: &published, products: &products },
-        constraints,
-    };
-    let (source, found) = look(args, &origin, &request).await.map_err(|error| release_error(&error))?;
-    for note in &found.notes {
-        anstream::eprintln!("Note: {note}");
-    }
-    let release = Release::new(args.name.clone(), series, source, found.packages);
-    let store = context.store()?;
-    let kept = kept(&store)?;
-    let same = kept.iter().find(|(_, other)| other.digest == release.digest);
-    if let Some((at, other)) =
-        same.filter(|(_, other)| args.name.as_ref().is_none_or(|name| *name == other.name))
-    {
-        anstream::eprintln!("Nothing is new since {at}: this is {} already.", other.name);
-        return print(other, args.output);
-    }
-    if kept.iter().any(|(_, other)| other.name == release.name) {
-        let message = format!(
-            "another release is locked as {} already, and a locked release is not changed",
-            release.name
-        );
-        return Err(CliError::refused("exists", message).hint(
-            "Give another --name, or none; `volutus release remove NAME` forgets one that is not wanted any more.",
-        ));
-    }
-    let document = [(release.name.to_string(), release.clone())];
-    store.put_documents(KIND, &document, Context::now()).map_err(store_error)?;
-    let before = kept
-        .iter()
-        .rev()
-        .find(|(_, other)| other.series == series && other.source.kind == release.source.kind);
-    print(&release, args.output)?;
-    if let Some((_, before)) = before {
-        anstream::eprintln!("What is new: volutus release diff {} {}", before.name, release.name);
-    }
-    if release.lock().is_some() {
-        anstream::eprintln!("Next: volutus plan --to {series} --release {}", release.name);
-    }
-    Ok(())
-}
-
-async fn look(args: &LockArgs, origin: &Origin, request: &Request<'_>) -> Result<(Source, Found), Error> {
-    let source = |kind, at: String| Source { kind, at };
-    Ok(match origin {
-        Origin::Index(url) => {
-            let found = look::index(&Web::new()?, url, request).await?;
-            (source(SourceKind::Index, volutus_releases::without_credentials(url)?), found)
-        }
-        Origin::Debian(url) => {
-            let repository = Repository {
-                base: url.clone(),
-                suite: args.suite.clone().ok_or_else(|| Error::Address {
-                    address: volutus_releases::without_credentials(url).unwrap_or_default(),
-                    why: "which suite of the repository is meant? Name it with --suite".to_owned(),
-                })?,
-                component: args.component.clone(),
-                architecture: args.architecture.clone(),
-            };
-            let found = look::debian(&Web::new()?, &repository, request).await?;
-            let at = format!(
-                "{} {} {} {}",
-                volutus_releases::without_credentials(url)?,
-                repository.suite,
-                repository.component,
-                repository.architecture
-            );
-            (source(SourceKind::Debian, at), found)
-        }
-        Origin::Registry(url) => {
-            let images = Images {
-                base: url.clone(),
-                repository: args.repository.clone(),
-                tag: args.tag.clone(),
-                credentials: registry_credentials(url)?,
-            };
-            let found = look::registry(&Web::new()?, &images, request).await?;
-            (source(SourceKind::Registry, volutus_releases::without_credentials(url)?), found)
-        }
-        Origin::File(path) => {
-            let at = path.display().to_string();
-            let found = if path.is_dir() {
-                look::folder(path, request)?
-            } else {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Error::Malformed { place: at.clone(), why: error.to_string() })?;
-                look::requirements(&text, &at, request)?
-            };
-            (source(SourceKind::File, at), found)
-        }
-    })
-}
-
-/// What is looked for where nothing is named: what the cloud description has daemons of. Files have what they have.
-fn packages(context: &Context, args: &LockArgs, origin: &Origin) -> Vec<String> {
-    if !args.packages.is_empty() || matches!(origin, Origin::File(_)) {
-        return args.packages.clone();
-    }
-    let known = context.catalog.daemons();
-    let names = context.inventory.daemons().filter_map(|(id, ..)| {
-        let (service, _) = known.get(&id.kind)?;
-        Some(match origin {
-            Origin::Debian(_) => service.name.to_string(),
-            Origin::Registry(_) => id.kind.to_string(),
-            Origin::Index(_) | Origin::File(_) => service.distribution.clone(),
-        })
-    });
-    names.collect::<BTreeSet<String>>().into_iter().collect()
-}
-
-/// The Python that packages are for.
-fn python(context: &Context, args: &LockArgs, series: Series) -> Result<Version> {
-    let lowest = || {
-        let latest = context.catalog.series.iter().next_back().map(|(_, facts)| facts);
-        context.catalog.series.get(&series).or(latest).map(|facts| facts.python_min.clone())
-    };
-    let text = args.python.clone().or_else(lowest).unwrap_or_default();
-    Version::parse(&text, false).ok_or_else(|| {
-        CliError::refused("malformed-version", format!("`{text}` is no version of Python, such as 3.12"))
-    })
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// The folder in which a user keeps configuration.
-fn user_configuration() -> Option<PathBuf> {
-    let home = || variable("HOME").map(|home| Path::new(&home).join(".config"));
-    variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)
-}
-
-/// The index that pip would use. Source: pip, documentation, "Configuration", "Location".
-fn pip_index() -> Result<String> {
-    let home = variable("HOME").map(PathBuf::from);
-    let places = [
-        Some(PathBuf::from("/etc/xdg/pip/pip.conf")),
-        Some(PathBuf::from("/etc/pip.conf")),
-        home.map(|home| home.join(".pip/pip.conf")),
-        user_configuration().map(|folder| folder.join("pip/pip.conf")),
-        variable("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("pip.conf")),
-        variable("PIP_CONFIG_FILE").map(PathBuf::from),
-    ];
-    // A file that is not there, or not this user's to read, configures nothing.
-    let files: Vec<String> =
-        places.into_iter().flatten().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-    index_of(variable("PIP_INDEX_URL").as_deref(), &files).ok_or_else(|| {
-        CliError::refused("no-source", "nothing says where versions are looked up")
-            .hint("Give --from (`--from index=URL`, for one), or configure pip: PIP_INDEX_URL, or index-url in its files.")
-    })
-}
-
-/// What Docker's or Podman's configuration has for a registry.
-fn registry_credentials(registry: &str) -> Result<Option<Credentials>, Error> {
-    let docker = variable("DOCKER_CONFIG").map(PathBuf::from);
-    let docker = docker.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".docker")));
-    let places = [
-        variable("REGISTRY_AUTH_FILE").map(PathBuf::from),
-        variable("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json")),
-        docker.map(|folder| folder.join("config.json")),
-    ];
-    for path in places.into_iter().flatten() {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        if let Some(found) = docker_credentials(&text, registry, &path.display().to_string())? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
+/// The text of a file that the operator named.
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
         CliError::refused("malformed-source", format!("could not read {}", path.display())).because(&error)
@@ -297,7 +101,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// An error of looking up or reading, as the operator sees it.
-fn release_error(error: &Error) -> CliError {
+pub fn release_error(error: &Error) -> CliError {
     let message = error.to_string();
     match error {
         Error::Fetch { .. } => CliError::new(Kind::Cloud, "source-not-reached", message)
