@@ -67,6 +67,15 @@ impl<'a> Scene<'a> {
         command.spawn().context("volutus does not start")
     }
 
+    /// The same; what it says is in a file.
+    fn start_saying(&self, arguments: &[&str]) -> anyhow::Result<(Child, PathBuf)> {
+        println!("  volutus {} ...", arguments.join(" "));
+        let file = self.lab.folder().join("said.txt");
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&file)?);
+        Ok((command.spawn().context("volutus does not start")?, file))
+    }
+
     /// What `volutus hosts` tells of every host.
     fn hosts(&self) -> anyhow::Result<BTreeMap<String, Value>> {
         let rows = run(&mut self.command(&["hosts", "--output", "json"]))?.expect(0, &[])?.json()?;
@@ -114,6 +123,21 @@ impl<'a> Scene<'a> {
         Ok(plan)
     }
 
+    /// Waits until a run empties its first host; another one that has yet to wait.
+    fn wait_for_waiting(&self, child: &mut Child, hosts: &[String]) -> anyhow::Result<String> {
+        let mut waits = None;
+        wait_until("the first host is emptied", 300, || {
+            if let Some(status) = child.try_wait()? {
+                bail!("`volutus run` ended by itself ({status}): {}", self.lab.volutus(&["status"])?.stdout);
+            }
+            if let Ok(status) = self.lab.volutus(&["status", "--output", "json"])?.json() {
+                waits = last_waiting(hosts, &status["state"]["steps"]);
+            }
+            Ok(waits.is_some())
+        })?;
+        waits.context("no host waits")
+    }
+
     /// Waits until the run of a plan is at a step.
     fn wait_for_step(&self, child: &mut Child, step: &str) -> anyhow::Result<()> {
         wait_until(&format!("step {step} runs"), 300, || {
@@ -126,6 +150,13 @@ impl<'a> Scene<'a> {
             Ok(status["state"]["steps"][step]["status"] == "running")
         })
     }
+}
+
+/// The last of these hosts whose turn has not come while another one has its turn.
+fn last_waiting(hosts: &[String], steps: &Value) -> Option<String> {
+    let status = |host: &String| steps[format!("reboot/{host}")]["status"].as_str().map(str::to_owned);
+    hosts.iter().find(|host| status(host).as_deref() == Some("running"))?;
+    hosts.iter().rev().find(|host| matches!(status(host).as_deref(), None | Some("pending"))).cloned()
 }
 
 /// The hosts of a plan, in the order in which they are emptied.
@@ -326,7 +357,37 @@ pub fn changed_meanwhile(world: &World, lab: &Lab) -> anyhow::Result<()> {
 }
 
 pub fn new_instance_in_between(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    bring_back_silent_daemons(lab)?;
     let scene = Scene::new(world, lab, "")?;
+    let plan = scene.plan(&[])?;
+    let (id, hosts) = (text_at(&plan, &["id"])?, order(&plan)?);
+    // Between the plan and its run: what is run is a new plan that has it.
+    let early = scene.guests.boot_on(&hosts[1], None)?;
+    scene.volutus(&["check", id])?.expect(0, &["instances-since", "1 came"])?;
+    let (mut running, said) = scene.start_saying(&["run", id])?;
+    // In the run, before the host's turn: it moves to a host that is done.
+    let waits = scene.wait_for_waiting(&mut running, &hosts)?;
+    let late = scene.guests.boot_on(&waits, None)?;
+    let ended = running.wait()?;
+    let said = std::fs::read_to_string(said)?;
+    ensure!(ended.success(), "the run ended with {ended}:\n{said}");
+    ensure!(said.contains("1 came") && said.contains("is run instead"), "the new plan is not told:\n{said}");
+    ensure!(!said.contains("goes on from run"), "another plan was made for {late}:\n{said}");
+    scene.volutus(&["status"])?.expect(0, &["came since the plan was made", &late])?;
+    let after = scene.all_run()?;
+    let came = BTreeMap::from([(early.clone(), hosts[1].clone()), (late.clone(), waits)]);
+    for (instance, times) in scene.guests.moves(&came)? {
+        let on = after.get(&instance).with_context(|| format!("{instance} does not run: {after:?}"))?;
+        ensure!(times == 1 && *on != came[&instance], "{instance} was moved {times} times and is on {on}");
+        scene.ensure_enabled(true, on)?;
+    }
+    scene.guests.delete(&early)?;
+    scene.guests.delete(&late)
+}
+
+pub fn new_instance_that_nobody_moves(world: &World, lab: &Lab) -> anyhow::Result<()> {
+    bring_back_silent_daemons(lab)?;
+    let scene = Scene::new(world, lab, "\n\n[reboot.drain]\nnewcomers = \"halt\"\n")?;
     let plan = scene.plan(&[])?;
     let (id, hosts) = (text_at(&plan, &["id"])?, order(&plan)?);
     // Between the plan and its run: it is told before anything is touched.

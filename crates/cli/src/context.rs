@@ -98,6 +98,11 @@ impl Context {
         Self { inventory: Arc::new(inventory), ..self.clone() }
     }
 
+    /// The same with other limits of an upgrade.
+    pub fn with_policy(&self, policy: &Policy) -> Self {
+        Self { policy: policy.clone(), ..self.clone() }
+    }
+
     /// Where a server that keeps the cloud leaves a link to its socket.
     pub fn server_link(&self) -> PathBuf {
         self.state.join(format!("server-{}.sock", self.inventory.name))

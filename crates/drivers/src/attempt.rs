@@ -85,6 +85,7 @@ fn failed(
         hint: hint.into(),
         evidence,
         refused_by: BTreeSet::new(),
+        newcomers: BTreeSet::new(),
     })
 }
 

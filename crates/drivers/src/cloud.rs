@@ -20,8 +20,8 @@ use crate::channel::{Channel, Trouble};
 use crate::lanes::Lanes;
 use crate::ssh::Hosts;
 use crate::{
-    Error, agents, anchor, canary, compute, drain, gate, gateways, haproxy, hook, prove, reboot, refresh,
-    release, rest, schema, shadow, snapshot, work,
+    Error, agents, anchor, canary, compute, drain, gate, gateways, haproxy, hook, newcomers, prove, reboot,
+    refresh, release, rest, schema, shadow, snapshot, work,
 };
 
 /// Bound of one API request of the driver's own. Disabling a compute service waits for a call to
@@ -271,6 +271,7 @@ impl CloudDriver {
             Action::MoveInstances { host, moves, parallel_max, all_max } => {
                 drain::move_instances(attempt, host, moves, *parallel_max, *all_max).await
             }
+            Action::MoveNewcomers(wanted) => newcomers::move_off(attempt, wanted).await,
             Action::StopInstances { host, instances } => rest::stop(attempt, host, instances).await,
             Action::StartInstances { host, instances } => rest::start(attempt, host, instances).await,
             Action::ProveEmpty { host, stays } => drain::prove_empty(attempt, host, stays).await,

@@ -36,9 +36,10 @@ const REST_TIME: Duration = Duration::from_secs(45);
 const POST_COPY: &str = "running (post-copy)";
 
 /// What became of one instance.
-enum Moved {
-    /// It is where it was to be, or gone by its owner's doing.
-    Away { detail: String, was: bool },
+pub(crate) enum Moved {
+    /// It is where it was to be, or gone by its owner's doing. `was`: before it was asked for; `on`: the host
+    /// that it is on, empty where it is on none.
+    Away { detail: String, was: bool, on: String },
     /// It is still on the host; `refused` where another destination may take it.
     Stays { why: String, evidence: Vec<Evidence>, refused: bool },
 }
@@ -53,7 +54,7 @@ pub(crate) async fn move_instances(
 ) -> Attempted {
     let width = usize::try_from(parallel_max.max(1)).unwrap_or(usize::MAX);
     let begun = Instant::now();
-    let board = Board { attempt, total: moves.len(), all_max, told: Mutex::default() };
+    let board = Board::new(attempt, moves.len(), all_max);
     let travels: Vec<_> = moves.iter().map(|wanted| travel(&board, host, wanted)).collect();
     let results: Vec<(&InstanceMove, Result<Moved, Error>)> =
         futures::stream::iter(travels).buffer_unordered(width).collect().await;
@@ -61,7 +62,7 @@ pub(crate) async fn move_instances(
     let (mut refused_by, mut all_refused) = (BTreeSet::new(), true);
     for (wanted, result) in results {
         match result {
-            Ok(Moved::Away { detail, was }) => {
+            Ok(Moved::Away { detail, was, .. }) => {
                 done += usize::from(!was);
                 details.push(detail);
             }
@@ -103,14 +104,14 @@ pub(crate) async fn move_instances(
 }
 
 /// A journal is read by people: of a large host the first are told.
-fn some(details: &[String]) -> String {
+pub(crate) fn some(details: &[String]) -> String {
     const TOLD_MAX: usize = 20;
     let told = details.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
     if details.len() > TOLD_MAX { format!("{told}; and {} more", details.len() - TOLD_MAX) } else { told }
 }
 
 /// What is told of several moves at once: how many are through, and what those under way do.
-struct Board<'a> {
+pub(crate) struct Board<'a> {
     attempt: &'a Attempt<'a>,
     total: usize,
     /// Moves at once in the whole cloud; 0 for no limit.
@@ -118,9 +119,13 @@ struct Board<'a> {
     told: Mutex<(usize, BTreeMap<String, String>)>,
 }
 
-impl Board<'_> {
+impl<'a> Board<'a> {
+    pub(crate) fn new(attempt: &'a Attempt<'a>, total: usize, all_max: u32) -> Self {
+        Self { attempt, total, all_max, told: Mutex::default() }
+    }
+
     /// What a move does now; nothing once it is through.
-    fn tell(&self, instance: &str, doing: Option<String>) {
+    pub(crate) fn tell(&self, instance: &str, doing: Option<String>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match doing {
             Some(doing) => drop(told.1.insert(instance.to_owned(), doing)),
@@ -175,7 +180,15 @@ struct Travel<'a> {
     begun: Instant,
 }
 
-async fn move_one(board: &Board<'_>, from: &HostName, wanted: &InstanceMove) -> Result<Moved, Error> {
+/// Moves one instance to the one destination that is wanted; one that is under way already is watched.
+///
+/// # Errors
+/// Where nova does not answer until the attempt's time is up, or not as it should.
+pub(crate) async fn move_one(
+    board: &Board<'_>,
+    from: &HostName,
+    wanted: &InstanceMove,
+) -> Result<Moved, Error> {
     let attempt = board.attempt;
     let mut travel = Travel {
         attempt,
@@ -221,7 +234,11 @@ impl Travel<'_> {
         let id = &wanted.instance;
         let was = self.times == 0;
         let Some(server) = server else {
-            return Ok(Some(Moved::Away { detail: format!("{id} was deleted by its owner"), was: true }));
+            return Ok(Some(Moved::Away {
+                detail: format!("{id} was deleted by its owner"),
+                was: true,
+                on: String::new(),
+            }));
         };
         let on = server.host.clone().unwrap_or_default();
         if server.status == "ERROR" {
@@ -249,7 +266,7 @@ impl Travel<'_> {
             } else {
                 format!("{id} is on {on}, where somebody else moved it")
             };
-            return Ok(Some(Moved::Away { detail, was }));
+            return Ok(Some(Moved::Away { detail, was, on }));
         }
         if server.task_state.is_some() {
             self.seen_moving = true;
@@ -450,11 +467,13 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
                 continue;
             }
         };
-        let left: Vec<String> = servers
+        let left: BTreeMap<String, String> = servers
             .iter()
             // nova's filter takes part of a name for the name.
             .filter(|server| server.host.as_deref() == Some(host.as_str()) && !stays.contains(&server.id))
-            .map(|server| format!("instance {} ({}, {})", server.id, server.name, server.status))
+            .map(|server| {
+                (server.id.clone(), format!("instance {} ({}, {})", server.id, server.name, server.status))
+            })
             .collect();
         let here = |server: &&Server| server.host.as_deref() == Some(host.as_str());
         let moving = servers.iter().filter(here).any(|server| server.task_state.is_some());
@@ -463,18 +482,29 @@ pub(crate) async fn prove_empty(attempt: &Attempt<'_>, host: &HostName, stays: &
             let staying = if stays.is_empty() { String::new() } else { format!(", {} stay", stays.len()) };
             return Ok(Outcome::unchanged(format!("nothing is left on {host}{staying}")));
         }
-        let listed =
-            if left.is_empty() { format!("allocations of {}", held.join(", ")) } else { left.join(", ") };
+        let listed = if left.is_empty() {
+            format!("allocations of {}", held.join(", "))
+        } else {
+            left.values().cloned().collect::<Vec<_>>().join(", ")
+        };
         let rested = if moving { None } else { Some(*resting.get_or_insert_with(Instant::now)) };
         resting = rested;
         if attempt.is_over() || rested.is_some_and(|since| since.elapsed() > REST_TIME) {
-            return Err(permanent(
+            let mut outcome = permanent(
                 format!("{host} is not empty: {}", listed.chars().take(300).collect::<String>()),
                 "what came meanwhile is not in the plan, and is not touched. Abort (the host is given back) and \
                  plan anew; an allocation without an instance goes with `nova-manage placement heal_allocations` \
                  or `audit`",
                 vec![state(format!("left on {host}"), listed)],
-            ));
+            );
+            // What the plan moves off is gone by now, so that an instance that is left came; an allocation
+            // alone is something else.
+            if let Outcome::Failed(failure) = &mut outcome
+                && held.iter().all(|consumer| left.contains_key(consumer))
+            {
+                failure.newcomers = left.into_keys().collect();
+            }
+            return Err(outcome);
         }
         attempt
             .say(format!("waiting until {host} is empty: {}", listed.chars().take(120).collect::<String>()));

@@ -26,6 +26,7 @@ mod haproxy;
 mod hook;
 mod lanes;
 mod local;
+mod newcomers;
 mod observe;
 mod prove;
 mod reboot;

@@ -110,6 +110,7 @@ impl Error {
             hint: self.hint(),
             evidence: vec![Evidence::State { what: "ssh".to_owned(), value: self.to_string() }],
             refused_by: std::collections::BTreeSet::new(),
+            newcomers: std::collections::BTreeSet::new(),
         })
     }
 }

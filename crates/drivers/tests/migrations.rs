@@ -3,20 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/api.rs"]
+mod api;
 mod support;
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use volutus_engine::ports::{Driver as _, Order};
 use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
 
 /// One instance on `c1`, and the live migration of it that never converges by itself.
 struct Nova {
-    address: String,
     /// nova.conf of the source.
     permits_post_copy: bool,
     /// So many orders to complete it come to nothing: QEMU refused the switch.
@@ -31,7 +28,7 @@ struct Nova {
     told: Vec<&'static str>,
 }
 
-impl Nova {
+impl api::Answers for Nova {
     fn answer(&mut self, line: &str, body: &str) -> (u16, Value) {
         match line {
             "GET /compute/v2.1/servers/i1" => {
@@ -74,7 +71,9 @@ impl Nova {
             other => panic!("nova is asked {other}: {body}"),
         }
     }
+}
 
+impl Nova {
     fn look(&mut self) -> Vec<Value> {
         let Some(status) = self.migration else { return Vec::new() };
         let bytes = json!({"id": 7, "status": status, "memory_total_bytes": 1 << 30, "memory_remaining_bytes": 1 << 29});
@@ -88,40 +87,6 @@ impl Nova {
     }
 }
 
-async fn serve(nova: Arc<Mutex<Nova>>, mut stream: TcpStream) -> std::io::Result<()> {
-    let mut read: Vec<u8> = Vec::new();
-    let (head, body) = loop {
-        let mut buffer = [0; 4096];
-        let count = stream.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        read.extend_from_slice(&buffer[..count]);
-        let text = String::from_utf8_lossy(&read).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0) {
-            break (head.to_owned(), body.to_owned());
-        }
-    };
-    let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
-    let (status, headers, answer) = if line == "POST /identity/v3/auth/tokens" {
-        let url = format!("http://{}/compute/v2.1", nova.lock().unwrap().address);
-        let endpoint = json!({"interface": "public", "region": "R", "region_id": "R", "url": url});
-        let token = json!({"token": {
-            "expires_at": "2999-01-01T00:00:00.000000Z", "user": {"id": "u", "name": "n"},
-            "project": {"id": "p", "name": "n"}, "catalog": [{"type": "compute", "endpoints": [endpoint]}],
-        }});
-        (201, "X-Subject-Token: token\r\n", token)
-    } else {
-        let (status, answer) = nova.lock().unwrap().answer(line, &body);
-        (status, "", answer)
-    };
-    let body = if answer.is_null() { String::new() } else { answer.to_string() };
-    let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(text.as_bytes()).await
-}
-
 /// What became of the move, and of the instance.
 struct Moved {
     outcome: Outcome,
@@ -133,10 +98,7 @@ struct Moved {
 /// Lets the driver move the instance. `turns` are the fields of the move; `nova` changes how nova
 /// begins.
 async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let mut state = Nova {
-        address: address.clone(),
         permits_post_copy: false,
         refused: 0,
         migration: None,
@@ -146,13 +108,7 @@ async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
         told: Vec::new(),
     };
     nova(&mut state);
-    let state = Arc::new(Mutex::new(state));
-    let shared = Arc::clone(&state);
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(Arc::clone(&shared), stream));
-        }
-    });
+    let (address, state, server) = api::listen(state).await;
     let dir = tempfile::tempdir().unwrap();
     let auth_url = format!("http://{address}/identity");
     let driver = support::driver(dir.path(), &auth_url, &[("c1", "127.0.0.1"), ("c2", "127.0.0.2")]);

@@ -623,6 +623,7 @@ fn timeout_of(action: &Action, step: &Step, policy: &Policy) -> u32 {
     match action {
         Action::ProveDaemon { .. } => step.action_timeout_s.min(policy.prove_timeout_s),
         Action::RunHook(call) => call.limit_s,
+        Action::MoveNewcomers(newcomers) => step.action_timeout_s.max(newcomers.limit_s),
         Action::RebootHost { limit_s, .. } | Action::RunCommand { limit_s, .. } => {
             limit_s.unwrap_or(step.action_timeout_s)
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use volutus_model::HostName;
 use volutus_model::fleet::plan::{Content, FORMAT, Figures, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::Act;
-use volutus_model::fleet::{Fleet, RebootPolicy, Selection};
+use volutus_model::fleet::{Fleet, NewcomerWay, RebootPolicy, Selection};
 
 use crate::{Error, duties, plan, render};
 
@@ -55,6 +55,7 @@ pub fn undrain(
         per_source: 1,
         phase: 0,
         after: Vec::new(),
+        newcomers: NewcomerWay::default(),
     };
     let content = Content {
         format: FORMAT,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use volutus_model::fleet::limits::{Amount, glob_matches};
-use volutus_model::fleet::policy::{AffinityGroups, Order, Zones};
-use volutus_model::fleet::{Availability, Fleet, FleetHost, RebootPolicy, Selection};
+use volutus_model::fleet::policy::{AffinityGroups, Order, Rung, Zones};
+use volutus_model::fleet::{Availability, Fleet, FleetHost, Newcomers, RebootPolicy, Selection};
 
 use crate::index::{Index, Role};
 use crate::{classes, converge, render};
@@ -233,6 +233,16 @@ fn explain_instances(lines: &mut Lines, index: &Index<'_>) {
             ));
         }
     }
+    lines.say(match drain.newcomers {
+        Newcomers::Move if drain.ladder.contains(&Rung::Live) => {
+            "what comes after the plan was made: planned in when the run begins, and in the run live-migrated to \
+             hosts that are done"
+        }
+        Newcomers::Move => {
+            "what comes after the plan was made: planned in when the run begins; in the run a new plan is made"
+        }
+        Newcomers::Halt => "what comes after the plan was made: not touched, and its host fails",
+    });
     if drain.affinity_groups == AffinityGroups::Together {
         lines.say(
             "hard affinity groups are moved as a whole; nova allows that only with \

@@ -9,6 +9,7 @@ use volutus_model::fleet::policy::Rung;
 use crate::bounds;
 use crate::index::{Index, NONE, Role};
 use crate::ladder::{self, Block, Outcome};
+use crate::newcomers;
 use crate::schedule::Schedule;
 use crate::timing;
 
@@ -26,7 +27,8 @@ pub(crate) fn drains(index: &Index<'_>, done: &Schedule) -> Vec<HostDrain> {
     let mut drains: Vec<HostDrain> = done
         .drains
         .iter()
-        .map(|drain| HostDrain {
+        .zip(newcomers::ways(index, done))
+        .map(|(drain, newcomers)| HostDrain {
             host: index.fleet.hosts[drain.host as usize].name.clone(),
             disable_ms: drain.disable_ms,
             empty_ms: drain.empty_ms,
@@ -36,6 +38,7 @@ pub(crate) fn drains(index: &Index<'_>, done: &Schedule) -> Vec<HostDrain> {
             per_source: index.hosts[drain.host as usize].per_source,
             phase: index.hosts[drain.host as usize].phase,
             after: after[drain.host as usize].iter().map(name).collect(),
+            newcomers,
         })
         .collect();
     drains.sort_by(|a, b| (a.disable_ms, &a.host).cmp(&(b.disable_ms, &b.host)));

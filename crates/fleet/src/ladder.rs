@@ -145,6 +145,19 @@ pub(crate) fn rest(
     kept.copied().collect()
 }
 
+/// The rungs that are left for the live migration of an instance that nobody knew when the plan was made. `from`:
+/// what its source does with live migrations.
+pub(crate) fn rest_of_newcomers(policy: &RebootPolicy, from: Option<&MigrationSettings>) -> Vec<Rung> {
+    let after = policy.drain.ladder.iter().skip_while(|rung| **rung != Rung::Live).skip(1);
+    let kept = after.filter(|rung| match rung {
+        Rung::PostCopy => from.is_some_and(|settings| settings.post_copy),
+        Rung::AutoConverge => from.is_some_and(MigrationSettings::slows_down),
+        Rung::ForceComplete => true,
+        Rung::LeaveRunning | Rung::Live | Rung::Cold | Rung::Stop | Rung::Skip => false,
+    });
+    kept.copied().collect()
+}
+
 /// Why a rung is passed over for a live migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PassedOver {

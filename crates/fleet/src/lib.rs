@@ -9,8 +9,9 @@
 //! may take it (`lanes`), how long things take (`timing`), how many hosts at once and in which
 //! order (`budgets`), where the instances of one host go (`assign`), when everything happens
 //! (`schedule`), what is done when no empty host is left (`again`), why a host cannot be emptied
-//! (`causes`), what becomes of a live migration that does not converge (`converge`), and what no schedule can beat (`bounds`). `volutus-plancheck` judges the result
-//! and shares none of this.
+//! (`causes`), what becomes of a live migration that does not converge (`converge`), where instances go that come
+//! after the plan was made (`newcomers`), and what no schedule can beat (`bounds`). `volutus-plancheck` judges the
+//! result and shares none of this.
 
 mod again;
 mod assign;
@@ -27,6 +28,7 @@ mod figures;
 mod index;
 mod ladder;
 mod lanes;
+mod newcomers;
 mod render;
 mod schedule;
 mod state;

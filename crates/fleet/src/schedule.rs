@@ -29,6 +29,10 @@ pub(crate) struct Schedule {
     /// Per host: whether it is left.
     pub is_left: Vec<bool>,
     pub notified: usize,
+    /// In use once all is done, per host and class.
+    pub used_at_end: Vec<i64>,
+    /// Per class: the least that any instance that is to move holds; `i64::MAX` where none moves.
+    pub smallest: Vec<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -121,6 +125,8 @@ pub(crate) fn schedule(index: &Index<'_>) -> Schedule {
         scheduler.run_phase(phase);
     }
     scheduler.done.left.sort();
+    scheduler.done.used_at_end = std::mem::take(&mut scheduler.state.used);
+    scheduler.done.smallest = std::mem::take(&mut scheduler.state.smallest);
     let is_left = &scheduler.done.is_left;
     scheduler.done.notified = index
         .instances
@@ -172,6 +178,8 @@ impl<'i, 'a> Scheduler<'i, 'a> {
                 left: Vec::new(),
                 is_left: vec![false; n],
                 notified: 0,
+                used_at_end: Vec::new(),
+                smallest: Vec::new(),
             },
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct State<'i, 'a> {
     /// Cells that pinned instances are on.
     pins: HashMap<u32, Vec<u32>>,
     /// Per class: the least that any instance that is to move holds.
-    smallest: Vec<i64>,
+    pub smallest: Vec<i64>,
 }
 
 impl<'i, 'a> State<'i, 'a> {

@@ -1,6 +1,7 @@
 //! How long things take. One move has a rate of its own, however many run beside it, which is
 //! what limits per source, destination and overall are for.
 
+use volutus_model::fleet::migration::live_limit_s;
 use volutus_model::fleet::plan::How;
 use volutus_model::fleet::{Instance, RebootPolicy};
 
@@ -24,16 +25,15 @@ pub(crate) fn disk_bytes(instance: &Instance, policy: &RebootPolicy) -> u64 {
     if policy.moves.shared_disks { 0 } else { instance.local_disk_bytes }
 }
 
-/// Seconds that a move may take before the next rung is tried. As nova reckons its own limit:
-/// at least 2 GiB of memory, and local disks (`nova/virt/libvirt/driver.py`,
-/// `_live_migration_data_gb`).
+/// Seconds that a move may take before the next rung is tried.
 pub(crate) fn timeout_s(instance: &Instance, policy: &RebootPolicy, how: How) -> u64 {
-    let disks = disk_bytes(instance, policy).div_ceil(1 << 30);
-    let (per_gib, gib) = match how {
+    let (disks, overhead_s) = (disk_bytes(instance, policy), policy.moves.overhead_s);
+    match how {
         How::Live => {
-            (policy.drain.live_timeout_s_per_gib, instance.memory_mb().div_ceil(1024).max(2) + disks)
+            live_limit_s(instance.memory_mb(), disks, overhead_s, policy.drain.live_timeout_s_per_gib)
         }
-        How::Cold => (policy.drain.cold_timeout_s_per_gib, disks),
-    };
-    u64::from(policy.moves.overhead_s) + u64::from(per_gib) * gib
+        How::Cold => {
+            u64::from(overhead_s) + u64::from(policy.drain.cold_timeout_s_per_gib) * disks.div_ceil(1 << 30)
+        }
+    }
 }

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 
 use support::{check, host, instance, make};
 use volutus_model::fleet::limits::Amount;
-use volutus_model::fleet::plan::{How, Stay, StayReason};
+use volutus_model::fleet::plan::{HostDrain, How, Stay, StayReason};
 use volutus_model::fleet::policy::Rung;
 use volutus_model::fleet::{
-    Fleet, GroupPolicy, MigrationSettings, NumaCell, OwnerChoice, Pin, RebootPlan, RebootPolicy, ServerGroup,
+    Availability, Fleet, GroupPolicy, MigrationSettings, Newcomers, NumaCell, OwnerChoice, Pin, RebootPlan,
+    RebootPolicy, ServerGroup,
 };
 
 /// Three full hosts and an empty one, with a hard group over two of them; and one in another zone.
@@ -204,6 +205,47 @@ fn rungs() {
     plan.content.moves.iter_mut().for_each(|one| one.timeout_s = 0);
     plan.id = RebootPlan::compute_id(&plan.content);
     assert!(check(&plan, &fleet, &policy).iter().any(|finding| finding.code == "fleet-rung"));
+}
+
+/// The first host whose newcomers may go anywhere.
+fn with_a_way(plan: &mut RebootPlan) -> &mut HostDrain {
+    plan.content.drains.iter_mut().find(|drain| !drain.newcomers.is_none()).unwrap()
+}
+
+#[test]
+fn newcomers() {
+    let to = |plan: &mut RebootPlan, name: &str| {
+        with_a_way(plan).newcomers.to[0].host = name.parse().unwrap();
+    };
+    // A host that is emptied later: what came would move twice.
+    expect("fleet-newcomer", |plan| {
+        let last = plan.content.drains.last().unwrap().host.clone();
+        to(plan, last.as_str());
+    });
+    expect("fleet-newcomer", |plan| {
+        let own = with_a_way(plan).host.clone();
+        to(plan, own.as_str());
+    });
+    expect("fleet-newcomer", |plan| to(plan, "z1"));
+    expect("fleet-newcomer", |plan| to(plan, "nowhere"));
+    expect("fleet-newcomer", |plan| {
+        let way = &mut with_a_way(plan).newcomers;
+        way.to.push(way.to[0].clone());
+    });
+    expect("fleet-newcomer", |plan| with_a_way(plan).newcomers.to[0].per_destination += 1);
+    expect("fleet-newcomer", |plan| with_a_way(plan).newcomers.then.push(Rung::PostCopy));
+    let (fleet, mut policy) = world();
+    let plan = make(&fleet, &policy).unwrap();
+    policy.drain.newcomers = Newcomers::Halt;
+    assert!(check(&plan, &fleet, &policy).iter().any(|finding| finding.code == "fleet-newcomer"));
+    let halts = make(&fleet, &policy).unwrap();
+    assert!(halts.content.drains.iter().all(|drain| drain.newcomers.is_none()));
+    // A host that a person has disabled since.
+    let (mut fleet, policy) = world();
+    let taken = plan.content.drains.iter().flat_map(|drain| &drain.newcomers.to).next().unwrap();
+    let host = fleet.hosts.iter_mut().find(|host| host.name == taken.host).unwrap();
+    host.availability = Availability::Disabled { reason: "mine".to_owned() };
+    assert!(check(&plan, &fleet, &policy).iter().any(|finding| finding.code == "fleet-newcomer"));
 }
 
 #[test]

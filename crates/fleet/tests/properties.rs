@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use support::{check, make};
 use volutus_fleet::described::{Shape, fleet};
+use volutus_model::Severity;
 use volutus_model::fleet::limits::Amount;
 use volutus_model::fleet::policy::{AffinityGroups, Order, Override, Rung, Zones};
-use volutus_model::fleet::{Fleet, Obstacle, Part, RebootPlan, RebootPolicy};
+use volutus_model::fleet::{Fleet, Newcomers, Obstacle, Part, RebootPlan, RebootPolicy, Since};
 
 fn shape(odd: impl Strategy<Value = bool>) -> impl Strategy<Value = Shape> {
     (3usize..36, 1usize..4, 30u32..96, 0usize..3, odd, any::<u64>()).prop_map(
@@ -39,9 +40,11 @@ prop_compose! {
         drain in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<[bool; 3]>()),
         part in prop::option::of((1u32..3, 60u32..=100)),
         reboot in prop::bool::weighted(0.95),
+        halts in prop::bool::weighted(0.1),
     ) -> RebootPolicy {
         let mut policy = RebootPolicy::default();
         policy.act.reboot = reboot;
+        policy.drain.newcomers = if halts { Newcomers::Halt } else { Newcomers::Move };
         policy.hosts.at_once = at_once;
         let ways = [Rung::PostCopy, Rung::AutoConverge, Rung::ForceComplete].into_iter().zip(drain.4);
         let mut chosen: Vec<Rung> = ways.filter(|(_, chosen)| *chosen).map(|(rung, _)| rung).collect();
@@ -169,6 +172,40 @@ proptest! {
                 prop_assert!(!on_done, "{} is moved off {}, which is done", one.instance, one.from);
             }
         }
+    }
+
+    /// What came, went and was moved since a plan was made is all that is wrong with it then, but for what one
+    /// instance does to another: groups, and the room that they share.
+    #[test]
+    fn what_is_undone_leaves_a_plan_as_good_as_it_was(
+        shape in shape(any::<bool>()),
+        policy in policy(),
+        which in any::<[prop::sample::Index; 4]>(),
+    ) {
+        let fleet = fleet(&shape);
+        let Some(plan) = make(&fleet, &policy) else { return Ok(()) };
+        if fleet.instances.is_empty() || plan.content.drains.is_empty() {
+            return Ok(());
+        }
+        let mut later = fleet.clone();
+        let went = which[0].index(later.instances.len());
+        later.instances.remove(went);
+        if let Some(moved) = later.instances.get(which[1].index(later.instances.len().max(1))) {
+            let mut came = moved.clone();
+            came.id = "came".to_owned();
+            came.host = plan.content.drains[which[2].index(plan.content.drains.len())].host.clone();
+            let at = which[1].index(later.instances.len());
+            later.instances[at].host = later.hosts[which[3].index(later.hosts.len())].name.clone();
+            later.instances.push(came);
+        }
+        let (before, as_before) = Since::of(&plan, &later).undone(&plan, &later);
+        let shared = ["fleet-capacity", "fleet-fill", "fleet-group", "fleet-cells", "fleet-consent", "fleet-spare"];
+        let wrong = check(&before, &as_before, &policy);
+        let others: Vec<_> = wrong
+            .iter()
+            .filter(|one| one.severity >= Severity::Serious && !shared.contains(&one.code.as_str()))
+            .collect();
+        prop_assert!(others.is_empty(), "{others:#?}");
     }
 
     /// The same input makes the same plan.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{Gate, Shadow, Waiver};
+use crate::fleet::NewcomerMoves;
 use crate::fleet::hook::HookCall;
 use crate::fleet::plan::How;
 use crate::gate::{ClientGate, GateFailure};
@@ -220,6 +221,9 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "is_zero")]
         all_max: u32,
     },
+    /// Move what came to a compute host since the plan was made and runs there, alive, each to the first host of
+    /// the plan's list that takes it. What cannot be moved so is not touched, and fails the action.
+    MoveNewcomers(NewcomerMoves),
     /// Stop instances on a compute host, each marked ([`crate::fleet::STOPPED_TAG`]) so that it is
     /// known who has to start it again. What is off already is left as it is, without a mark.
     StopInstances {
@@ -471,6 +475,7 @@ impl Action {
             | Self::BootCanary { host } => Some(host),
             // It is about that host, wherever it runs.
             Self::RunHook(call) => Some(&call.host),
+            Self::MoveNewcomers(newcomers) => Some(&newcomers.host),
             Self::KeepAnchor(anchor) | Self::ReleaseAnchor(anchor) => Some(&anchor.host),
             Self::DrainBackend { daemon, .. }
             | Self::UndrainBackend { daemon, .. }
@@ -523,6 +528,7 @@ impl Action {
             }
             Self::StopShadow { shadow } => format!("stop the shadow of {}", shadow.daemon),
             Self::MoveInstances { host, moves, .. } => format!("move {} instances off {host}", moves.len()),
+            Self::MoveNewcomers(newcomers) => format!("move newcomers off {}", newcomers.host),
             Self::StopInstances { host, instances } => {
                 format!("stop {} instances on {host}", instances.len())
             }

@@ -66,6 +66,9 @@ pub struct Failure {
     /// Hosts that did not take an instance, which another host may take.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused_by: BTreeSet<HostName>,
+    /// Instances that came after the plan was made and are still there, where nothing else is wrong.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub newcomers: BTreeSet<String>,
 }
 
 /// Whether a repetition may help.
@@ -117,6 +120,15 @@ pub enum Evidence {
     AskedAgain(AskedAgain),
     /// What came of a client gate.
     Gate(GateSeen),
+    /// An instance that came after the plan was made, and was moved all the same.
+    NewcomerMoved {
+        /// The instance.
+        instance: String,
+        /// The host that was emptied.
+        from: HostName,
+        /// Where it is now.
+        to: HostName,
+    },
     /// A state that was read.
     State {
         /// What was read.

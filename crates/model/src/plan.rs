@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::action::{Action, Anchor, InstanceMove, Proof, Refresh, SchemaPhase, Seat, SettledReplica};
+use crate::fleet::NewcomerMoves;
 use crate::fleet::plan::Work;
 use crate::mitigation::{ExposedPackage, Mitigation};
 use crate::name::{HostName, PackageVersion, PlanId, RunId, Series, ServiceName, StageId, StepId};
@@ -419,6 +420,7 @@ impl Step {
     pub fn empties(&self) -> Option<&HostName> {
         self.actions.iter().find_map(|action| match action {
             Action::MoveInstances { host, .. }
+            | Action::MoveNewcomers(NewcomerMoves { host, .. })
             | Action::ProveEmpty { host, .. }
             | Action::RebootHost { host, .. }
             | Action::RunCommand { host, .. } => {

@@ -16,6 +16,9 @@ pub struct LiveMigration {
     pub id: u64,
     /// `queued`, `preparing`, `running`, `post-migrating`, ...
     pub status: String,
+    /// The compute host that it goes to; absent until the scheduler has chosen one.
+    #[serde(default)]
+    pub dest_compute: Option<String>,
     /// Bytes of memory in all; absent until they are known.
     #[serde(default)]
     pub memory_total_bytes: Option<u64>,

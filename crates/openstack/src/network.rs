@@ -158,6 +158,17 @@ impl Networking<'_> {
         })
     }
 
+    /// What every port of one instance plugs into it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn port_kinds_of(self, device: &str) -> Result<Vec<PortKind>, Error> {
+        let device = quote(device);
+        let path = format!("/ports?device_id={device}&fields=id&fields=device_id&fields=binding:vnic_type");
+        let answer = self.0.request(&Self::build(Method::GET, path)).await?;
+        answer.expect_status(&[200])?.part("ports")
+    }
+
     /// The ports that a filter lets through.
     ///
     /// # Errors

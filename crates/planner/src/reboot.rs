@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use volutus_catalog::{Catalog, DaemonRole};
-use volutus_model::fleet::Duties;
+use volutus_model::fleet::newcomers::MOVE_MIN_S;
 use volutus_model::fleet::plan::{Content, HostDrain, RebootPlan, Stay, StayReason, Work};
 use volutus_model::fleet::policy::Act;
-use volutus_model::fleet::{HookMoment, RebootPolicy, Turns};
+use volutus_model::fleet::{Duties, HookMoment, NewcomerMoves, RebootPolicy, Turns};
 use volutus_model::name::{DaemonKind, HostName, PackageVersion, Series, ServiceName, StageId};
 use volutus_model::plan::{Action, Impact, ImpactLevel, InstanceMove, Phase, Plan, PlanKind, Step};
 use volutus_model::{Inventory, Observation, Policy, StepId};
@@ -40,11 +40,11 @@ pub struct RebootInput {
 pub(crate) const SLACK_S: u32 = 300;
 /// A restart that takes so many times what is expected has gone wrong.
 const RESTART_FACTOR: u32 = 3;
-/// The least time that is given to a move from its first byte on, in seconds.
-const MOVE_MIN_S: u64 = 20;
 /// Seconds that stopping an instance may take: twice what nova gives it to go down by itself
 /// (`shutdown_timeout`).
 const STOP_S: u32 = 120;
+/// Seconds that moving newcomers may take at the least: nobody knows yet how large they are.
+const NEWCOMERS_S: u32 = 7_200;
 /// Instances that are stopped at once, at the least.
 const STOPS_AT_ONCE: u32 = 8;
 /// The least time that is given to a restart, in seconds.
@@ -304,9 +304,34 @@ pub(crate) fn emptying(content: &Content, drain: &HostDrain) -> (Vec<Action>, u3
         actions.push(Action::StopInstances { host: host.clone(), instances: stopped });
     }
     if !runs_on {
+        actions.extend(newcomers(content, drain).map(Action::MoveNewcomers));
         actions.push(Action::ProveEmpty { host: host.clone(), stays });
     }
     (actions, moving_s)
+}
+
+/// The order to move what came since the plan was made; nothing where the plan lets it go nowhere.
+fn newcomers(content: &Content, drain: &HostDrain) -> Option<NewcomerMoves> {
+    if drain.newcomers.is_none() {
+        return None;
+    }
+    let policy = &content.policy;
+    let moved = content.moves.iter().filter(|one| one.from == drain.host).map(|one| &one.instance);
+    let stays = content.stays.iter().filter(|stay| stay.host == drain.host).map(|stay| &stay.instance);
+    let mut known: Vec<String> = moved.chain(stays).cloned().collect();
+    known.sort();
+    Some(NewcomerMoves {
+        host: drain.host.clone(),
+        known,
+        way: drain.newcomers.clone(),
+        parallel_max: drain.per_source.max(1),
+        all_max: policy.moves_at_once().unwrap_or(0),
+        overhead_s: policy.moves.overhead_s,
+        live_timeout_s_per_gib: policy.drain.live_timeout_s_per_gib,
+        shared_disks: policy.moves.shared_disks,
+        movable: policy.drain.movable.clone(),
+        limit_s: NEWCOMERS_S,
+    })
 }
 
 /// A limit of the policy, where one is set.

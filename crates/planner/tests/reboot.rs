@@ -150,6 +150,7 @@ fn what_is_wrong_with_a_reboot_is_found() {
     };
     let codes = spoilt(&together);
     has(codes.clone(), "moved-onto-a-host-in-work");
+    has(codes.clone(), "newcomers-onto-a-host-to-do");
     has(codes, "budget-exceeded");
     let twice = |plan: &mut Plan| {
         let stage = plan.stages.iter_mut().find(|stage| stage.id.as_str() == "reboot-control").unwrap();

@@ -88,6 +88,7 @@ fn one_pass_empties_upgrades_restarts_proves_and_gives_back() {
     insta::assert_snapshot!(summaries(step(&made, "reboot/cmp1")).join("\n"), @r"
     disable nova-compute on cmp1, settle
     move 3 instances off cmp1
+    move newcomers off cmp1
     prove cmp1 empty
     run the command `before` on cmp1
     switch nova-compute@cmp1
@@ -278,6 +279,14 @@ fn what_is_wrong_with_such_a_plan_is_found() {
                 if let Action::MoveInstances { moves, .. } = action {
                     moves[0].to = "cmp2".parse().unwrap();
                 }
+            }
+        }),
+        "drain-otherwise",
+    );
+    has(
+        spoilt(&|plan| {
+            for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+                step.actions.retain(|action| !matches!(action, Action::MoveNewcomers(_)));
             }
         }),
         "drain-otherwise",

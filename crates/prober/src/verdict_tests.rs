@@ -492,6 +492,7 @@ fn with_contract(service: &str, broken: bool, failed: bool) -> Verdict {
     let outcome = if failed {
         Outcome::Failed(volutus_model::Failure {
             refused_by: std::collections::BTreeSet::new(),
+            newcomers: std::collections::BTreeSet::new(),
             class: volutus_model::FailureClass::Permanent,
             message: "broken".to_owned(),
             hint: String::new(),

@@ -57,6 +57,7 @@ pub(crate) fn failed(class: FailureClass, message: &str) -> Next {
         hint: String::new(),
         evidence: Vec::new(),
         refused_by: std::collections::BTreeSet::new(),
+        newcomers: std::collections::BTreeSet::new(),
     }))
 }
 

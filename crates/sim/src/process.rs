@@ -342,6 +342,7 @@ impl Simulation<'_> {
                     hint: String::new(),
                     evidence: Vec::new(),
                     refused_by: std::collections::BTreeSet::new(),
+                    newcomers: std::collections::BTreeSet::new(),
                 })
             }
             _ => outcome,

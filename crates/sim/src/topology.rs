@@ -431,6 +431,7 @@ impl Compiler<'_> {
                 host: topology.host(&anchor.host)?,
             },
             Action::MoveInstances { .. }
+            | Action::MoveNewcomers(_)
             | Action::StopInstances { .. }
             | Action::StartInstances { .. }
             | Action::LowerGateways { .. }

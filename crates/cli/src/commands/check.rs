@@ -6,7 +6,7 @@ use volutus_model::{Action, Finding, Observation, PackageVersion, Plan, Series, 
 use volutus_store::AnyPlan;
 
 use crate::args::{CheckArgs, Format};
-use crate::commands::{drains, fleet, plan, print_json};
+use crate::commands::{drains, fleet, plan, print_json, replan};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -21,12 +21,13 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<()> {
                     let observation = context.observe(&driver).await?;
                     let mut findings = judge(context, &observation, &plan);
                     let store = context.store()?;
-                    findings.extend(drains::judge(context, &driver, &store, &plan, &observation).await?);
+                    let seen = drains::look_for(context, &driver, &plan, &observation).await?;
+                    findings.extend(drains::judge(context, &store, &plan, seen)?);
                     findings
                 }
                 AnyPlan::Reboot(plan) => {
                     let seen = fleet::observe_with(context, &driver).await?;
-                    fleet::judge(&plan, seen, &fleet::answers(context, &context.store()?)?)
+                    replan::judged(context, &context.store()?, &plan, seen)?
                 }
             }
         }

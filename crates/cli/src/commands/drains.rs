@@ -5,7 +5,7 @@ use volutus_model::fleet::{Fleet, RebootPlan, RebootPolicy, Selection};
 use volutus_model::{Finding, Observation, Plan, Series};
 use volutus_store::Store;
 
-use crate::commands::{fleet, go_on};
+use crate::commands::{fleet, go_on, replan};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 
@@ -49,17 +49,24 @@ pub fn find(store: &Store, plan: &Plan) -> Result<Option<RebootPlan>> {
     if plan.drains.is_none() { Ok(None) } else { go_on::reboot_of(store, plan) }
 }
 
-/// What stands in the way of the reboot that is a part of an upgrade, on the fleet as it is now.
-pub async fn judge(
+/// The fleet as it is now, where an upgrade empties hosts.
+pub async fn look_for(
     context: &Context,
     driver: &CloudDriver,
-    store: &Store,
     plan: &Plan,
     observation: &Observation,
-) -> Result<Vec<Finding>> {
-    let Some(reboot) = find(store, plan)? else { return Ok(Vec::new()) };
-    let seen = look(context, driver, observation).await?;
-    let mut findings = fleet::judge(&reboot, seen, &fleet::answers(context, store)?);
+) -> Result<Option<Fleet>> {
+    match plan.drains {
+        Some(_) => look(context, driver, observation).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What stands in the way of the reboot that is a part of an upgrade, or of the one that is run in its place, on
+/// the fleet as it was seen.
+pub fn judge(context: &Context, store: &Store, plan: &Plan, seen: Option<Fleet>) -> Result<Vec<Finding>> {
+    let (Some(reboot), Some(seen)) = (find(store, plan)?, seen) else { return Ok(Vec::new()) };
+    let mut findings = replan::judged(context, store, &reboot, seen)?;
     findings.extend(volutus_plancheck::check_joined(plan, &reboot));
     Ok(findings)
 }

@@ -112,14 +112,14 @@ fn control_hosts(context: &Context) -> Vec<HostName> {
     hosts.filter(|host| carries(host) && !is_compute(host)).collect()
 }
 
-/// Looks at the cloud and makes the steps of an approved reboot plan.
+/// Judges an approved reboot plan by the fleet as it was seen, and makes its steps as the cloud is.
 pub async fn prepare(
     context: &Context,
     driver: &CloudDriver,
     plan: &RebootPlan,
     approval: &Approval,
+    fleet: Fleet,
 ) -> Result<(Plan, Observation)> {
-    let fleet = observe_with(context, driver).await?;
     let answers = answers(context, &context.store()?)?;
     refuse_findings(&judge(plan, fleet, &answers), &approval.consents).map_err(|error| {
         error.hint(

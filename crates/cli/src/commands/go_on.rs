@@ -2,20 +2,18 @@
 //! the approval and the policy that the first one has.
 
 use volutus_drivers::CloudDriver;
-use volutus_fleet::Error;
 use volutus_model::event::Actor;
-use volutus_model::fleet::plan::{Content, Figures};
-use volutus_model::fleet::{Past, RebootPlan, Selection};
+use volutus_model::fleet::plan::Content;
+use volutus_model::fleet::{Fleet, Past, RebootPlan, Selection};
 use volutus_model::outcome::{Failure, Outcome};
 use volutus_model::plan::{Action, Plan, Step};
 use volutus_model::run::{RunState, RunStatus, StepStatus};
 use volutus_model::{HostName, RunId, StepId};
-use volutus_store::{AnyPlan, Approval, RunRecord, Store};
+use volutus_store::{AnyPlan, RunRecord, Store};
 
-use crate::commands::check::judge;
 use crate::commands::control::load;
-use crate::commands::plan::{self, Wanted, store_error};
-use crate::commands::{drains, fleet, run};
+use crate::commands::plan::store_error;
+use crate::commands::{drains, fleet, replan, run};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::show;
@@ -83,94 +81,47 @@ pub async fn follow(
     let approval = store.approval(approved).map_err(store_error)?.ok_or_else(|| {
         CliError::new(Kind::Internal, "not-approved", format!("the plan of run {run} has no approval"))
     })?;
-    let Some(next) = rest(context, driver, &reboot.content, &plan, &state).await? else { return Ok(None) };
-    store.put_reboot_plan(&next).map_err(store_error)?;
-    // The policy that was approved says that the rest goes on, and where to.
-    store.approve(&next.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
+    let Some((next, seen)) = rest(context, driver, &reboot.content, &plan, &state).await? else {
+        return Ok(None);
+    };
+    replan::adopt(store, &next, &approval)?;
     // What failed cannot be asked what it runs, and is none of what is to be done.
     let context = context.without(&next.content.selection.past.failed);
     let mut approval = approval;
     approval.consents.push(UNKNOWN_HOST.to_owned());
     // What is observed is of the description that the plan is made for.
     let driver = context.driver()?;
+    // It is judged by the fleet that it was made of: instances come while one looks again.
     let entered = match &plan.drains {
-        Some(_) => enter_upgrade(&context, store, &driver, &plan, next, &approval).await,
-        None => run::enter_reboot(&context, store, &driver, &next, &approval).await,
+        // The releases were held against a lock when they were staged, on every host.
+        Some(_) => match context.observe(&driver).await {
+            Ok(now) => replan::enter_upgrade(&context, store, &plan, (next, seen), (&now, None), &approval),
+            Err(error) => Err(error),
+        },
+        None => run::enter_reboot(&context, store, &driver, &next, &approval, seen).await,
     };
     driver.close().await;
     entered.map(Some)
 }
 
-/// Makes the plan of what is left of an upgrade that empties hosts, and its run.
-async fn enter_upgrade(
-    context: &Context,
-    store: &Store,
-    driver: &CloudDriver,
-    earlier: &Plan,
-    reboot: RebootPlan,
-    approval: &Approval,
-) -> Result<(RunId, Plan)> {
-    let observation = context.observe(driver).await?;
-    let wanted = Wanted {
-        target: earlier.to,
-        versions: Some(earlier.versions.clone()),
-        // The releases were held against it when they were staged, on every host.
-        lock: None,
-        drains: Some(reboot),
-        parent: Some(earlier.id.clone()),
-    };
-    let (made, _) = plan::make(context, &observation, wanted)?;
-    let mut findings = judge(context, &observation, &made);
-    findings.extend(drains::judge(context, driver, store, &made, &observation).await?);
-    run::refuse_findings(&findings, &approval.consents)?;
-    store.put_plan(&made).map_err(store_error)?;
-    store.approve(&made.id, &approval.actor, Context::now(), &approval.consents).map_err(store_error)?;
-    run::create(context, store, made, &observation)
-}
-
-/// The reboot plan of what is left to do.
+/// The reboot plan of what is left to do, and the fleet that it was made of.
 async fn rest(
     context: &Context,
     driver: &CloudDriver,
     content: &Content,
     plan: &Plan,
     state: &RunState,
-) -> Result<Option<RebootPlan>> {
+) -> Result<Option<(RebootPlan, Fleet)>> {
     let selection = Selection { past: past(content, plan, state), ..content.selection.clone() };
     let control: Vec<HostName> =
         content.control.iter().filter(|host| is_untouched(host, plan, state)).cloned().collect();
-    let mut fleet = match plan.drains {
+    let seen = match plan.drains {
         Some(_) => drains::look(context, driver, &context.observe(driver).await?).await?,
         None => fleet::observe_with(context, driver).await?,
     };
-    fleet::answers(context, &context.store()?)?.apply(&mut fleet);
-    let made = volutus_fleet::plan(&fleet, &content.policy, &selection, &content.cloud, Context::now());
-    let made = match made {
-        // Of an upgrade, what finalizes it is left then, and that waits for what failed.
-        Err(Error::NothingToDo { .. }) if control.is_empty() => return Ok(None),
-        Err(Error::NothingToDo { .. }) => Ok(RebootPlan::new(Content {
-            created_at: Context::now(),
-            fleet: fleet.digest(),
-            selection,
-            drains: Vec::new(),
-            moves: Vec::new(),
-            stays: Vec::new(),
-            left: Vec::new(),
-            classes: Vec::new(),
-            duties: std::collections::BTreeMap::new(),
-            owners: std::collections::BTreeMap::new(),
-            undecided: Vec::new(),
-            findings: Vec::new(),
-            figures: Figures::default(),
-            ..content.clone()
-        })),
-        made => made,
-    };
-    let made = made.map(|made| {
-        let made = volutus_fleet::with_control(made, &fleet, control);
-        RebootPlan::new(Content { upgrade: content.upgrade, ..made.content })
-    });
-    fleet::checked(made, &fleet, "could not plan the rest of the reboot").map(Some)
+    let mut now = seen.clone();
+    fleet::answers(context, &context.store()?)?.apply(&mut now);
+    Ok(replan::again(content, &now, selection, control)?.map(|made| (made, seen)))
 }
 
 /// Whether nothing was done with a host of the control plane.
@@ -190,9 +141,15 @@ fn past(content: &Content, plan: &Plan, state: &RunState) -> Past {
                 past.done.insert(host.clone());
             }
             StepStatus::Failed { .. } => {
-                let refused = failure_of(state, &step.id).map(|failure| &failure.refused_by);
+                let failure = failure_of(state, &step.id);
+                if content.policy.drain.newcomers.is_move()
+                    && failure.is_some_and(|failure| !failure.newcomers.is_empty())
+                    && past.stopped_by_newcomers(host)
+                {
+                    continue;
+                }
                 let mut all = past.refused.clone();
-                all.extend(refused.into_iter().flatten().cloned());
+                all.extend(failure.map(|failure| &failure.refused_by).into_iter().flatten().cloned());
                 if all.len() > past.refused.len() && all.len() <= content.policy.drain.refusals_max as usize {
                     past.refused = all;
                 } else {

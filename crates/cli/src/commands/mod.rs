@@ -26,6 +26,7 @@ pub mod probe;
 pub mod rehearse;
 mod rehearse_real;
 pub mod release;
+mod replan;
 pub mod rollback;
 pub mod run;
 pub mod schedule;

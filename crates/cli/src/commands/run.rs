@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use volutus_engine::Command;
 use volutus_model::Event;
 use volutus_model::event::Actor;
-use volutus_model::fleet::RebootPlan;
+use volutus_model::fleet::{Fleet, RebootPlan};
 use volutus_model::plan::PlanKind;
 use volutus_model::probe::Sample;
 use volutus_model::run::{RunState, RunStatus};
@@ -28,7 +28,7 @@ use crate::commands::notice::{Notices, Telling};
 use crate::commands::plan::store_error;
 use crate::commands::rollback::{WayBack, is_due};
 use crate::commands::verdict;
-use crate::commands::{patch, schedule};
+use crate::commands::{patch, replan, schedule};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::server::Server;
@@ -94,20 +94,31 @@ pub async fn begin_reboot(
         .hint("Make a new plan: volutus plan --reboot"));
     }
     let driver = context.driver()?;
-    let entered = enter_reboot(context, store, &driver, reboot, approval).await;
+    let entered = async {
+        let seen = fleet::observe_with(context, &driver).await?;
+        let Some(anew) = replan::at_start(context, store, reboot, approval, &seen)? else {
+            return enter_reboot(context, store, &driver, reboot, approval, seen).await;
+        };
+        let entered = enter_reboot(context, store, &driver, &anew.plan, approval, seen).await?;
+        anstream::eprintln!("{}", anew.words(&reboot.id, &anew.plan.id));
+        Ok(entered)
+    };
+    let entered = entered.await;
     driver.close().await;
     entered
 }
 
-/// Makes the steps of an approved reboot as the cloud is now, and their run.
+/// Makes the steps of an approved reboot as the cloud is now, and their run. The plan is judged by the fleet as it
+/// was seen.
 pub async fn enter_reboot(
     context: &Context,
     store: &Store,
     driver: &volutus_drivers::CloudDriver,
     reboot: &RebootPlan,
     approval: &Approval,
+    seen: Fleet,
 ) -> Result<(RunId, Plan)> {
-    let (plan, observation) = fleet::prepare(context, driver, reboot, approval).await?;
+    let (plan, observation) = fleet::prepare(context, driver, reboot, approval, seen).await?;
     refuse_findings(&judge(context, &observation, &plan), &approval.consents)?;
     store.put_plan(&plan).map_err(store_error)?;
     // The steps follow from the plan that was approved, and from nothing that anybody chose since.
@@ -153,12 +164,12 @@ async fn begin_upgrade(
     let driver = context.driver()?;
     let seen = async {
         let observation = context.observe(&driver).await?;
-        let drains = drains::judge(context, &driver, store, &plan, &observation).await?;
-        Ok::<_, CliError>((observation, drains))
+        let fleet = drains::look_for(context, &driver, &plan, &observation).await?;
+        Ok::<_, CliError>((observation, fleet))
     };
     let seen = seen.await;
     driver.close().await;
-    let (observation, drains) = seen?;
+    let (observation, fleet) = seen?;
     if Plan::basis_of(&observation) != plan.basis {
         return Err(CliError::refused(
             "cloud-changed",
@@ -170,7 +181,18 @@ async fn begin_upgrade(
         )
         .hint(format!("`volutus observe` shows it; make a new plan: {}", planning(&plan))));
     }
-    let findings = [judge(context, &observation, &plan), drains].concat();
+    let own = judge(context, &observation, &plan);
+    if let (Some(reboot), Some(seen)) = (drains::find(store, &plan)?, &fleet) {
+        let drains = volutus_plancheck::check_joined(&plan, &reboot);
+        refuse_findings(&[&own[..], &drains].concat(), &approval.consents)?;
+        if let Some(anew) = replan::at_start(context, store, &reboot, approval, seen)? {
+            let (next, now) = ((anew.plan.clone(), seen.clone()), (&observation, replan::lock_of(&plan)));
+            let (run, made) = replan::enter_upgrade(context, store, &plan, next, now, approval)?;
+            anstream::eprintln!("{}", anew.words(&plan.id, &made.id));
+            return Ok((run, made));
+        }
+    }
+    let findings = [own, drains::judge(context, store, &plan, fleet)?].concat();
     refuse_findings(&findings, &approval.consents)?;
     create(context, store, plan, &observation)
 }
@@ -236,14 +258,19 @@ pub fn make_ready(store: &Store, record: &RunRecord, command: Command, actor: &A
     Ok(plan)
 }
 
-/// Stops where a finding blocks, or is serious and was not consented to.
-pub fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
+/// The findings that block, or are serious and were not consented to.
+pub fn stopping(findings: &[Finding], consents: &[String]) -> Vec<Finding> {
     let stops = |finding: &&Finding| match finding.severity {
         Severity::Blocking => true,
         Severity::Serious => !consents.contains(&finding.code),
         Severity::Warning | Severity::Info => false,
     };
-    let stopping: Vec<Finding> = findings.iter().filter(stops).cloned().collect();
+    findings.iter().filter(stops).cloned().collect()
+}
+
+/// Stops where a finding blocks, or is serious and was not consented to.
+pub fn refuse_findings(findings: &[Finding], consents: &[String]) -> Result<()> {
+    let stopping = stopping(findings, consents);
     if stopping.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,7 @@
 //! Where a run stands, with the evidence of what failed and the choices that are open.
 
+use std::collections::BTreeSet;
+
 use owo_colors::OwoColorize as _;
 use volutus_model::outcome::{Evidence, Failure, Outcome};
 use volutus_model::plan::{Action, Anchor};
@@ -52,6 +54,14 @@ pub fn render(run: &RunId, plan: &Plan, state: &RunState) -> String {
     {
         text += &format!("\nhalted because: {cause}\n");
     }
+    let newcomers = newcomers(state);
+    if !newcomers.is_empty() {
+        text += &format!(
+            "{} instances that came since the plan was made were moved besides: {}\n",
+            newcomers.len(),
+            super::some(&newcomers.into_iter().collect::<Vec<_>>())
+        );
+    }
     for failure in last_failures(state) {
         text += &evidence(failure);
     }
@@ -98,6 +108,21 @@ fn kept<'a>(plan: &'a Plan, state: &RunState) -> Vec<&'a Anchor> {
         }
     }
     kept
+}
+
+/// The newcomers that were moved, each once, also by attempts that failed for others.
+fn newcomers(state: &RunState) -> BTreeSet<&str> {
+    let outcomes = state.attempts.values().filter_map(|attempt| attempt.outcome.as_ref());
+    let pieces = outcomes.flat_map(|outcome| match outcome {
+        Outcome::Done { evidence, .. } => evidence.as_slice(),
+        Outcome::Failed(failure) => failure.evidence.as_slice(),
+        Outcome::FoundNoChangesNeeded { .. } | Outcome::Unknown { .. } => &[],
+    });
+    let moved = pieces.filter_map(|piece| match piece {
+        Evidence::NewcomerMoved { instance, .. } => Some(instance.as_str()),
+        _ => None,
+    });
+    moved.collect()
 }
 
 /// The last failure of every step that stands failed.
@@ -149,6 +174,10 @@ pub fn evidence(failure: &Failure) -> String {
             }
             Evidence::Gate(seen) => {
                 (format!("gate {} ({}), all of its output", seen.gate, seen.when), &seen.output)
+            }
+            Evidence::NewcomerMoved { instance, from, to } => {
+                contract = format!("from {from} to {to}");
+                (format!("newcomer {instance} moved"), &contract)
             }
             Evidence::State { what, value } => (what.clone(), value),
         };

@@ -2,7 +2,7 @@
 //! reason.
 
 mod control;
-mod fleet;
+pub(crate) mod fleet;
 mod hosts;
 
 use std::collections::BTreeMap;

@@ -24,6 +24,7 @@ pub(crate) fn failure(class: FailureClass) -> Outcome {
         hint: "mend it".to_owned(),
         evidence: Vec::new(),
         refused_by: std::collections::BTreeSet::new(),
+        newcomers: std::collections::BTreeSet::new(),
     })
 }
 

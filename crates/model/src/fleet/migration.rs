@@ -114,6 +114,14 @@ impl Instance {
     }
 }
 
+/// Seconds that a live migration may take from its first byte on. As nova reckons its own limit: at least 2 GiB
+/// of memory, and the disks that travel (`nova/virt/libvirt/driver.py`, `_live_migration_data_gb`).
+#[must_use]
+pub fn live_limit_s(memory_mb: u64, disk_bytes: u64, overhead_s: u32, per_gib_s: u32) -> u64 {
+    let gib = memory_mb.div_ceil(1024).max(2) + disk_bytes.div_ceil(1 << 30);
+    u64::from(overhead_s) + u64::from(per_gib_s) * gib
+}
+
 /// When what is done about a live migration that does not converge has its turn, in seconds (or seconds
 /// for each GiB) from the moment at which its memory begins to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,12 @@ pub mod duties;
 pub mod hook;
 pub mod limits;
 pub mod migration;
+pub mod newcomers;
 mod place;
 pub mod plan;
 pub mod policy;
 pub mod selection;
+pub mod since;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +28,11 @@ pub use answer::{Answer, Answers, Confirmation};
 pub use duties::Duties;
 pub use hook::{Hook, HookCall, HookMoment, HookPlace};
 pub use migration::{MigrationSettings, TimeoutAction, Turns};
+pub use newcomers::{NewcomerMoves, NewcomerPlace, NewcomerWay, Newcomers};
 pub use plan::{RebootPlan, Work};
 pub use policy::{PolicyError, RebootPolicy};
 pub use selection::{Past, Selection};
+pub use since::Since;
 
 /// What Volutus's reasons for disabling a compute service begin with, so that they can be told from
 /// a person's. The id of the run follows.
@@ -341,6 +345,18 @@ pub enum OwnerChoice {
 }
 
 impl OwnerChoice {
+    /// The value of `volutus:maintenance`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Cold => "cold",
+            Self::Stop => "stop",
+            Self::Notify => "notify",
+            Self::Never => "never",
+        }
+    }
+
     /// Reads the value of `volutus:maintenance`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

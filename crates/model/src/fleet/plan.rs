@@ -12,6 +12,7 @@ use crate::finding::Finding;
 use crate::name::{HostName, PlanId, Series};
 
 use super::duties::Duties;
+use super::newcomers::NewcomerWay;
 use super::policy::{RebootPolicy, Rung};
 use super::selection::Selection;
 
@@ -128,6 +129,9 @@ pub struct HostDrain {
     /// empty, because instances move from them to it. Limits apply besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<HostName>,
+    /// Where instances go that come to the host after the plan was made.
+    #[serde(default, skip_serializing_if = "NewcomerWay::is_none")]
+    pub newcomers: NewcomerWay,
 }
 
 /// One move of one instance.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Amount, glob_matches};
+use super::newcomers::Newcomers;
 use super::{FleetHost, Hook, Obstacle, place};
 
 /// The limits of a reboot of a fleet. Defaults are careful: nova's own default of one live
@@ -198,6 +199,9 @@ pub struct Drain {
     pub movable: Vec<Obstacle>,
     /// So many hosts may refuse instances without the run halting: a new plan moves them elsewhere.
     pub refusals_max: u32,
+    /// What becomes of instances that come after the plan was made.
+    #[serde(skip_serializing_if = "Newcomers::is_move")]
+    pub newcomers: Newcomers,
     /// Days of notice to owners who chose `notify`.
     pub notice_days: u32,
 }
@@ -214,6 +218,7 @@ impl Default for Drain {
             affinity_groups: AffinityGroups::Stay,
             movable: Vec::new(),
             refusals_max: 2,
+            newcomers: Newcomers::Move,
             notice_days: 5,
         }
     }

@@ -1,11 +1,12 @@
 //! Which hosts of a fleet are meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::glob_matches;
+use super::newcomers::TRIES_MAX;
 use super::{Fleet, FleetHost, Part};
 use crate::name::HostName;
 
@@ -41,6 +42,9 @@ pub struct Past {
     /// Did not take an instance: they are not moved to, unless they are rebooted before.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<HostName>,
+    /// Could not be emptied for newcomers alone, and how often: they are planned again, with what came.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub newcomers: BTreeMap<HostName, u32>,
 }
 
 impl Past {
@@ -48,6 +52,13 @@ impl Past {
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Notes that a host could not be emptied for newcomers alone; whether it is planned again, and has not failed.
+    pub fn stopped_by_newcomers(&mut self, host: &HostName) -> bool {
+        let times = self.newcomers.entry(host.clone()).or_default();
+        *times += 1;
+        *times <= TRIES_MAX
     }
 
     fn part(&self, host: &FleetHost) -> Part {
@@ -148,15 +159,24 @@ mod tests {
         let hosts = ["done", "failed", "refused", "waits"].map(host).to_vec();
         let fleet = Fleet { hosts, ..Fleet::default() };
         let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
-        let past =
-            Past { done: set(&["done"]), failed: set(&["failed"]), refused: set(&["refused", "done"]) };
+        let past = Past {
+            done: set(&["done"]),
+            failed: set(&["failed"]),
+            refused: set(&["refused", "done"]),
+            newcomers: BTreeMap::from([("waits".parse().unwrap(), 1)]),
+        };
         let parts = |past: &Past| -> Vec<Part> {
             let selection = Selection { past: past.clone(), ..Selection::default() };
             selection.applied_to(&fleet).hosts.iter().map(|host| host.part).collect()
         };
         // A host that refused and is yet to be rebooted may take instances after that.
         assert_eq!(parts(&past), [Part::Untouched, Part::Untouched, Part::Reboot, Part::Reboot]);
-        let past = Past { refused: BTreeSet::new(), ..past };
+        let mut past = Past { refused: BTreeSet::new(), ..past };
         assert_eq!(parts(&past), [Part::Exempt, Part::Untouched, Part::Reboot, Part::Reboot]);
+        // What newcomers stopped is planned again; not for ever.
+        let waits = "waits".parse().unwrap();
+        let planned: Vec<bool> = (0..TRIES_MAX).map(|_| past.stopped_by_newcomers(&waits)).collect();
+        assert_eq!(planned, [true, true, false], "one time was noted before");
+        assert_eq!(parts(&past)[3], Part::Reboot);
     }
 }

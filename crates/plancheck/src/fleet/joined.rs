@@ -57,6 +57,15 @@ pub fn check_joined(plan: &Plan, reboot: &RebootPlan) -> Vec<Finding> {
         if !stays_alike(step, reboot, host) {
             wrong(host, "other instances stay on it, or are stopped, than was proved");
         }
+        let ways = step.actions.iter().filter_map(|action| match action {
+            Action::MoveNewcomers(newcomers) => Some(&newcomers.way),
+            _ => None,
+        });
+        let proved = (!drain.newcomers.is_none()).then_some(&drain.newcomers);
+        let empties = step.actions.iter().any(|a| matches!(a, Action::ProveEmpty { .. }));
+        if ways.collect::<Vec<_>>() != proved.filter(|_| empties).into_iter().collect::<Vec<_>>() {
+            wrong(host, "what comes to it goes to other hosts than was proved");
+        }
         let restarts = step.actions.iter().any(|a| matches!(a, Action::RebootHost { .. }));
         if restarts != reboot.content.policy.act.reboot {
             wrong(host, "it is restarted against the policy, or is not restarted although it should be");

@@ -7,6 +7,7 @@ mod coverage;
 mod facts;
 mod figures;
 mod joined;
+mod newcomers;
 mod order;
 mod places;
 mod replay;
@@ -51,6 +52,7 @@ pub fn check_reboot(plan: &RebootPlan, fleet: &Fleet, policy: &RebootPolicy) -> 
     consent::check_consent(&facts, plan, &mut findings);
     rungs::check_rungs(&facts, plan, as_it_was, &mut findings);
     places::check_places(&facts, plan, &mut findings);
+    newcomers::check_newcomers(&facts, plan, &mut findings);
     order::check_order(&facts, plan, &mut findings);
     let seen = replay::replay(&facts, plan, &mut findings);
     // Figures are of the fleet as it was: instances that came or went since do not make them wrong.

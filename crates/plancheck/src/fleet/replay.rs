@@ -147,6 +147,12 @@ impl<'f, 'a> World<'f, 'a> {
                 world.stand[at] = Stand::Before;
             }
         }
+        for place in plan.content.drains.iter().flat_map(|drain| &drain.newcomers.to) {
+            if let Some(at) = facts.host(&place.host) {
+                // It may take newcomers, so that it is kept empty for nothing.
+                world.received[at] = true;
+            }
+        }
         world.settle_in();
         world
     }

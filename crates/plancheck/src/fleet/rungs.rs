@@ -59,7 +59,7 @@ fn is_permitted(rung: Rung, instance: &Instance, from: &FleetHost) -> bool {
     }
 }
 
-fn comes_after_live(facts: &Facts<'_>, rung: Rung) -> bool {
+pub(super) fn comes_after_live(facts: &Facts<'_>, rung: Rung) -> bool {
     let mut behind = facts.policy.drain.ladder.iter().skip_while(|other| **other != Rung::Live);
     behind.any(|other| *other == rung)
 }

@@ -3,6 +3,7 @@
 
 use volutus_catalog::DaemonRole;
 use volutus_model::Finding;
+use volutus_model::fleet::{NewcomerMoves, NewcomerPlace};
 use volutus_model::name::{DaemonId, HostName};
 use volutus_model::plan::{Action, Step};
 
@@ -11,8 +12,9 @@ use crate::graph::At;
 use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_emptied(context: &Context<'_>, findings: &mut Vec<Finding>) {
-    let moves_or_restarts =
-        |action: &Action| matches!(action, Action::MoveInstances { .. } | Action::RebootHost { .. });
+    let moves_or_restarts = |action: &Action| {
+        matches!(action, Action::MoveInstances { .. } | Action::MoveNewcomers(_) | Action::RebootHost { .. })
+    };
     if context.plan.drains.is_none() || !context.plan.kind.is_upgrade() {
         for (at, action) in context.graph.actions().filter(|(_, action)| moves_or_restarts(action)) {
             findings.push(blocking(
@@ -41,6 +43,21 @@ pub(crate) fn check_emptied(context: &Context<'_>, findings: &mut Vec<Finding>) 
                             "instance {} moves off {host}, which may be upgraded by then, to {}, which may not be: \
                              a rolling upgrade moves instances from older code to newer only",
                             moved.instance, moved.to
+                        ),
+                        PLAN_AGAIN,
+                    ));
+                }
+            }
+            Action::MoveNewcomers(newcomers) => {
+                let ahead = may_be_new(context, &newcomers.host, at);
+                let older = |place: &&NewcomerPlace| ahead && !is_surely_new(context, &place.host, at);
+                for place in newcomers.way.to.iter().filter(older) {
+                    findings.push(blocking(
+                        "moved-onto-older-code",
+                        &step.id,
+                        format!(
+                            "what comes to {}, which may be upgraded by then, moves to {}, which may not be",
+                            newcomers.host, place.host
                         ),
                         PLAN_AGAIN,
                     ));
@@ -75,7 +92,8 @@ fn check_empty_first(step: &Step, switch: usize, host: &HostName, findings: &mut
     let (before, after) = (&step.actions[..switch], &step.actions[switch + 1..]);
     let empties = |a: &Action| {
         matches!(a, Action::MoveInstances { host: on, .. } | Action::StopInstances { host: on, .. }
-            | Action::ProveEmpty { host: on, .. } if on == host)
+            | Action::MoveNewcomers(NewcomerMoves { host: on, .. }) | Action::ProveEmpty { host: on, .. }
+            if on == host)
     };
     let restarts = |a: &Action| matches!(a, Action::RebootHost { host: on, .. } if on == host);
     if after.iter().any(empties) || before.iter().any(restarts) {

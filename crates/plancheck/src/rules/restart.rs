@@ -4,7 +4,7 @@
 
 use volutus_catalog::DaemonRole;
 use volutus_model::Finding;
-use volutus_model::fleet::Work;
+use volutus_model::fleet::{NewcomerMoves, Work};
 use volutus_model::name::HostName;
 use volutus_model::plan::{Action, Step};
 
@@ -36,10 +36,13 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
         ));
     }
     for (at, action) in context.graph.actions() {
+        let step = context.graph.steps[at.step].1;
+        if let Action::MoveNewcomers(newcomers) = action {
+            check_newcomers(context, at.step, newcomers, findings);
+        }
         let Action::MoveInstances { host, moves, .. } = action else {
             continue;
         };
-        let step = context.graph.steps[at.step].1;
         for moved in moves {
             let works = restarts.get(&moved.to).into_iter().chain(context.in_work.get(&moved.to)).flatten();
             let in_work = works.into_iter().any(|other| {
@@ -53,6 +56,25 @@ pub(crate) fn check_restart(context: &Context<'_>, findings: &mut Vec<Finding>) 
                     PLAN_AGAIN,
                 ));
             }
+        }
+    }
+}
+
+/// What comes to a host moves once: nowhere but onto hosts on which all work is done before.
+fn check_newcomers(context: &Context<'_>, at: usize, newcomers: &NewcomerMoves, findings: &mut Vec<Finding>) {
+    for place in &newcomers.way.to {
+        let works = context.restarts.get(&place.host).into_iter().chain(context.in_work.get(&place.host));
+        let done = works.flatten().all(|other| context.graph.step_before(*other, at));
+        if place.host == newcomers.host || !done {
+            findings.push(blocking(
+                "newcomers-onto-a-host-to-do",
+                &context.graph.steps[at].1.id,
+                format!(
+                    "what comes to {} moves to {}, which is not done by then",
+                    newcomers.host, place.host
+                ),
+                PLAN_AGAIN,
+            ));
         }
     }
 }

@@ -4,6 +4,7 @@
 use volutus_catalog::{DaemonRole, OptionSeen, Service, options_of};
 use volutus_model::Finding;
 use volutus_model::fleet::MigrationSettings;
+use volutus_model::fleet::policy::Rung;
 use volutus_model::name::HostName;
 use volutus_model::plan::{Action, InstanceMove};
 
@@ -12,6 +13,17 @@ use crate::{PLAN_AGAIN, blocking};
 
 pub(crate) fn check_rungs(context: &Context<'_>, findings: &mut Vec<Finding>) {
     for (at, action) in context.graph.actions() {
+        if let Action::MoveNewcomers(newcomers) = action
+            && newcomers.way.then.contains(&Rung::PostCopy)
+            && let Err(why) = permits_post_copy(context, &newcomers.host)
+        {
+            findings.push(blocking(
+                "post-copy-not-permitted",
+                &context.graph.steps[at.step].1.id,
+                format!("what comes to {} is to be switched to post-copy, and {why}", newcomers.host),
+                "Make a new plan: it passes the rung over where it is not permitted.",
+            ));
+        }
         let Action::MoveInstances { host, moves, .. } = action else {
             continue;
         };

@@ -243,5 +243,6 @@ pub fn failed(class: FailureClass) -> Outcome {
         hint: String::new(),
         evidence: Vec::new(),
         refused_by: std::collections::BTreeSet::new(),
+        newcomers: std::collections::BTreeSet::new(),
     })
 }

@@ -15,7 +15,7 @@ use volutus_model::{Plan, PlanId, RunId};
 use volutus_notices::Moment;
 use volutus_schedule::{Decision, Entry, Schedule};
 use volutus_server::{Problem, StatusCode};
-use volutus_store::{Store, Subject};
+use volutus_store::{RunRecord, Store, Subject};
 
 use super::clock::Clock;
 use super::firing::{Carried, Deeds, Firing, Intent};
@@ -141,8 +141,8 @@ impl<H: Hands> Worker<H> {
     fn settle_intents(&self) -> Result<bool> {
         let mut is_made = false;
         for (schedule, intent) in self.deeds.intents()? {
-            let made =
-                self.store.runs().map_err(store_error)?.into_iter().find(|run| run.plan == intent.plan);
+            let runs = self.store.runs().map_err(store_error)?;
+            let made = runs.into_iter().find(|run| self.is_of(run, &intent.plan));
             if let Some(made) = made {
                 is_made = true;
                 let ahead_s = self.clock.ahead_s()?;
@@ -418,6 +418,11 @@ impl<H: Hands> Worker<H> {
         Ok(true)
     }
 
+    /// Whether a run carries out a plan, or one that was made in its place.
+    fn is_of(&self, run: &RunRecord, plan: &PlanId) -> bool {
+        run.plan == *plan || self.store.plan(&run.plan).is_ok_and(|made| made.parent.as_ref() == Some(plan))
+    }
+
     /// The latest approved plan that does what a schedule says and has not been run.
     fn approved(&self, schedule: &Schedule) -> Result<Option<Plan>> {
         let runs = self.store.runs().map_err(store_error)?;
@@ -427,7 +432,7 @@ impl<H: Hands> Worker<H> {
             (Subject::Upgrade { from, to }, None) => from == to,
             (Subject::Reboot, _) => false,
         };
-        let is_run = |id: &PlanId| runs.iter().any(|run| run.plan == *id);
+        let is_run = |id: &PlanId| runs.iter().any(|run| self.is_of(run, id));
         let candidates = plans.into_iter().filter(|plan| {
             plan.cloud == self.context.inventory.name
                 && plan.approval.is_some()

@@ -11,7 +11,7 @@ const CHOICE: &str = "volutus:maintenance";
 
 /// What plugs a function of a network card into an instance. Source: nova, `network/model.py`,
 /// `VNIC_TYPES_SRIOV` and `VNIC_TYPES_ACCELERATOR`.
-pub(super) const SRIOV: [&str; 8] = [
+pub(crate) const SRIOV: [&str; 8] = [
     "direct",
     "macvtap",
     "direct-physical",
@@ -38,7 +38,7 @@ fn wish<'a>(server: &'a FleetServer, spec: &str, property: &str) -> Option<&'a s
 }
 
 /// Whether it may be bound to NUMA cells, so that its topology is worth a question.
-pub(super) fn may_be_pinned(server: &FleetServer) -> bool {
+pub(crate) fn may_be_pinned(server: &FleetServer) -> bool {
     let dedicated = |policy: Option<&str>| matches!(policy, Some("dedicated" | "mixed"));
     server.host.is_some()
         && (dedicated(wish(server, "hw:cpu_policy", "hw_cpu_policy"))
@@ -49,7 +49,7 @@ pub(super) fn may_be_pinned(server: &FleetServer) -> bool {
 
 /// Whether it will be gone before its host's turn comes: it is being deleted, or is one of Volutus's own,
 /// which last seconds. In a cloud that is used there is always one such on some host.
-pub(super) fn passes(server: &FleetServer) -> bool {
+pub(crate) fn passes(server: &FleetServer) -> bool {
     let deleted = server.vm_state.as_deref() == Some("deleted")
         || matches!(server.task_state.as_deref(), Some("deleting"));
     deleted || OWN_INSTANCES.iter().any(|prefix| server.name.starts_with(prefix))
@@ -57,7 +57,7 @@ pub(super) fn passes(server: &FleetServer) -> bool {
 
 /// What it is doing. Source of what nova can live-migrate: `nova/compute/api.py`, `live_migrate`
 /// (`vm_state` active or paused).
-pub(super) fn state(server: &FleetServer) -> InstanceState {
+pub(crate) fn state(server: &FleetServer) -> InstanceState {
     // A host is disabled and left to settle before its instances are moved: by then it runs.
     if server.vm_state.as_deref() == Some("building") {
         return InstanceState::Active;
@@ -76,7 +76,7 @@ pub(super) fn state(server: &FleetServer) -> InstanceState {
 }
 
 /// What its owner chose; the words where they are none that Volutus knows.
-pub(super) fn choice(server: &FleetServer) -> Result<Option<OwnerChoice>, String> {
+pub(crate) fn choice(server: &FleetServer) -> Result<Option<OwnerChoice>, String> {
     let by_tag = || server.tags.iter().find_map(|tag| tag.strip_prefix(CHOICE)?.strip_prefix('='));
     match server.metadata.get(CHOICE).map(String::as_str).or_else(by_tag) {
         None => Ok(None),
@@ -86,7 +86,7 @@ pub(super) fn choice(server: &FleetServer) -> Result<Option<OwnerChoice>, String
 
 /// What keeps it from a live migration, ports apart. Sources: nova, `doc/source/admin/`,
 /// `pci-passthrough.rst`, `virtual-gpu.rst`, `emulated-tpm.rst`.
-pub(super) fn obstacles(server: &FleetServer, resources: &BTreeMap<String, u64>) -> BTreeSet<Obstacle> {
+pub(crate) fn obstacles(server: &FleetServer, resources: &BTreeMap<String, u64>) -> BTreeSet<Obstacle> {
     let mut found = BTreeSet::new();
     // With its secret at the host or the deployment a virtual TPM moves along, from 2026.1 on.
     let secret = wish(server, "hw:tpm_secret_security", "hw_tpm_secret_security");
@@ -104,16 +104,22 @@ pub(super) fn obstacles(server: &FleetServer, resources: &BTreeMap<String, u64>)
     found
 }
 
+/// Whether it has virtual persistent memory, which its flavor names by labels (nova,
+/// `doc/source/admin/virtual-persistent-memory.rst`).
+pub(crate) fn has_persistent_memory(server: &FleetServer) -> bool {
+    specs(server).contains_key("hw:pmem")
+}
+
 /// Bytes of its disks that nova keeps: the root disk where it is not a volume, and all others.
 /// Volumes do not travel.
-pub(super) fn disk_bytes(server: &FleetServer) -> u64 {
+pub(crate) fn disk_bytes(server: &FleetServer) -> u64 {
     let Some(flavor) = &server.flavor else { return 0 };
     let root = if matches!(server.image, ServerImage::Volume(_)) { 0 } else { flavor.disk };
     ((root + flavor.ephemeral) << 30) + (flavor.swap << 20)
 }
 
 /// What its flavor asks of a host, where placement knows no allocation of it.
-pub(super) fn resources_by_flavor(flavor: &ServerFlavor) -> BTreeMap<String, u64> {
+pub(crate) fn resources_by_flavor(flavor: &ServerFlavor) -> BTreeMap<String, u64> {
     let amounts =
         [("VCPU", flavor.vcpus), ("MEMORY_MB", flavor.ram), ("DISK_GB", flavor.disk + flavor.ephemeral)];
     amounts
@@ -125,7 +131,7 @@ pub(super) fn resources_by_flavor(flavor: &ServerFlavor) -> BTreeMap<String, u64
 
 /// Traits that its host must have, and must not have: `trait:NAME` and `traitGROUP:NAME` of flavor
 /// and image.
-pub(super) fn traits(server: &FleetServer) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn traits(server: &FleetServer) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut wishes: Vec<(&str, &str)> = specs(server).iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     if let ServerImage::Image { properties } = &server.image {
         wishes.extend(properties.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))));
@@ -146,14 +152,14 @@ pub(super) fn traits(server: &FleetServer) -> (BTreeSet<String>, BTreeSet<String
 }
 
 /// Keys and values that an aggregate of its host must have (`aggregate_instance_extra_specs:KEY`).
-pub(super) fn aggregate_wishes(server: &FleetServer) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn aggregate_wishes(server: &FleetServer) -> impl Iterator<Item = (&str, &str)> {
     specs(server).iter().filter_map(|(key, value)| {
         Some((key.strip_prefix("aggregate_instance_extra_specs:")?, value.as_str()))
     })
 }
 
 /// Where it is pinned; nothing where its processors float and its memory is bound to no cell.
-pub(super) fn pins(nodes: &[TopologyNode]) -> Vec<Pin> {
+pub(crate) fn pins(nodes: &[TopologyNode]) -> Vec<Pin> {
     let pin = |node: &TopologyNode| {
         Some(Pin { cell: node.host_node?, pcpus: node.cpu_pinning.len() as u64, memory_mb: node.memory_mb })
     };

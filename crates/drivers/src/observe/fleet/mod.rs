@@ -3,7 +3,7 @@
 //! hosts says of live migrations. Only reads.
 
 mod assemble;
-mod instance;
+pub(crate) mod instance;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +73,7 @@ impl CloudDriver {
     /// Where nova does not answer.
     pub async fn observe_instance_counts(&self) -> Result<BTreeMap<String, usize>, Error> {
         let mut counts = BTreeMap::new();
-        for server in self.operator.compute().fleet_servers().await? {
+        for server in self.operator.compute().fleet_servers(None).await? {
             if let Some(host) = server.host {
                 *counts.entry(host).or_default() += 1;
             }
@@ -104,7 +104,7 @@ impl CloudDriver {
             compute.hypervisors(),
             compute.aggregates(),
             compute.server_groups_of_all(),
-            compute.fleet_servers(),
+            compute.fleet_servers(None),
             self.operator.network().port_kinds(),
             self.observe_duties(),
             settings::observe(self, &described),
