@@ -50,6 +50,7 @@ fn trial(shape: &str) -> Trial {
         requests: None,
         cause: None,
         schedule: None,
+        release: None,
     };
     let templates = Templates::load(&config, Path::new(".")).unwrap();
     let made = messages(&config, &templates, None, &facts).unwrap();
