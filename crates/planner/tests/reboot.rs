@@ -537,7 +537,12 @@ fn a_host_is_emptied_and_given_back_by_hand() {
     assert_eq!(judge(&input, &made), []);
     assert_eq!(made.kind, PlanKind::Reboot { of: input.reboot.id.clone(), work: Work::Drain });
     let (actions, back) = only_step(&made);
-    let wanted = ["disable nova-compute on cmp2, settle", "move 3 instances off cmp2", "prove cmp2 empty"];
+    let wanted = [
+        "disable nova-compute on cmp2, settle",
+        "move 3 instances off cmp2",
+        "move newcomers off cmp2",
+        "prove cmp2 empty",
+    ];
     assert_eq!(
         (actions, back),
         (wanted.map(str::to_owned).to_vec(), vec!["enable nova-compute on cmp2".to_owned()])
