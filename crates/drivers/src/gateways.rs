@@ -77,8 +77,13 @@ pub(crate) async fn restore(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -
     let all = json!({"nbctl": ovn.nbctl, "host": host});
     let restored: u32 =
         ask(attempt, ovn, "ovn_restore", all).await.map_err(|trouble| trouble.outcome(false))?;
-    let detail = format!("{restored} places of {host} as a gateway were given back");
-    Ok(if restored > 0 { Outcome::done(detail) } else { Outcome::unchanged(detail) })
+    Ok(if restored > 0 {
+        Outcome::done(format!("{restored} places of {host} as a gateway were given back"))
+    } else {
+        Outcome::unchanged(format!(
+            "{host} has no lowered place: it had none, or neutron has given it new ones"
+        ))
+    })
 }
 
 /// Waits until the host's switch has what OVN's databases have. Its tunnels answer as soon as the switch runs,

@@ -201,16 +201,16 @@ def run(argv):
     return 0, ''
 ";
 
+/// Runs a script with the operations of OVN, `N` and `S` being the commands that they are given.
+fn with_ovn(script: &str) {
+    let serve = SERVE.replace("def serve():", "def unused():");
+    succeeds(&[PROCESS, &serve, OVN_COMMANDS, OVN, "N, S = ['ovn-nbctl'], ['ovn-sbctl']", script]);
+}
+
 #[test]
 fn gateways_are_lowered_once_and_given_back_by_their_mark() {
-    let serve = SERVE.replace("def serve():", "def unused():");
-    succeeds(&[
-        PROCESS,
-        &serve,
-        OVN_COMMANDS,
-        OVN,
+    with_ovn(
         "
-N, S = ['ovn-nbctl'], ['ovn-sbctl']
 first = TABLES['Gateway_Chassis'][0]
 before = json.dumps(TABLES)
 assert ovn_active(S, 'cmp1') == ['cr-1'] and ovn_active(S, 'cmp2') == []
@@ -235,19 +235,13 @@ try:
 except Refusal as refusal:
     assert 'cmp1.site, cmp1.other' in str(refusal)
 ",
-    ]);
+    );
 }
 
 #[test]
 fn a_gateway_has_caught_up_once_it_has_the_newest_generation() {
-    let serve = SERVE.replace("def serve():", "def unused():");
-    succeeds(&[
-        PROCESS,
-        &serve,
-        OVN_COMMANDS,
-        OVN,
+    with_ovn(
         "
-N, S = ['ovn-nbctl'], ['ovn-sbctl']
 # What it had until now says nothing: it is asked for a generation that is new.
 assert ovn_behind(N, S, 'cmp1', None) == {'goal': 8, 'seen': 7}
 assert ovn_behind(N, S, 'cmp1', 8) == {'goal': 8, 'seen': 7}
@@ -259,7 +253,7 @@ del TABLES['Chassis_Private']
 TABLES['Chassis'][0]['nb_cfg'], TABLES['Chassis'][1]['nb_cfg'] = 9, 7
 assert ovn_behind(N, S, 'cmp1', 9) == {'goal': 9, 'seen': 9}
 ",
-    ]);
+    );
 }
 
 #[test]

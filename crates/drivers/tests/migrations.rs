@@ -8,8 +8,6 @@ mod api;
 mod support;
 
 use serde_json::{Value, json};
-use volutus_engine::ports::{Driver as _, Order};
-use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::Outcome;
 
 /// One instance on `c1`, and the live migration of it that never converges by itself.
@@ -108,25 +106,10 @@ async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
         told: Vec::new(),
     };
     nova(&mut state);
-    let (address, state, server) = api::listen(state).await;
-    let dir = tempfile::tempdir().unwrap();
-    let auth_url = format!("http://{address}/identity");
-    let driver = support::driver(dir.path(), &auth_url, &[("c1", "127.0.0.1"), ("c2", "127.0.0.2")]);
     let mut wanted = json!({"instance": "i1", "to": "c2", "how": "live", "timeout_s": 600});
     wanted.as_object_mut().unwrap().extend(turns.as_object().unwrap().clone());
     let action = json!({"action": "move-instances", "host": "c1", "moves": [wanted], "parallel_max": 1});
-    let order = Order {
-        run: RunId::new("run").unwrap(),
-        attempt: AttemptId::new("attempt").unwrap(),
-        step: StepId::new("step").unwrap(),
-        action: serde_json::from_value(action).unwrap(),
-        timeout_s: 60,
-        taken_up: false,
-        retried: false,
-    };
-    let outcome = driver.perform(&order, &|_| ()).await;
-    driver.close().await;
-    server.abort();
+    let (outcome, state) = api::perform(state, action).await;
     let nova = state.lock().unwrap();
     Moved { outcome, told: nova.told.clone(), host: nova.host, paused: nova.paused }
 }

@@ -10,8 +10,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use volutus_engine::ports::{Driver as _, Order};
-use volutus_model::name::{AttemptId, RunId, StepId};
 use volutus_model::outcome::{Evidence, Failure, Outcome};
 
 /// An instance.
@@ -127,27 +125,12 @@ impl api::Answers for Nova {
 /// Lets the driver empty `c1` of newcomers; `c2` is the first destination, `c3` the second. What came of it, and
 /// nova as it is then.
 async fn empty(nova: Nova) -> (Outcome, Nova) {
-    let (address, state, server) = api::listen(nova).await;
-    let dir = tempfile::tempdir().unwrap();
-    let auth_url = format!("http://{address}/identity");
-    let driver = support::driver(dir.path(), &auth_url, &[("c1", "127.0.0.1"), ("c2", "127.0.0.2")]);
     let to = ["c2", "c3"].map(|host| json!({"host": host, "per_destination": 2}));
     let action = json!({
         "action": "move-newcomers", "host": "c1", "known": ["planned"], "to": to, "parallel_max": 1,
         "overhead_s": 10, "live_timeout_s_per_gib": 800, "limit_s": 60,
     });
-    let order = Order {
-        run: RunId::new("run").unwrap(),
-        attempt: AttemptId::new("attempt").unwrap(),
-        step: StepId::new("step").unwrap(),
-        action: serde_json::from_value(action).unwrap(),
-        timeout_s: 60,
-        taken_up: false,
-        retried: false,
-    };
-    let outcome = driver.perform(&order, &|_| ()).await;
-    driver.close().await;
-    server.abort();
+    let (outcome, state) = api::perform(nova, action).await;
     let nova = std::mem::take(&mut *state.lock().unwrap());
     (outcome, nova)
 }

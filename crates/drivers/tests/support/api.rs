@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use volutus_engine::ports::{Driver as _, Order};
+use volutus_model::name::{AttemptId, RunId, StepId};
+use volutus_model::outcome::Outcome;
+
+use super::support;
 
 /// What answers.
 pub trait Answers: Send + 'static {
@@ -13,8 +18,29 @@ pub trait Answers: Send + 'static {
     fn answer(&mut self, line: &str, body: &str) -> (u16, Value);
 }
 
+/// Has a driver of the hosts `c1` and `c2` carry an action out; what came of it, and what answered as it is then.
+pub async fn perform<A: Answers>(state: A, action: Value) -> (Outcome, Arc<Mutex<A>>) {
+    let (address, state, server) = listen(state).await;
+    let dir = tempfile::tempdir().unwrap();
+    let auth_url = format!("http://{address}/identity");
+    let driver = support::driver(dir.path(), &auth_url, &[("c1", "127.0.0.1"), ("c2", "127.0.0.2")]);
+    let order = Order {
+        run: RunId::new("run").unwrap(),
+        attempt: AttemptId::new("attempt").unwrap(),
+        step: StepId::new("step").unwrap(),
+        action: serde_json::from_value(action).unwrap(),
+        timeout_s: 60,
+        taken_up: false,
+        retried: false,
+    };
+    let outcome = driver.perform(&order, &|_| ()).await;
+    driver.close().await;
+    server.abort();
+    (outcome, state)
+}
+
 /// Answers until the task is aborted, at the address.
-pub async fn listen<A: Answers>(state: A) -> (String, Arc<Mutex<A>>, JoinHandle<()>) {
+async fn listen<A: Answers>(state: A) -> (String, Arc<Mutex<A>>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let state = Arc::new(Mutex::new(state));
