@@ -27,7 +27,9 @@ use volutus_model::{Finding, HostName, Plan, PlanId, RunId};
 use volutus_notices::{Key, Link};
 use volutus_runtime::{Runtime, Silent};
 use volutus_schedule::{Facts, Interval, Rule, Schedule, Windows};
-use volutus_server::{Access, Answer, Api, Calendar, FleetLock, Peer, Problem, StatusCode, Works, router};
+use volutus_server::{
+    Access, Answer, Api, Calendar, FleetLock, LockedAt, Peer, Problem, Releases, StatusCode, Works, router,
+};
 use volutus_store::{FEED, Holder, NewNotice, Store};
 
 #[path = "../../crates/engine/src/tests/plans.rs"]
@@ -81,6 +83,17 @@ impl Works for Busy {
             volutus_schedule::calendar(&schedules, &windows, &facts, |_| None, horizon, now, jiff::tz::db());
         let entries = entries.expect("UTC is known");
         Ok(Calendar { schedules, entries, missed: Vec::new(), held: Default::default(), now })
+    }
+
+    fn releases(&self) -> Result<Releases, Problem> {
+        let locked = LockedAt {
+            name: "2026.1-0c1d2e3f4a5b".to_owned(),
+            series: "2026.1".to_owned(),
+            from: "file requirements.txt".to_owned(),
+            packages: 6,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        Ok(Releases { locked: vec![locked], looks: Vec::new() })
     }
 
     fn findings(&self, _plan: &Plan) -> Result<Vec<Finding>, Problem> {

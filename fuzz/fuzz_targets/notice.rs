@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use volutus_model::plan::ImpactLevel;
 use volutus_notices::{
-    Config, Facts, Fate, InstanceFate, Moment, Occurrence, ServiceImpact, Templates, What, atom, messages,
-    status_page,
+    Config, Facts, Fate, InstanceFate, Moment, NewRelease, Occurrence, ServiceImpact, Templates, What, atom,
+    messages, status_page,
 };
 use volutus_store::{NewNotice, Notice, NoticeState};
 
@@ -42,6 +42,11 @@ fn facts(text: &str, moment: Moment) -> Facts {
         requests: Some((0, 1_000)),
         cause: Some(text.to_owned()),
         schedule: (moment == Moment::Before).then(|| Occurrence { name: text.to_owned(), due: at }),
+        release: (moment == Moment::NewRelease).then(|| NewRelease {
+            name: text.to_owned(),
+            source: text.to_owned(),
+            before: Some(text.to_owned()),
+        }),
     }
 }
 
