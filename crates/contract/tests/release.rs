@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails in a test ends it")]
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -92,8 +91,12 @@ fn fake(script: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let python = folder.path().join("bin/python3");
     std::fs::create_dir(folder.path().join("bin")).unwrap();
-    std::fs::write(&python, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: what other tests start at this moment would inherit a file that is open for writing,
+    // and one that is cannot be executed.
+    let text = format!("#!/bin/sh\n{script}\n");
+    let write = ["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text];
+    let written = std::process::Command::new("sh").args(write).arg(&python).status().unwrap();
+    assert!(written.success());
     folder
 }
 

@@ -207,7 +207,7 @@ fn environment_of(number: u32) -> Vec<u8> {
     for _ in 0..LOOKS {
         match std::fs::read(format!("/proc/{number}/environ")) {
             Ok(environment) if environment.is_empty() && has_memory(number) => {
-                std::thread::sleep(BETWEEN_LOOKS)
+                std::thread::sleep(BETWEEN_LOOKS);
             }
             Ok(environment) => return environment,
             Err(_gone) => return Vec::new(),

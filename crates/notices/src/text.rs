@@ -436,7 +436,10 @@ mod tests {
         let new = &messages(&config, &templates, None, &facts(Moment::NewRelease)).unwrap()[0];
         assert_eq!(new.key, "release/2026.1-0c1d2e3f4a5b/new-release/webhook/chat/");
         let diff = "`volutus release diff 2026.1-9a8b7c6d5e4f 2026.1-0c1d2e3f4a5b`";
-        assert!(new.body.contains(diff) && new.body.contains("index https://index.example.org/simple"), "{new:?}");
+        assert!(
+            new.body.contains(diff) && new.body.contains("index https://index.example.org/simple"),
+            "{new:?}"
+        );
         let desk = config.recipients[2].clone();
         let desk =
             Recipient { moments: [Moment::Missed].into(), services: Some(["nova".into()].into()), ..desk };

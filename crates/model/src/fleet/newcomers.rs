@@ -32,7 +32,6 @@ pub enum Newcomers {
 impl Newcomers {
     /// Whether they are moved. Plans that are older than the choice have it so.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
     pub fn is_move(&self) -> bool {
         *self == Self::Move
     }
