@@ -187,7 +187,7 @@ proptest! {
         if fleet.instances.is_empty() || plan.content.drains.is_empty() {
             return Ok(());
         }
-        let mut later = fleet.clone();
+        let mut later = fleet;
         let went = which[0].index(later.instances.len());
         later.instances.remove(went);
         if let Some(moved) = later.instances.get(which[1].index(later.instances.len().max(1))) {
