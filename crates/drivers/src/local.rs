@@ -26,7 +26,7 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(2);
 /// Rounds of looking for processes of a command: one that is found may just start another.
 const ROUNDS: usize = 5;
-/// Looks at the environment of a process that shows none, which one that is just being started does.
+/// Looks at processes that show no environment, which one that is just being started does.
 const LOOKS: usize = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// Variables of Volutus's own environment that any program needs.
@@ -187,33 +187,30 @@ pub(crate) fn end_all(mark: &str) -> usize {
     ended
 }
 
-/// The processes that carry the mark.
+/// The processes that carry the mark. The environment of one reads as empty once it has ended, and for a moment
+/// while it becomes another program: those that have memory are looked at again, all together. Source: proc(5),
+/// `/proc/pid/environ` and `/proc/pid/statm`.
 pub(crate) fn marked(mark: &str) -> Vec<Pid> {
     let wanted = format!("{MARKER}={mark}");
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let carries = |number: &u32| {
-        environment_of(*number).split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    };
     // Volutus itself may run below a command of another Volutus.
     let own = std::process::id();
-    numbers.filter(|number| *number != own && carries(number)).filter_map(pid).collect()
-}
-
-/// The environment that a process was started with. It reads as empty once the process has ended, and for
-/// a moment while it becomes another program: one that has memory is looked at again. Source: proc(5),
-/// `/proc/pid/environ` and `/proc/pid/statm`.
-fn environment_of(number: u32) -> Vec<u8> {
-    for _ in 0..LOOKS {
-        match std::fs::read(format!("/proc/{number}/environ")) {
-            Ok(environment) if environment.is_empty() && has_memory(number) => {
-                std::thread::sleep(BETWEEN_LOOKS);
-            }
-            Ok(environment) => return environment,
-            Err(_gone) => return Vec::new(),
+    let mut open: Vec<u32> = numbers.filter(|number| *number != own).collect();
+    let mut found = Vec::new();
+    for look in 0..LOOKS {
+        if look > 0 && !open.is_empty() {
+            std::thread::sleep(BETWEEN_LOOKS);
         }
+        open.retain(|number| {
+            let environment = std::fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
+            if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+                found.extend(pid(*number));
+            }
+            environment.is_empty() && has_memory(*number)
+        });
     }
-    Vec::new()
+    found
 }
 
 /// A process of the kernel has none, nor has one that has ended.
