@@ -7,7 +7,7 @@ use volutus_model::Finding;
 use volutus_model::fleet::newcomers::DESTINATIONS_MAX;
 use volutus_model::fleet::plan::HostDrain;
 use volutus_model::fleet::policy::Rung;
-use volutus_model::fleet::{Availability, NewcomerPlace, RebootPlan};
+use volutus_model::fleet::{Availability, MigrationSettings, NewcomerPlace, RebootPlan};
 
 use super::facts::Facts;
 use super::rungs;
@@ -83,7 +83,7 @@ fn is_left(facts: &Facts<'_>, drain: &HostDrain, rung: Rung) -> bool {
     let settings = facts.host(&drain.host).and_then(|at| facts.fleet.hosts[at].migrations.as_ref());
     let permitted = match rung {
         Rung::PostCopy => settings.is_some_and(|settings| settings.post_copy),
-        Rung::AutoConverge => settings.is_some_and(|settings| settings.auto_converge && !settings.post_copy),
+        Rung::AutoConverge => settings.is_some_and(MigrationSettings::slows_down),
         Rung::ForceComplete => true,
         Rung::LeaveRunning | Rung::Live | Rung::Cold | Rung::Stop | Rung::Skip => false,
     };
