@@ -56,6 +56,16 @@ const DISABLED: &[&str] = &[
 
 /// What a lab with a real data plane needs on its hosts besides.
 const VIRT_PACKAGES: &[&str] = &[
+    // neutron's DHCP and L3 agents.
+    "conntrack",
+    "dnsmasq-base",
+    "dnsmasq-utils",
+    "iptables",
+    "iputils-arping",
+    "keepalived",
+    // A DHCP client, to ask with.
+    "udhcpc",
+    // And the rest of it.
     "libvirt-clients",
     "libvirt-daemon-system",
     "openvswitch-switch",
@@ -68,6 +78,7 @@ const VIRT_PACKAGES: &[&str] = &[
 /// The same for services as [`DISABLED`]. libvirt-guests would suspend the guests when a host
 /// reboots, which nova does not expect.
 const VIRT_DISABLED: &[&str] = &[
+    "keepalived.service",
     "libvirt-guests.service",
     "libvirtd-admin.socket",
     "libvirtd-ro.socket",

@@ -91,6 +91,31 @@ pub const CONTROLLER: &[Daemon] = &[
 /// Daemons of a compute.
 pub const COMPUTE: &[Daemon] = &[program("nova-compute", "nova", &[])];
 
+const fn agent(kind: &'static str, config: &'static [&'static str]) -> Daemon {
+    program(kind, "neutron", config)
+}
+
+/// neutron's own agents of a host in a lab with ML2/OVS; the first one wires ports.
+pub const AGENTS: &[Daemon] = &[
+    agent(
+        "neutron-openvswitch-agent",
+        &[
+            "--config-file",
+            "/etc/neutron/neutron.conf",
+            "--config-file",
+            "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
+        ],
+    ),
+    agent(
+        "neutron-dhcp-agent",
+        &["--config-file", "/etc/neutron/neutron.conf", "--config-file", "/etc/neutron/dhcp_agent.ini"],
+    ),
+    agent(
+        "neutron-l3-agent",
+        &["--config-file", "/etc/neutron/neutron.conf", "--config-file", "/etc/neutron/l3_agent.ini"],
+    ),
+];
+
 /// The six services with their configuration files, in the order in which they depend on each
 /// other.
 pub const SERVICES: &[(&str, &[&str])] = &[
@@ -109,7 +134,7 @@ mod tests {
 
     #[test]
     fn kinds_and_ports_are_unique() {
-        let all: Vec<_> = CONTROLLER.iter().chain(COMPUTE).collect();
+        let all: Vec<_> = CONTROLLER.iter().chain(COMPUTE).chain(AGENTS).collect();
         let kinds: BTreeSet<_> = all.iter().map(|daemon| daemon.kind).collect();
         assert_eq!(kinds.len(), all.len());
         let ports: Vec<_> = all
@@ -124,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_daemon_belongs_to_a_known_service() {
-        for daemon in CONTROLLER.iter().chain(COMPUTE) {
+        for daemon in CONTROLLER.iter().chain(COMPUTE).chain(AGENTS) {
             assert!(SERVICES.iter().any(|(service, _)| *service == daemon.service));
         }
     }

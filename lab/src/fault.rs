@@ -278,7 +278,7 @@ fn trouble_migrations(machine: Machine<'_>, file: &str) -> Result<()> {
 }
 
 fn has_daemon(machine: Machine<'_>, daemon: &str) -> Result<()> {
-    if machine.host.role.daemons().iter().any(|known| known.kind == daemon) {
+    if machine.host.daemons().any(|known| known.kind == daemon) {
         return Ok(());
     }
     Err(Error::refused(
@@ -293,7 +293,7 @@ const BAD: &str = "/var/lib/volutus-lab-bad";
 /// The path of a daemon's program in a release, and its service.
 fn program_of(machine: Machine<'_>, daemon: &str, series: &str) -> Result<(String, &'static str)> {
     let release = Release::find(series)?;
-    let known = machine.host.role.daemons().iter().find(|known| known.kind == daemon);
+    let known = machine.host.daemons().find(|known| known.kind == daemon);
     match known {
         Some(known) if matches!(known.start, Start::Program(_)) => {
             Ok((format!("{STORE}/{}/bin/{daemon}", release.series), known.service))
@@ -330,7 +330,7 @@ fn filling() -> String {
 }
 
 fn known_unit(machine: Machine<'_>, daemon: &str) -> Result<String> {
-    let known: Vec<&str> = machine.host.role.daemons().iter().map(|known| known.kind).collect();
+    let known: Vec<&str> = machine.host.daemons().map(|known| known.kind).collect();
     if known.contains(&daemon) {
         return Ok(format!("{daemon}.service"));
     }
@@ -360,7 +360,7 @@ fn signal(machine: Machine<'_>, daemon: &str, signal: &str) -> Result<()> {
 
 fn config_file(machine: Machine<'_>, service: &str) -> Result<&'static str> {
     let wanted = SERVICES.iter().find(|(name, _)| *name == service);
-    let runs = machine.host.role.daemons().iter().any(|daemon| daemon.service == service);
+    let runs = machine.host.daemons().any(|daemon| daemon.service == service);
     match wanted {
         Some((_, files)) if runs => Ok(files[0]),
         _ => Err(Error::refused(

@@ -53,7 +53,7 @@ pub use record::{Phase, Record};
 pub use release::{RELEASES, Release};
 pub use setup::is_root;
 pub use status::{DaemonStatus, HostStatus, LabStatus};
-pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Options, Role, Virt};
+pub use topology::{COMPUTES_MAX, CONTROLLERS_MAX, Host, Ml2, Options, Role, Virt};
 pub use up::Offer;
 pub use watch::{Held, Watched, table as guests_table};
 

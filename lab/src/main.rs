@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use volutus_lab::{
-    CACHE_VARIABLE, Error, Fault, Lab, Offer, Options, Result, STATE_VARIABLE, Virt, for_stderr,
+    CACHE_VARIABLE, Error, Fault, Lab, Ml2, Offer, Options, Result, STATE_VARIABLE, Virt, for_stderr,
     guests_table, is_root,
 };
 
@@ -135,6 +135,24 @@ enum VirtArg {
     Qemu,
 }
 
+/// What wires the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Ml2Arg {
+    /// OVN.
+    Ovn,
+    /// neutron's own agents on every compute: Open vSwitch, DHCP, L3 with HA routers.
+    Openvswitch,
+}
+
+impl From<Ml2Arg> for Ml2 {
+    fn from(ml2: Ml2Arg) -> Self {
+        match ml2 {
+            Ml2Arg::Ovn => Self::Ovn,
+            Ml2Arg::Openvswitch => Self::Openvswitch,
+        }
+    }
+}
+
 impl From<VirtArg> for Virt {
     fn from(virt: VirtArg) -> Self {
         match virt {
@@ -176,6 +194,9 @@ struct Up {
     /// What carries the instances.
     #[arg(long, value_enum, default_value_t = VirtArg::Fake)]
     virt: VirtArg,
+    /// With --virt qemu: what wires the instances.
+    #[arg(long, value_enum, default_value_t = Ml2Arg::Ovn)]
+    ml2: Ml2Arg,
     /// With --virt qemu: how many of the computes run guests, the first ones; the others carry
     /// instances without guests. [default: all]
     #[arg(long, value_name = "NUMBER")]
@@ -378,6 +399,7 @@ fn bring_up(up: Up) -> Result<()> {
         infra_name: up.infra_name,
         vif_type: up.vif_type,
         virt: up.virt.into(),
+        ml2: up.ml2.into(),
         qemu_computes: up.qemu_computes,
     };
     let began = std::time::Instant::now();

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::command::Cmd;
-use crate::daemon::{SERVICES, Start};
+use crate::daemon::{self, Daemon, SERVICES, Start};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::paths::{self, StateDir};
 use crate::record::Record;
-use crate::topology::Role;
+use crate::topology::{Ml2, Role};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -52,12 +52,12 @@ pub(crate) fn cloud_toml(record: &Record) -> Result<String> {
          socket = \"/run/haproxy/admin.sock\"\n\n\
          [[database]]\nengine = \"mariadb\"\nhost = \"{infra}\"\n\n"
     );
-    if crate::render_virt::real(record) {
+    if crate::render_virt::real(record) && record.options.ml2 == Ml2::Ovn {
         let _ = write!(text, "[ovn]\nhost = \"{infra}\"\n\n");
     }
-    for role in [Role::Controller, Role::Compute] {
-        let _ = writeln!(text, "[[role]]\nname = \"{}\"\ndaemons = [", role.as_str());
-        for daemon in role.daemons() {
+    for (name, daemons) in roles(record) {
+        let _ = writeln!(text, "[[role]]\nname = \"{name}\"\ndaemons = [");
+        for daemon in daemons {
             let (port, backend) = match daemon.start {
                 Start::Wsgi { port, backend, .. } => (Some(port), Some(backend)),
                 Start::Program(_) => (None, None),
@@ -68,9 +68,10 @@ pub(crate) fn cloud_toml(record: &Record) -> Result<String> {
         text.push_str("]\n\n");
     }
     for host in &record.hosts {
-        let roles: &[&str] = match host.role {
-            Role::Infra => &[],
-            role @ (Role::Controller | Role::Compute) => &[role.as_str()],
+        let roles: &[&str] = match (host.role, host.agents().is_empty()) {
+            (Role::Infra, _) => &[],
+            (Role::Compute, false) => &[Role::Compute.as_str(), NETWORK],
+            (role @ (Role::Controller | Role::Compute), _) => &[role.as_str()],
         };
         let _ = writeln!(
             text,
@@ -82,6 +83,19 @@ pub(crate) fn cloud_toml(record: &Record) -> Result<String> {
         );
     }
     Ok(text)
+}
+
+/// The role of hosts with neutron's agents.
+const NETWORK: &str = "network";
+
+/// The roles that the description names, with their daemons.
+fn roles(record: &Record) -> Vec<(&'static str, &'static [Daemon])> {
+    let mut roles: Vec<_> =
+        [Role::Controller, Role::Compute].into_iter().map(|role| (role.as_str(), role.daemons())).collect();
+    if record.options.ml2 == Ml2::Openvswitch {
+        roles.push((NETWORK, daemon::AGENTS));
+    }
+    roles
 }
 
 /// A value in TOML's inline form.

@@ -99,15 +99,20 @@ fn records_query() -> String {
     // In a shell's double quotes, so no backticks: `binary` is a reserved word only unqualified.
     format!(
         "SELECT SUBSTRING_INDEX(s.host, '@', 1), s.binary FROM nova.services s WHERE {fresh} \
-         UNION SELECT SUBSTRING_INDEX(s.host, '@', 1), s.binary FROM cinder.services s WHERE {fresh}"
+         UNION SELECT SUBSTRING_INDEX(s.host, '@', 1), s.binary FROM cinder.services s WHERE {fresh} \
+         UNION SELECT a.host, a.binary FROM neutron.agents a \
+         WHERE a.heartbeat_timestamp > DATE_SUB(UTC_TIMESTAMP(), INTERVAL {FRESH_S} SECOND)"
     )
 }
 
-/// Whether nova or cinder keeps a record that the daemon renews.
+/// Whether nova, cinder or neutron keeps a record that the daemon renews.
 fn keeps_record(kind: &str) -> bool {
     matches!(
         kind,
-        "nova-conductor" | "nova-scheduler" | "nova-compute" | "cinder-scheduler" | "cinder-volume"
+        "neutron-openvswitch-agent"
+            | "neutron-dhcp-agent"
+            | "neutron-l3-agent"
+            | "nova-conductor" | "nova-scheduler" | "nova-compute" | "cinder-scheduler" | "cinder-volume"
     )
 }
 
@@ -115,7 +120,7 @@ fn records_seen(record: &Record, table: &str) -> Seen {
     let fresh: Vec<(&str, &str)> = table.lines().filter_map(|line| line.split_once('\t')).collect();
     let mut seen = Seen { silent: Vec::new(), expected: 0 };
     for host in &record.hosts {
-        for daemon in host.role.daemons().iter().filter(|daemon| keeps_record(daemon.kind)) {
+        for daemon in host.daemons().filter(|daemon| keeps_record(daemon.kind)) {
             seen.expected += 1;
             if !fresh.contains(&(host.name.as_str(), daemon.kind)) {
                 seen.silent.push(Silent { host: host.name.clone(), kind: daemon.kind.to_owned() });
@@ -220,7 +225,7 @@ fn summary(seen: &Seen) -> String {
 /// Ends a daemon without grace, which it would only let pass, and starts it again.
 fn restart(state: &StateDir, record: &Record, daemon: &Silent) -> Result<()> {
     let machine = Machine { state, record, host: record.host(&daemon.host)? };
-    if !machine.host.role.daemons().iter().any(|known| known.kind == daemon.kind) {
+    if !machine.host.daemons().any(|known| known.kind == daemon.kind) {
         return Err(Error::refused(
             format!("the host {} has no daemon {}", daemon.host, daemon.kind),
             "this is a fault of the lab itself: its daemons and HAProxy's backends do not fit",

@@ -7,7 +7,7 @@ use crate::daemon::{Daemon, Start};
 use crate::error::{Error, Result};
 use crate::paths;
 use crate::record::Record;
-use crate::topology::{Host, Role, Virt};
+use crate::topology::{Host, Ml2, Role, Virt};
 
 /// A file inside a host: path, content, permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,9 @@ fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Res
             ("COMPUTE_DRIVER", virt_driver(host)),
             ("MEMORY", &memory(host)?),
             ("VIRT", &virt_sections(host)?),
-            ("SERVICE_PLUGINS", if record.options.virt == Virt::Qemu { "ovn-router" } else { "" }),
+            ("SERVICE_PLUGINS", service_plugins(record)),
+            ("AGENTS", about_agents(record)),
+            ("OUTER", &host.outer_address().to_string()),
             ("DB_KEYSTONE", &database(record, "keystone", "keystone")),
             ("DB_GLANCE", &database(record, "glance", "glance")),
             ("DB_PLACEMENT", &database(record, "placement", "placement")),
@@ -116,6 +118,27 @@ fn service_file(record: &Record, host: &Host, user: &str, template: &str) -> Res
 fn mechanisms(record: &Record) -> &'static str {
     let mixed = record.hosts_with(Role::Compute).any(|host| !host.runs_guests());
     if mixed { "ovn,volutus_lab" } else { "ovn" }
+}
+
+/// Who serves neutron's routers.
+fn service_plugins(record: &Record) -> &'static str {
+    match (record.options.virt, record.options.ml2) {
+        (Virt::Fake, _) => "",
+        (Virt::Qemu, Ml2::Ovn) => "ovn-router",
+        (Virt::Qemu, Ml2::Openvswitch) => "router",
+    }
+}
+
+/// What neutron's server is told about its agents, if there are any. One DHCP agent for each network, so that
+/// it is missed when its host restarts.
+fn about_agents(record: &Record) -> &'static str {
+    match record.options.ml2 {
+        Ml2::Ovn => "dhcp_agent_notification = false",
+        Ml2::Openvswitch => {
+            "dhcp_agents_per_network = 1\nl3_ha = true\nmax_l3_agents_per_router = 3\n\
+             l3_ha_net_cidr = 198.19.252.0/22"
+        }
+    }
 }
 
 /// The driver of nova-compute.
@@ -158,7 +181,11 @@ fn virt_sections(host: &Host) -> Result<String> {
 }
 
 /// Template, path and user of every configuration file of a role.
-fn templates(virt: Virt, role: Role) -> &'static [(&'static str, &'static str, &'static str)] {
+fn templates(
+    virt: Virt,
+    ml2: Ml2,
+    role: Role,
+) -> Vec<(&'static str, &'static str, &'static str)> {
     const NOVA: (&str, &str, &str) = ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
     const CONTROLLER: &[(&str, &str, &str)] = &[
         ("/etc/keystone/keystone.conf", "keystone", include_str!("../templates/keystone.conf")),
@@ -169,22 +196,34 @@ fn templates(virt: Virt, role: Role) -> &'static [(&'static str, &'static str, &
         ("/etc/cinder/cinder.conf", "cinder", include_str!("../templates/cinder.conf")),
         ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_conf.ini")),
     ];
-    const WITH_OVN: &[(&str, &str, &str)] = &[
-        CONTROLLER[0],
-        CONTROLLER[1],
-        CONTROLLER[2],
-        CONTROLLER[3],
-        CONTROLLER[4],
-        CONTROLLER[5],
-        ("/etc/neutron/plugins/ml2/ml2_conf.ini", "neutron", include_str!("../templates/ml2_ovn.ini")),
-    ];
-    match role {
-        Role::Infra => &[],
-        Role::Controller if virt == Virt::Qemu => WITH_OVN,
-        Role::Controller => CONTROLLER,
-        Role::Compute => &[NOVA],
+    const OVN: &str = include_str!("../templates/ml2_ovn.ini");
+    const OPENVSWITCH: &str = include_str!("../templates/ml2_openvswitch.ini");
+    let mut files = match role {
+        Role::Infra => Vec::new(),
+        Role::Controller => CONTROLLER.to_vec(),
+        Role::Compute => vec![NOVA],
+    };
+    for (path, _, template) in &mut files {
+        match ml2 {
+            Ml2::Ovn if virt == Virt::Qemu && path.ends_with("ml2_conf.ini") => *template = OVN,
+            Ml2::Openvswitch if path.ends_with("ml2_conf.ini") => *template = OPENVSWITCH,
+            Ml2::Ovn | Ml2::Openvswitch => {}
+        }
     }
+    files
 }
+
+/// The same of neutron's agents.
+const AGENT_FILES: &[(&str, &str, &str)] = &[
+    ("/etc/neutron/neutron.conf", "neutron", include_str!("../templates/neutron-agent.conf")),
+    (
+        "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
+        "neutron",
+        include_str!("../templates/openvswitch_agent.ini"),
+    ),
+    ("/etc/neutron/dhcp_agent.ini", "neutron", include_str!("../templates/dhcp_agent.ini")),
+    ("/etc/neutron/l3_agent.ini", "neutron", include_str!("../templates/l3_agent.ini")),
+];
 
 fn environment(daemon: &Daemon) -> String {
     let wsgi = matches!(daemon.start, Start::Wsgi { .. });
@@ -210,6 +249,15 @@ fn environment(daemon: &Daemon) -> String {
     // The queue manager names reply queues after host and process. Under uWSGI all processes are
     // called `uwsgi`, and two services with one name would take each other's replies.
     let _ = writeln!(text, "Environment=\"OS_OSLO_MESSAGING_RABBIT__PROCESSNAME={}\"", daemon.kind);
+    // neutron's agents start programs of their release by name.
+    if daemon.kind.ends_with("-agent") {
+        let _ = writeln!(
+            text,
+            "Environment=\"PATH=/opt/openstack/current/{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:\
+             /sbin:/bin\"",
+            daemon.kind
+        );
+    }
     // nova's WSGI daemons find their pipeline through this variable; it belongs to the release
     // of the daemon itself.
     if daemon.service == "nova" && wsgi {
@@ -221,6 +269,16 @@ fn environment(daemon: &Daemon) -> String {
         );
     }
     text
+}
+
+/// What a host's daemons are started behind, besides the network.
+fn after(host: &Host) -> &'static str {
+    match (host.runs_guests(), host.has_switch(), host.ml2) {
+        (true, _, Ml2::Ovn) => " libvirtd.service ovn-controller.service",
+        (true, _, Ml2::Openvswitch) => " libvirtd.service volutus-lab-switch.service",
+        (false, true, Ml2::Openvswitch) => " volutus-lab-switch.service",
+        _ => "",
+    }
 }
 
 /// The unit of a daemon, and for daemons under uWSGI their `.ini`.
@@ -258,7 +316,9 @@ fn daemon_files(host: &Host, daemon: &Daemon) -> Result<Vec<Rendered>> {
             ("KIND", daemon.kind),
             ("ENVIRONMENT", &environment(daemon)),
             ("COMMAND", &command),
-            ("AFTER", if host.runs_guests() { " libvirtd.service ovn-controller.service" } else { "" }),
+            ("AFTER", after(host)),
+            // What serves networks and routers goes on while an agent restarts.
+            ("KILL_MODE", if daemon.kind.ends_with("-agent") { "process" } else { "mixed" }),
         ],
     )?;
     let path = format!("/etc/systemd/system/{}", daemon.unit());
@@ -322,20 +382,24 @@ pub(crate) fn host_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> 
         files.extend(infra_files(record, host)?);
     }
     files.extend(crate::render_virt::files(record, host)?);
-    for (path, user, template) in templates(record.options.virt, host.role) {
-        let text = service_file(record, host, user, template)?;
-        files.push(Rendered { path: (*path).into(), text, mode: 0o640 });
+    let mut wanted = templates(record.options.virt, record.options.ml2, host.role);
+    if !host.agents().is_empty() {
+        wanted.extend(AGENT_FILES);
     }
-    for daemon in host.role.daemons() {
+    for (path, user, template) in wanted {
+        let text = service_file(record, host, user, template)?;
+        files.push(Rendered { path: path.into(), text, mode: 0o640 });
+    }
+    for daemon in host.daemons() {
         files.extend(daemon_files(host, daemon)?);
     }
     Ok(files)
 }
 
 /// Folders that the daemons of a host write to.
-pub(crate) fn host_folders(role: Role) -> &'static [&'static str] {
-    match role {
-        Role::Infra => &[],
+pub(crate) fn host_folders(host: &Host) -> &'static [&'static str] {
+    match host.role {
+        Role::Infra => &["/var/lib/neutron/lock"],
         Role::Controller => &[
             "/var/lib/glance/tasks",
             "/var/lib/glance/staging",
@@ -344,7 +408,7 @@ pub(crate) fn host_folders(role: Role) -> &'static [&'static str] {
             "/var/lib/neutron/lock",
             "/var/lib/cinder/lock",
         ],
-        Role::Compute => &["/var/lib/nova/instances", "/var/lib/nova/lock"],
+        Role::Compute => &["/var/lib/nova/instances", "/var/lib/nova/lock", "/var/lib/neutron/lock"],
     }
 }
 

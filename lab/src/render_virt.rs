@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::paths;
 use crate::record::Record;
 use crate::render::{Rendered, fill};
-use crate::topology::{Host, Role, Virt};
+use crate::topology::{Host, Ml2, Role, Virt};
 
 /// All files of a host that belong to its data plane.
 pub(crate) fn files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
@@ -28,10 +28,13 @@ pub(crate) fn files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
 pub(crate) fn distribution_units(host: &Host) -> Vec<&'static str> {
     let mut units = Vec::new();
     if host.has_switch() {
-        units.extend(["openvswitch-switch.service", "ovn-host.service"]);
+        units.push("openvswitch-switch.service");
     }
-    if host.has_switch() && host.role == Role::Infra {
-        units.push("ovn-central.service");
+    if host.has_switch() && host.ml2 == Ml2::Ovn {
+        units.push("ovn-host.service");
+        if host.role == Role::Infra {
+            units.push("ovn-central.service");
+        }
     }
     if host.runs_guests() {
         units.extend(["virtlogd.socket", "virtlockd.socket", "libvirtd.socket"]);
@@ -47,7 +50,9 @@ pub(crate) fn own_units(host: &Host) -> Vec<(&'static str, &'static str)> {
         units.push(("volutus-lab-switch.service", "multi-user.target"));
     }
     if host.has_switch() && host.role == Role::Infra {
-        units.push(("volutus-lab-ovn.service", "multi-user.target"));
+        if host.ml2 == Ml2::Ovn {
+            units.push(("volutus-lab-ovn.service", "multi-user.target"));
+        }
         units.push(("volutus-lab-canary.service", "multi-user.target"));
     }
     units
@@ -73,8 +78,12 @@ fn kernel_files() -> Result<Vec<Rendered>> {
 }
 
 fn switch_files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
+    let template = match host.ml2 {
+        Ml2::Ovn => include_str!("../templates/switch.sh"),
+        Ml2::Openvswitch => include_str!("../templates/switch-agents.sh"),
+    };
     let script = fill(
-        include_str!("../templates/switch.sh"),
+        template,
         &[
             ("HOST", &host.name),
             ("VIP", &record.infra().address.to_string()),

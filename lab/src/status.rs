@@ -81,7 +81,7 @@ fn observe_host(machine: Machine<'_>) -> Result<HostStatus> {
     }
     // One visit per host: state, then for every daemon its state and its link.
     let mut script = String::from("systemctl is-system-running || true\n");
-    for daemon in host.role.daemons() {
+    for daemon in host.daemons() {
         script.push_str(&format!(
             "echo {kind} $(systemctl is-active {kind}.service || true) \
              $(basename \"$(readlink /opt/openstack/current/{kind})\")\n",

@@ -24,6 +24,18 @@ pub enum Virt {
     Qemu,
 }
 
+/// What wires the instances of a lab with [`Virt::Qemu`]: neutron's mechanism driver, and with it who
+/// serves DHCP and routers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ml2 {
+    /// OVN: every compute can be a router's gateway, DHCP is served where the instance is.
+    #[default]
+    Ovn,
+    /// ML2/OVS: neutron's own agents on every compute, for Open vSwitch, DHCP and routers.
+    Openvswitch,
+}
+
 /// What a lab is to look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -53,6 +65,9 @@ pub struct Options {
     /// What carries the instances.
     #[serde(default)]
     pub virt: Virt,
+    /// With [`Virt::Qemu`]: what wires the instances.
+    #[serde(default)]
+    pub ml2: Ml2,
     /// With [`Virt::Qemu`]: how many of the computes, the first ones, run guests; the others have
     /// the fake driver. All do if it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +89,7 @@ impl Default for Options {
             infra_name: "infra1".into(),
             vif_type: "ovs".into(),
             virt: Virt::Fake,
+            ml2: Ml2::Ovn,
             qemu_computes: None,
         }
     }
@@ -101,7 +117,7 @@ impl Role {
         }
     }
 
-    /// The OpenStack daemons of a host with this role.
+    /// The OpenStack daemons that every host with this role has.
     pub fn daemons(self) -> &'static [Daemon] {
         match self {
             Self::Infra => &[],
@@ -125,6 +141,9 @@ pub struct Host {
     /// What carries instances here, if it is a compute.
     #[serde(default)]
     pub virt: Virt,
+    /// What wires them.
+    #[serde(default)]
+    pub ml2: Ml2,
 }
 
 impl Host {
@@ -144,6 +163,21 @@ impl Host {
     /// from which the instances' own networks can be looked into.
     pub(crate) fn has_switch(&self) -> bool {
         self.virt == Virt::Qemu && self.role != Role::Controller
+    }
+
+    /// neutron's agents that this host has besides the daemons of its role. The infrastructure host has
+    /// the one that wires the canaries, and which no cloud description names.
+    pub(crate) fn agents(&self) -> &'static [Daemon] {
+        match (self.ml2, self.has_switch(), self.role) {
+            (Ml2::Openvswitch, true, Role::Infra) => &daemon::AGENTS[..1],
+            (Ml2::Openvswitch, true, _) => daemon::AGENTS,
+            _ => &[],
+        }
+    }
+
+    /// All OpenStack daemons of this host.
+    pub fn daemons(&self) -> impl Iterator<Item = &'static Daemon> {
+        self.role.daemons().iter().chain(self.agents())
     }
 
     /// Whether guests run here.
@@ -176,6 +210,12 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
             ));
         }
     }
+    if options.ml2 == Ml2::Openvswitch && (options.virt == Virt::Fake || options.qemu_computes.is_some()) {
+        return Err(Error::refused(
+            "--ml2 openvswitch needs a lab in which all computes have a switch",
+            "give --virt qemu and leave --qemu-computes out, or leave --ml2 out",
+        ));
+    }
     let zone = |index: u8| format!("az{}", index % options.zones + 1);
     let address = |last: u8| Ipv4Addr::new(198, 18, subnet, last);
     let named = |template: &str, index: u8| template.replace("{n}", &(index + 1).to_string());
@@ -185,6 +225,7 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
         role: Role::Infra,
         zone: zone(0),
         virt: options.virt,
+        ml2: options.ml2,
     }];
     hosts.extend((0..options.controllers).map(|index| Host {
         name: named(&options.controller_name, index),
@@ -192,6 +233,7 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
         role: Role::Controller,
         zone: zone(index),
         virt: options.virt,
+        ml2: options.ml2,
     }));
     let guests = options.qemu_computes.unwrap_or(options.computes);
     hosts.extend((0..options.computes).map(|index| Host {
@@ -200,6 +242,7 @@ pub fn plan_hosts(options: &Options, subnet: u8) -> Result<Vec<Host>> {
         role: Role::Compute,
         zone: zone(index),
         virt: if index < guests { options.virt } else { Virt::Fake },
+        ml2: options.ml2,
     }));
     let mut seen = BTreeSet::new();
     for host in &hosts {

@@ -209,7 +209,7 @@ fn make_fernet_keys(state: &StateDir) -> Result<()> {
 fn furnish(machine: Machine<'_>, releases: &Releases) -> Result<()> {
     let (root, host) = (machine.root(), machine.host);
     render::write_files(&root, &render::host_files(machine.record, host)?)?;
-    for folder in render::host_folders(host.role) {
+    for folder in render::host_folders(host) {
         paths::create_dir(&root.join(folder.trim_start_matches('/')))?;
     }
     let id: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -224,11 +224,11 @@ fn furnish(machine: Machine<'_>, releases: &Releases) -> Result<()> {
     }
     let series = releases.start.series;
     let openstack = root.join("opt/openstack");
-    if host.role != Role::Infra {
+    if host.daemons().next().is_some() {
         let store = format!("{}/{series}", crate::release::STORE);
         paths::symlink(&store, &openstack.join(series))?;
     }
-    for daemon in host.role.daemons() {
+    for daemon in host.daemons() {
         let staged = format!("/opt/openstack/{series}");
         paths::symlink(&staged, &openstack.join("current").join(daemon.kind))?;
     }
@@ -268,7 +268,8 @@ fn start_cloud(
         wait_apis(state, record, &[], progress, name)
     })?;
     step(progress, "start the computes", || {
-        for host in record.hosts_with(Role::Compute) {
+        let with_agents = Some(record.infra()).filter(|infra| !infra.agents().is_empty());
+        for host in record.hosts_with(Role::Compute).chain(with_agents) {
             enable(Machine { state, record, host })?;
         }
         Ok(())
@@ -328,7 +329,7 @@ fn bootstrap(first: Machine<'_>, series: &str) -> Result<()> {
 
 /// Enables and starts the daemons of a host, without waiting for them.
 fn enable(machine: Machine<'_>) -> Result<()> {
-    let units: Vec<String> = machine.host.role.daemons().iter().map(crate::daemon::Daemon::unit).collect();
+    let units: Vec<String> = machine.host.daemons().map(crate::daemon::Daemon::unit).collect();
     let script = format!("systemctl --quiet enable --now --no-block {}", units.join(" "));
     machine.script("starting the daemons", &script, Duration::from_secs(60)).map(drop)
 }

@@ -91,6 +91,29 @@ impl Guests {
         Request::new(method, ServiceType::Compute, path).microversion(MICROVERSION)
     }
 
+    /// Asks another service of the cloud as its administrator; the answer's body, null where it has none.
+    ///
+    /// # Errors
+    /// Where the status of the answer is none of `codes`.
+    pub fn ask(
+        &self,
+        method: Method,
+        service: ServiceType,
+        path: &str,
+        body: Option<Value>,
+        codes: &[u16],
+    ) -> anyhow::Result<Value> {
+        let request = Request::new(method, service, path);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.runtime.block_on(async {
+            let answer = self.client.request(&request).await?.expect_status(codes)?;
+            if answer.body.is_empty() { Ok(Value::Null) } else { Ok(answer.json()?) }
+        })
+    }
+
     /// An instance as nova tells it now.
     pub fn look(&self, id: &str) -> anyhow::Result<Server> {
         let server = self.runtime.block_on(self.client.compute().server(id))?;

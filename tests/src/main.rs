@@ -9,6 +9,7 @@ mod drain;
 mod locked;
 mod mitigation;
 mod mutations;
+mod network_agents;
 mod patch;
 mod schedules;
 mod snapshots;
@@ -61,6 +62,31 @@ const SUITES: &[Suite] = &[
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("altered_release_halts_the_run", locked::altered_release_halts),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
+        ],
+    },
+    Suite {
+        name: "e2e-agents",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--controllers",
+            "1",
+            "--computes",
+            "3",
+            "--spare",
+            "1",
+            "--instances",
+            "4",
+            "--virt",
+            "qemu",
+            "--ml2",
+            "openvswitch",
+        ],
+        scenarios: &[
+            ("duties_of_network_nodes_are_told_beforehand", network_agents::duties_are_told),
+            ("network_node_goes_away_and_nothing_is_missed", network_agents::away_and_back),
+            ("all_network_nodes_restart_one_after_another", network_agents::all_restart),
         ],
     },
     Suite {

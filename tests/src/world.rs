@@ -196,6 +196,12 @@ impl Lab<'_> {
         Ok(())
     }
 
+    /// Every guest of it answers, from inside its network and from outside.
+    pub fn check_guests(&self) -> anyhow::Result<()> {
+        let arguments = ["check-data-plane", "--migrations", "0", "--name", &self.name];
+        run(Command::new(&self.world.lab).args(arguments))?.expect(0, &[]).map(drop)
+    }
+
     /// Takes it down, and fails if anything of it is still there: a process, a mount, a bridge.
     pub fn down_and_gone(&self) -> anyhow::Result<()> {
         run(Command::new(&self.world.lab).args(["down", "--name", &self.name]))?.expect(0, &[])?;

@@ -45,6 +45,9 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Restart the network nodes of a lab with neutron's own DHCP and L3 agents, while their networks and
+    /// routers are asked.
+    Agents,
     /// Upgrade the lab and restart its compute hosts in one pass: each is emptied, upgraded while it is empty,
     /// restarted, and given back.
     UpgradeDrains,
@@ -100,6 +103,7 @@ fn main() -> anyhow::Result<()> {
         Command::Faults(hop) => faults::run(&hop),
         Command::Mutations => test::suite("e2e-mutations"),
         Command::Tempest(options) => tempest::run(&options),
+        Command::Agents => test::suite("e2e-agents"),
         Command::Drains => test::suite("e2e-drain"),
         Command::UpgradeDrains => test::suite("e2e-upgrade-drain"),
         Command::Schedules => test::suite("e2e-schedule"),
