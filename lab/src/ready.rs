@@ -112,7 +112,11 @@ fn keeps_record(kind: &str) -> bool {
         "neutron-openvswitch-agent"
             | "neutron-dhcp-agent"
             | "neutron-l3-agent"
-            | "nova-conductor" | "nova-scheduler" | "nova-compute" | "cinder-scheduler" | "cinder-volume"
+            | "nova-conductor"
+            | "nova-scheduler"
+            | "nova-compute"
+            | "cinder-scheduler"
+            | "cinder-volume"
     )
 }
 

@@ -181,11 +181,7 @@ fn virt_sections(host: &Host) -> Result<String> {
 }
 
 /// Template, path and user of every configuration file of a role.
-fn templates(
-    virt: Virt,
-    ml2: Ml2,
-    role: Role,
-) -> Vec<(&'static str, &'static str, &'static str)> {
+fn templates(virt: Virt, ml2: Ml2, role: Role) -> Vec<(&'static str, &'static str, &'static str)> {
     const NOVA: (&str, &str, &str) = ("/etc/nova/nova.conf", "nova", include_str!("../templates/nova.conf"));
     const CONTROLLER: &[(&str, &str, &str)] = &[
         ("/etc/keystone/keystone.conf", "keystone", include_str!("../templates/keystone.conf")),

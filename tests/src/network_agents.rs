@@ -83,10 +83,10 @@ impl<'a> Scene<'a> {
     /// The hosts on which HA routers are active.
     fn active(&self) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
         let mut found = BTreeMap::new();
-        for router in self.list("/routers?ha=true", "routers")? {
-            let agents = self.list(&format!("/routers/{}/l3-agents", text_at(&router, &["id"])?), "agents")?;
+        for router in self.list("/routers", "routers")?.iter().filter(|router| router["ha"] == true) {
+            let agents = self.list(&format!("/routers/{}/l3-agents", text_at(router, &["id"])?), "agents")?;
             let active: Vec<Value> = agents.into_iter().filter(|one| one["ha_state"] == "active").collect();
-            found.insert(text_at(&router, &["name"])?.to_owned(), hosts(&active)?);
+            found.insert(text_at(router, &["name"])?.to_owned(), hosts(&active)?);
         }
         Ok(found)
     }
@@ -94,7 +94,10 @@ impl<'a> Scene<'a> {
     /// Ids and addresses of the DHCP servers of a network.
     fn dhcp_ports(&self, network: &str) -> anyhow::Result<BTreeMap<String, Value>> {
         let ports = self.list(&format!("/ports?network_id={network}&device_owner=network:dhcp"), "ports")?;
-        ports.into_iter().map(|port| Ok((text_at(&port, &["id"])?.to_owned(), port["fixed_ips"].clone()))).collect()
+        ports
+            .into_iter()
+            .map(|port| Ok((text_at(&port, &["id"])?.to_owned(), port["fixed_ips"].clone())))
+            .collect()
     }
 
     /// Asks for an address by DHCP in a tenant's network, as an instance does.

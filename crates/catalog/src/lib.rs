@@ -231,8 +231,18 @@ pub enum DaemonRole {
     Api,
     /// Consumers of a queue; replicas share the work.
     Worker,
+    /// Sets something up on its own host that goes on while it restarts: neutron's agents.
+    Agent,
     /// Carries instances: nova-compute.
     Compute,
+}
+
+impl DaemonRole {
+    /// Whether it is a part of the control plane: one for all hosts, with access to the databases.
+    #[must_use]
+    pub fn is_central(self) -> bool {
+        matches!(self, Self::Api | Self::Worker)
+    }
 }
 
 /// What an API replica must answer on its own port.

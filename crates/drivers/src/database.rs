@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use volutus_catalog::{DaemonRole, Service};
+use volutus_catalog::Service;
 use volutus_model::name::HostName;
 use volutus_model::observation::ServiceRecord;
 
@@ -46,7 +46,7 @@ pub(crate) fn places(cloud: &CloudDriver, service: &Service) -> Vec<(HostName, S
     let mut found: Vec<(HostName, String)> = Vec::new();
     for (id, host, _) in cloud.inventory.daemons() {
         let known = service.daemons.iter().find(|daemon| daemon.kind == id.kind);
-        let central = known.is_some_and(|daemon| daemon.role != DaemonRole::Compute);
+        let central = known.is_some_and(|daemon| daemon.role.is_central());
         if central && !found.iter().any(|(name, _)| *name == host.name) {
             let link = cloud.inventory.releases.current_of(&service.name, &id.kind);
             found.push((host.name.clone(), format!("{link}/bin/python3")));

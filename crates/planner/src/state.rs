@@ -51,7 +51,7 @@ impl<'a> State<'a> {
 
     /// The first daemon of the service's control plane: where its commands run.
     pub fn first_of(&self, service: &'a Service) -> Option<&Member<'a>> {
-        let rank = |role: DaemonRole| u8::from(role == DaemonRole::Compute);
+        let rank = |role: DaemonRole| u8::from(!role.is_central());
         self.kinds_of(service)
             .min_by_key(|(daemon, _)| rank(daemon.role))
             .and_then(|(_, members)| members.first())

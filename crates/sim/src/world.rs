@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use volutus_catalog::{Catalog, DaemonRole};
+use volutus_catalog::Catalog;
 use volutus_model::name::AttemptId;
 use volutus_model::outcome::Outcome;
 use volutus_model::{Inventory, Observation, Plan};
@@ -252,7 +252,7 @@ impl World {
         self.topology.services[service]
             .daemons
             .iter()
-            .filter(|daemon| self.topology.daemons[**daemon].role != DaemonRole::Compute)
+            .filter(|daemon| self.topology.daemons[**daemon].role.is_central())
             .all(|daemon| self.runs(*daemon, code))
     }
 

@@ -33,6 +33,7 @@ struct Group {
 enum Kind {
     Backend,
     Workers,
+    Agents,
     Computes,
 }
 
@@ -78,7 +79,7 @@ fn over_budget(context: &Context<'_>, group: &Group, out: u32) -> Finding {
             format!("{explanation}. No instance can be created there meanwhile"),
             "Add a compute host, or choose a time at which nobody creates instances.",
         ),
-        Kind::Backend | Kind::Workers | Kind::Computes => {
+        Kind::Backend | Kind::Workers | Kind::Agents | Kind::Computes => {
             blocking("budget-exceeded", &group.label, explanation, PLAN_AGAIN)
         }
     }
@@ -177,13 +178,14 @@ fn mended_first(context: &Context<'_>, backend: &BackendName, steps: &BTreeSet<u
     }
 }
 
-/// Workers of a kind, and computes of a zone.
+/// Workers and agents of a kind, and computes of a zone.
 fn daemons(context: &Context<'_>) -> Vec<Group> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for (id, member) in &context.members {
         let (label, kind) = match member.facts.role {
             DaemonRole::Api => continue,
             DaemonRole::Worker => (id.kind.to_string(), Kind::Workers),
+            DaemonRole::Agent => (id.kind.to_string(), Kind::Agents),
             DaemonRole::Compute => {
                 let zone = member.host.zone.as_deref().unwrap_or("without a zone");
                 (format!("{} in zone {zone}", id.kind), Kind::Computes)
@@ -206,8 +208,10 @@ fn daemons(context: &Context<'_>) -> Vec<Group> {
         group.min = match group.kind {
             // A queue holds its messages while a single worker restarts.
             Kind::Workers if group.serving == 1 => 0,
+            // What an only agent has set up goes on while it restarts.
+            Kind::Agents if group.serving == 1 => 0,
             Kind::Workers => context.policy.serving_replicas_min.clamp(1, group.serving - 1),
-            Kind::Computes | Kind::Backend => 1,
+            Kind::Agents | Kind::Computes | Kind::Backend => 1,
         };
         group.steps.sort_unstable();
         // A step that upgrades a host and restarts it takes out one of the group all the same.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use volutus_catalog::{DaemonRole, Service};
+use volutus_catalog::Service;
 use volutus_model::Finding;
 use volutus_model::PatchName;
 use volutus_model::name::{HostName, ServiceName};
@@ -146,7 +146,7 @@ fn check_kinds(context: &Context<'_>, service: &Service, findings: &mut Vec<Find
 
 fn check_services(context: &Context<'_>, service: &Service, first: &Service, findings: &mut Vec<Finding>) {
     let control = |service: &Service| -> Vec<At> {
-        let kinds = service.daemons.iter().filter(|d| d.role != DaemonRole::Compute);
+        let kinds = service.daemons.iter().filter(|d| d.role.is_central());
         kinds.flat_map(|daemon| context.switches_of(&daemon.kind)).collect()
     };
     let all: Vec<At> = service.daemons.iter().flat_map(|daemon| context.switches_of(&daemon.kind)).collect();

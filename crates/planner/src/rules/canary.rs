@@ -56,7 +56,7 @@ pub(crate) fn plan_canary<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Re
         if !draft.is_back() {
             // The whole control plane of the service has to be new, not only what the catalog
             // orders explicitly: a compute must never be newer than what it talks to.
-            for other in service.daemons.iter().filter(|d| d.role != DaemonRole::Compute) {
+            for other in service.daemons.iter().filter(|d| d.role.is_central()) {
                 let edge = draft.edge(&roll::stage_of(other), "the control plane comes first");
                 after.extend(edge.filter(|(id, _)| !after.iter().any(|(known, _)| known == id)));
             }

@@ -14,6 +14,7 @@ pub(crate) mod hooks;
 pub(crate) mod horizon;
 pub(crate) mod links;
 pub(crate) mod roll;
+mod roll_agents;
 pub(crate) mod roll_api;
 pub(crate) mod roll_workers;
 pub(crate) mod shadow;

@@ -7,7 +7,7 @@ use volutus_catalog::{Daemon, DaemonRole, Service};
 use volutus_model::name::{ServiceName, StageId};
 use volutus_model::plan::Phase;
 
-use super::{anchor, expand, links, roll_api, roll_workers, shadow, upgrade_check};
+use super::{anchor, expand, links, roll_agents, roll_api, roll_workers, shadow, upgrade_check};
 use crate::Error;
 use crate::draft::{Draft, NewStage};
 
@@ -39,6 +39,7 @@ pub(crate) fn plan_roll<'a>(draft: &mut Draft<'a>, service: &'a Service) -> Resu
         let (parallel_max, steps) = match daemon.role {
             DaemonRole::Api => roll_api::steps(draft, members)?,
             DaemonRole::Worker => roll_workers::steps(draft, members)?,
+            DaemonRole::Agent => roll_agents::steps(draft, members)?,
             DaemonRole::Compute => continue,
         };
         let after = edges(draft, service, daemon);
@@ -101,6 +102,9 @@ pub(crate) fn edges(draft: &Draft<'_>, service: &Service, daemon: &Daemon) -> Ve
         .or_else(|| draft.edge(upgrade_check::STAGE, "the upgrade check has to pass first"))
         .or_else(|| draft.edge("stage-control", "the new code has to be there"));
     edges.extend(widened);
+    if daemon.role == DaemonRole::Agent {
+        edges.extend(draft.edge("stage-computes", "the new code has to be on its host"));
+    }
     edges.extend(draft.edge(
         &anchor::keep_stage_of(service),
         "old code may only start again while a record at its version is kept",
@@ -120,7 +124,7 @@ pub(crate) fn edges(draft: &Draft<'_>, service: &Service, daemon: &Daemon) -> Ve
                 continue;
             };
             for kind in &other.daemons {
-                if kind.role != DaemonRole::Compute {
+                if kind.role.is_central() {
                     edges.extend(
                         draft.edge(
                             &stage_of(kind),

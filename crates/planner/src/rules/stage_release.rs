@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use volutus_catalog::DaemonRole;
 use volutus_model::name::{HostName, PackageVersion, ServiceName};
 use volutus_model::plan::{Action, Phase, PlanKind};
 use volutus_model::{HostDeclaration, LockedRelease, PatchName, PatchedRelease, VersionChange};
@@ -36,7 +35,7 @@ pub(crate) fn plan_stage_release(draft: &mut Draft<'_>) -> Result<(), Error> {
             .entry(release)
             .or_default()
             .insert(&member.service.name);
-        if member.facts.role != DaemonRole::Compute {
+        if member.facts.role.is_central() {
             control.insert(&member.host.name);
         }
     }
