@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use volutus_model::inventory::Ovn;
 use volutus_model::name::HostName;
 
@@ -65,18 +65,23 @@ impl<'a> Announcer<'a> {
         ports: Vec<RouterPort>,
         likely: BTreeSet<String>,
     ) -> Self {
+        let likely = if ports.is_empty() { BTreeSet::new() } else { likely };
         let localnets: BTreeSet<&String> =
             ports.iter().flat_map(|port| &port.localnets).map(|(name, _)| name).collect();
-        let likely = if ports.is_empty() { BTreeSet::new() } else { likely };
-        let gateways = join_all(likely.into_iter().map(|name| async {
-            let mut gateway = open(cloud, &name).await;
-            if let Ok(channel) = &mut gateway {
-                // Found once, they are remembered there.
-                let asked = json!({"vsctl": ovn.vsctl, "localnets": localnets});
-                let found = channel.ask::<serde_json::Value>("ovs_patch_ports", asked, HOST_MAX).await;
-                gateway = found.map_err(|trouble| trouble.to_string()).and(gateway);
+        // Found once, they are remembered there.
+        let asked = json!({"vsctl": ovn.vsctl, "localnets": localnets});
+        let gateways = join_all(likely.into_iter().map(|name| {
+            let asked = asked.clone();
+            async move {
+                let gateway = match open(cloud, &name).await {
+                    Ok(mut channel) => {
+                        let found = channel.ask::<Value>("ovs_patch_ports", asked, HOST_MAX).await;
+                        found.map(|_| channel).map_err(|trouble| trouble.to_string())
+                    }
+                    Err(why) => Err(why),
+                };
+                (name, gateway)
             }
-            (name, gateway)
         }))
         .await;
         Self {
@@ -136,7 +141,9 @@ impl<'a> Announcer<'a> {
                 Err(why) => Err(why.clone()),
             };
             // What has failed on a host would fail again, or hang again.
-            let gateway = said.as_ref().map_err(Clone::clone).map(drop).and(gateway);
+            if let Err(why) = &said {
+                gateway = Err(why.clone());
+            }
             (gateway, at, ports, said)
         }))
         .await;

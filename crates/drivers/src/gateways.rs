@@ -52,7 +52,7 @@ pub(crate) async fn lower(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -> 
     let before = databases.gateways(host).await.map_err(|trouble| trouble.outcome(false))?;
     let here: BTreeMap<&String, &Gateway> = before.iter().filter(|(_, gateway)| gateway.here).collect();
     let next = here.values().filter_map(|gateway| gateway.next.clone()).collect();
-    let (mut announcer, mut trouble) = databases.announcer(here.keys().copied(), next).await;
+    let (mut announcer, mut trouble) = databases.announcer(here.keys().copied().collect(), next).await;
     let all = json!({"nbctl": ovn.nbctl, "sbctl": ovn.sbctl, "host": host});
     let lowered: Changed = databases.ask("ovn_lower", all).await.map_err(|trouble| trouble.outcome(false))?;
     let Some(chassis) = lowered.chassis else {
@@ -114,8 +114,7 @@ pub(crate) async fn restore(attempt: &Attempt<'_>, ovn: &Ovn, host: &HostName) -
     let before = databases.gateways(host).await.map_err(|trouble| trouble.outcome(false))?;
     let away: Vec<&String> =
         before.iter().filter(|(_, gateway)| !gateway.here).map(|(port, _)| port).collect();
-    let (mut announcer, mut trouble) =
-        databases.announcer(away.iter().copied(), BTreeSet::from([host.to_string()])).await;
+    let (mut announcer, mut trouble) = databases.announcer(away, BTreeSet::from([host.to_string()])).await;
     let all = json!({"nbctl": ovn.nbctl, "host": host});
     let restored: u32 = databases.ask("ovn_restore", all).await.map_err(|trouble| trouble.outcome(false))?;
     if restored == 0 {
@@ -204,12 +203,8 @@ impl<'a> Databases<'a> {
 
     /// Who announces these ports once they have moved, most likely to hosts that OVN calls `likely`; and, to be
     /// told with the outcome, why it will announce none.
-    async fn announcer(
-        &mut self,
-        ports: impl Iterator<Item = &String>,
-        likely: BTreeSet<String>,
-    ) -> (Announcer<'a>, String) {
-        let asked = json!({"sbctl": self.ovn.sbctl, "ports": ports.collect::<Vec<_>>()});
+    async fn announcer(&mut self, ports: Vec<&String>, likely: BTreeSet<String>) -> (Announcer<'a>, String) {
+        let asked = json!({"sbctl": self.ovn.sbctl, "ports": ports});
         let found: Result<Vec<RouterPort>, _> = self.ask("ovn_router_ports", asked).await;
         let (ports, trouble) = match found {
             Ok(ports) => (ports, String::new()),
