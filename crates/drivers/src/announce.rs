@@ -19,8 +19,9 @@ use crate::channel::Channel;
 /// gateway forwards, and any may be lost.
 const ROUNDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(600)];
 
-/// A host that says nothing for so long announces nothing: the others are not to wait for it.
-const HOST_MAX: Duration = Duration::from_secs(5);
+/// A host that cannot be reached, or says nothing, for so long announces nothing: the others wait for it, and a
+/// busy one needs some seconds to let ssh in.
+const HOST_MAX: Duration = Duration::from_secs(15);
 
 /// A router port, as networks outside know it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -55,10 +56,11 @@ impl Sshd {
         // sshd's own words.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let key: Vec<&str> = host_key.split_whitespace().take(2).collect();
-        let known = format!("[127.0.0.1]:{port} {}\n", key.join(" "));
+        let known = format!("[127.0.0.*]:{port} {}\n", key.join(" "));
         std::fs::write(path("known_hosts"), known).unwrap();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
+            "Port {port}\nListenAddress 127.0.0.3\nListenAddress 127.0.0.2\nListenAddress 127.0.0.1\n\
+             HostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
              StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\n",
             dir.path().display()
@@ -134,10 +136,10 @@ impl Sshd {
         let mut more = "[ovn]\nhost = \"lb\"\n".to_owned();
         for name in ["nbctl", "sbctl", "vsctl", "ofctl"] {
             let argv = ["/usr/bin/python3", "-I", stand_in, &folder.to_string(), name];
-            more.push_str(&format!("{name} = {argv:?}\n"));
+            let _ = writeln!(more, "{name} = {argv:?}");
         }
-        for name in ["cmp1", "cmp2"] {
-            more.push_str(&format!("[[host]]\nname = \"{name}\"\naddress = \"127.0.0.1\"\n"));
+        for (name, address) in [("cmp1", "127.0.0.2"), ("cmp2", "127.0.0.3")] {
+            let _ = write!(more, "[[host]]\nname = \"{name}\"\naddress = \"{address}\"\n");
         }
         self.inventory_with(&["haproxy.sock"], &more)
     }
