@@ -22,6 +22,7 @@ const PROCESS: &str = include_str!("host/process.py");
 const HOST: &str = include_str!("host/host.py");
 const SHADOW: &str = include_str!("host/shadow.py");
 const OVN: &str = include_str!("host/ovn.py");
+const ANNOUNCE: &str = include_str!("host/announce.py");
 const DATABASE: &str = include_str!("host/database.py");
 
 /// Reads the length of a program and the program from its input, and becomes it; the requests
@@ -101,7 +102,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Opens a conversation with the host itself, by its system's Python.
     pub(crate) async fn to_host(hosts: &Arc<Hosts>, host: &HostName) -> Result<Self, Error> {
-        Self::open(hosts, host, "/usr/bin/python3", &[SERVE, PROCESS, OVN, HOST, SHADOW]).await
+        Self::open(hosts, host, "/usr/bin/python3", &[SERVE, PROCESS, OVN, ANNOUNCE, HOST, SHADOW]).await
     }
 
     /// Opens a conversation with the databases that services on `host` use, by the Python of a

@@ -11,6 +11,7 @@
 
 mod agents;
 mod anchor;
+mod announce;
 mod ask_release;
 mod attempt;
 mod canary;

@@ -9,7 +9,6 @@ const SERVE: &str = include_str!("../src/host/serve.py");
 const HOST: &str = include_str!("../src/host/host.py");
 const DATABASE: &str = include_str!("../src/host/database.py");
 const SWITCH: &str = include_str!("../src/host/switch.py");
-const OVN: &str = include_str!("../src/host/ovn.py");
 const SCHEMA: &str = include_str!("../src/host/schema.py");
 
 fn python(parts: &[&str]) -> Output {
@@ -157,103 +156,6 @@ code = 0
 assert work_rival('a', 'what') is None
 ",
     ]);
-}
-
-/// Commands of OVN that know two hosts, of which the first is the gateway of a router.
-const OVN_COMMANDS: &str = "
-def place(number, chassis, priority):
-    return {'_uuid': ['uuid', number], 'chassis_name': chassis, 'priority': priority,
-            'external_ids': ['map', [['owner', 'neutron']]]}
-
-TABLES = {
-    'Gateway_Chassis': [place('g1', 'uu-1', 2), place('g2', 'uu-2', 1)],
-    'Chassis': [{'_uuid': ['uuid', 'c1'], 'name': 'uu-1', 'hostname': 'cmp1.site'},
-                {'_uuid': ['uuid', 'c2'], 'name': 'uu-2', 'hostname': 'cmp2.site'}],
-    'Port_Binding': [{'logical_port': 'cr-1', 'chassis': ['uuid', 'c1']},
-                     {'logical_port': 'cr-2', 'chassis': ['set', []]}],
-    'SB_Global': [{'nb_cfg': 7}],
-    'Chassis_Private': [{'name': 'uu-1', 'nb_cfg': 7}, {'name': 'uu-2', 'nb_cfg': 7}],
-}
-
-def run(argv):
-    if '--format=json' in argv:
-        columns = argv[2 if argv[1].startswith('--timeout') else 1:][1].split('=')[1].split(',')
-        table = argv[5] if argv[4] == 'find' else argv[-1]
-        if table not in TABLES:
-            return 1, 'ovn-nbctl: unknown table \"%s\"' % table
-        rows = [[row[column] for column in columns] for row in TABLES[table]]
-        return 0, json.dumps({'headings': columns, 'data': rows})
-    if argv[-2:] == ['--wait=sb', 'sync']:
-        TABLES['SB_Global'][0]['nb_cfg'] += 1
-    for change in ' '.join(argv).split(' -- ')[1:]:
-        do, table, uuid, *what = change.split()
-        row = next(row for row in TABLES[table] if row['_uuid'][1] == uuid)
-        ids = dict(row['external_ids'][1])
-        if do == 'remove':
-            for key in what[1:]:
-                del ids[key]
-        for key, value in (pair.split('=') for pair in what if do == 'set'):
-            if key == 'priority':
-                row['priority'] = int(value)
-            else:
-                ids[key.split(':')[1]] = value.strip('\"')
-        row['external_ids'] = ['map', [list(pair) for pair in ids.items()]]
-    return 0, ''
-";
-
-/// Runs a script with the operations of OVN, `N` and `S` being the commands that they are given.
-fn with_ovn(script: &str) {
-    let serve = SERVE.replace("def serve():", "def unused():");
-    succeeds(&[PROCESS, &serve, OVN_COMMANDS, OVN, "N, S = ['ovn-nbctl'], ['ovn-sbctl']", script]);
-}
-
-#[test]
-fn gateways_are_lowered_once_and_given_back_by_their_mark() {
-    with_ovn(
-        "
-first = TABLES['Gateway_Chassis'][0]
-before = json.dumps(TABLES)
-assert ovn_active(S, 'cmp1') == ['cr-1'] and ovn_active(S, 'cmp2') == []
-assert ovn_lower(N, S, 'cmp1') == {'chassis': 'uu-1', 'changed': 1}
-assert ovn_lower(N, S, 'cmp1')['changed'] == 0, 'the place that it had would be lost'
-assert first['priority'] == 0, first
-assert ovn_restore(N, 'cmp2') == 0
-# A host that did not come back is no chassis any more, and gets its place back all the same.
-gone = TABLES['Chassis'].pop(0)
-assert ovn_restore(N, 'cmp1') == 1 and ovn_restore(N, 'cmp1') == 0
-TABLES['Chassis'].insert(0, gone)
-assert json.dumps(TABLES) == before, TABLES
-# A place that somebody gave it meanwhile stays.
-ovn_lower(N, S, 'cmp1')
-first['priority'] = 7
-assert ovn_restore(N, 'cmp1') == 1 and first['priority'] == 7
-assert ovn_lower(N, S, 'nowhere') == {'chassis': None, 'changed': 0}
-TABLES['Chassis'].append(dict(gone, hostname='cmp1.other'))
-try:
-    ovn_lower(N, S, 'cmp1')
-    raise AssertionError('one of two hosts was chosen')
-except Refusal as refusal:
-    assert 'cmp1.site, cmp1.other' in str(refusal)
-",
-    );
-}
-
-#[test]
-fn a_gateway_has_caught_up_once_it_has_the_newest_generation() {
-    with_ovn(
-        "
-# What it had until now says nothing: it is asked for a generation that is new.
-assert ovn_behind(N, S, 'cmp1', None) == {'goal': 8, 'seen': 7}
-assert ovn_behind(N, S, 'cmp1', 8) == {'goal': 8, 'seen': 7}
-TABLES['Chassis_Private'][0]['nb_cfg'] = 8
-assert ovn_behind(N, S, 'cmp1', 8) == {'goal': 8, 'seen': 8}
-assert ovn_behind(N, S, 'nowhere', None) == {'goal': 9, 'seen': None}
-# OVN before 20.12 keeps it with the chassis.
-del TABLES['Chassis_Private']
-TABLES['Chassis'][0]['nb_cfg'], TABLES['Chassis'][1]['nb_cfg'] = 9, 7
-assert ovn_behind(N, S, 'cmp1', 9) == {'goal': 9, 'seen': 9}
-",
-    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Connections that fail in each of the ways in which connections fail, over a real OpenSSH on
-//! the loopback interface; and a real drain of a server, at a socket that answers as HAProxy does.
+//! the loopback interface; and over the same a real drain of a server, at a socket that answers as HAProxy does,
+//! and gateways that move, by commands that answer as OVN's do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -54,10 +56,11 @@ impl Sshd {
         // sshd's own words.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let key: Vec<&str> = host_key.split_whitespace().take(2).collect();
-        let known = format!("[127.0.0.1]:{port} {}\n", key.join(" "));
+        let known = format!("[127.0.0.*]:{port} {}\n", key.join(" "));
         std::fs::write(path("known_hosts"), known).unwrap();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
+            "Port {port}\nListenAddress 127.0.0.3\nListenAddress 127.0.0.2\nListenAddress 127.0.0.1\n\
+             HostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
              StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\n",
             dir.path().display()
@@ -123,6 +126,25 @@ impl Sshd {
     }
 
     fn inventory_of(&self, sockets: &[&str]) -> Inventory {
+        self.inventory_with(sockets, "")
+    }
+
+    /// The same with two gateways of OVN, of the three that its commands know.
+    fn inventory_with_gateways(&self) -> Inventory {
+        let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/ovn.py");
+        let folder = self.dir.path().display();
+        let mut more = "[ovn]\nhost = \"lb\"\n".to_owned();
+        for name in ["nbctl", "sbctl", "vsctl", "ofctl"] {
+            let argv = ["/usr/bin/python3", "-I", stand_in, &folder.to_string(), name];
+            let _ = writeln!(more, "{name} = {argv:?}");
+        }
+        for (name, address) in [("cmp1", "127.0.0.2"), ("cmp2", "127.0.0.3")] {
+            let _ = write!(more, "[[host]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+        }
+        self.inventory_with(&["haproxy.sock"], &more)
+    }
+
+    fn inventory_with(&self, sockets: &[&str], more: &str) -> Inventory {
         let one = |socket: &&str| {
             let socket = self.path(socket);
             format!(r#"{{ kind = "haproxy", host = "lb", socket = "{}" }}"#, socket.display())
@@ -140,6 +162,7 @@ impl Sshd {
             [[host]]
             name = "lb"
             address = "127.0.0.1"
+            {more}
             "#,
             user(),
             self.port,
@@ -473,5 +496,36 @@ async fn a_connection_lost_in_the_middle_leaves_the_outcome_unknown_until_it_is_
     assert!(matches!(outcome, Outcome::FoundNoChangesNeeded { .. }), "{outcome:?}");
     let outcome = driver.perform(&order(&balancer.undrain("a"), false), &|_| {}).await;
     assert!(outcome.is_success(), "{outcome:?}");
+    driver.close().await;
+}
+
+#[tokio::test]
+async fn gateways_that_move_are_announced_where_they_come_to() {
+    let sshd = Sshd::start();
+    let driver = driver_of(&sshd, sshd.inventory_with_gateways());
+    let sent = || std::fs::read_to_string(sshd.path("sent")).unwrap();
+    let detail = async |action: &str| {
+        let action = format!(r#"{{"action":"{action}","host":"cmp1"}}"#);
+        match driver.perform(&order(&action, false), &|_| {}).await {
+            Outcome::Done { detail, .. } => detail,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        detail("lower-gateways").await,
+        "uu-1 is the gateway of no router; 2 places were lowered; 1 router ports announced from cmp2.site; 1 router \
+         ports not announced: cmp3.site is no host of the cloud description, or several"
+    );
+    // Three times, by the port that OVN has made, with the tag of its network.
+    let round = |last: u8| format!("ffffffffffff fa163e00000{last} 81000007 0806").replace(' ', "");
+    assert_eq!(sent().lines().count(), 3, "{}", sent());
+    let first = format!("--timeout=5 packet-out br-ex 5 resubmit(,0) {}", round(2));
+    assert!(sent().lines().all(|line| line.starts_with(&first)), "{}", sent());
+    std::fs::remove_file(sshd.path("sent")).unwrap();
+    assert_eq!(
+        detail("restore-gateways").await,
+        "2 places of cmp1 as a gateway were given back; 2 router ports announced from cmp1"
+    );
+    assert_eq!(sent().lines().filter(|line| line.contains(&round(3))).count(), 3, "{}", sent());
     driver.close().await;
 }

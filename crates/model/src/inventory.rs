@@ -303,6 +303,12 @@ pub struct Ovn {
     /// The same for the southbound database.
     #[serde(default = "sbctl")]
     pub sbctl: Vec<String>,
+    /// The command that asks a gateway's own switch, on that gateway.
+    #[serde(default = "vsctl")]
+    pub vsctl: Vec<String>,
+    /// The command by which a gateway's own switch sends, on that gateway.
+    #[serde(default = "ofctl")]
+    pub ofctl: Vec<String>,
 }
 
 fn nbctl() -> Vec<String> {
@@ -311,6 +317,14 @@ fn nbctl() -> Vec<String> {
 
 fn sbctl() -> Vec<String> {
     vec!["ovn-sbctl".to_owned()]
+}
+
+fn vsctl() -> Vec<String> {
+    vec!["ovs-vsctl".to_owned()]
+}
+
+fn ofctl() -> Vec<String> {
+    vec!["ovs-ofctl".to_owned()]
 }
 
 /// A host.
@@ -414,7 +428,9 @@ impl Inventory {
                 ));
             }
         }
-        if self.ovn.as_ref().is_some_and(|ovn| ovn.nbctl.is_empty() || ovn.sbctl.is_empty()) {
+        let empty =
+            |ovn: &Ovn| [&ovn.nbctl, &ovn.sbctl, &ovn.vsctl, &ovn.ofctl].iter().any(|it| it.is_empty());
+        if self.ovn.as_ref().is_some_and(empty) {
             return refuse("[ovn] names an empty command".to_owned());
         }
         for path in self.databases.iter().filter_map(|database| database.snapshot_key_file.as_deref()) {
