@@ -81,7 +81,7 @@ fn alone(tally: &mut Tally, hook: &Hook, cluster: &mut Cluster) -> anyhow::Resul
     tally
         .check("ceph: begin again bears that the host is down", || hook.expect("begin", "a", LONG, 0, &[]))?;
     tally.check("ceph: end does not end while the host is away", || {
-        hook.expect("end", "a", SHORT, 1, &["osd.0 of a are not up", "end --now"])?;
+        hook.expect("end", "a", SHORT, 1, &["osd.0 of a are not up", "end --now --host a"])?;
         cluster.ensure_noout(&["a"])
     })?;
     tally.check("ceph: end waits for the host and for whole data, and unsets noout", || {
@@ -167,8 +167,8 @@ fn racks(tally: &mut Tally, hook: &Hook, cluster: &mut Cluster) -> anyhow::Resul
 fn kept(tally: &mut Tally, hook: &Hook, cluster: &Cluster) -> anyhow::Result<()> {
     tally.check("ceph: a noout that others set stays", || {
         cluster.ceph(&["osd", "set-group", "noout", "b"])?;
-        hook.expect("begin", "b", LONG, 0, &["not ours"])?;
-        hook.expect("begin", "b", LONG, 0, &["not ours"])?;
+        hook.expect("begin", "b", LONG, 0, &["set by others"])?;
+        hook.expect("begin", "b", LONG, 0, &["set by others"])?;
         hook.expect("end", "b", LONG, 0, &[])?;
         cluster.ensure_noout(&["b"])?;
         cluster.ceph(&["osd", "unset-group", "noout", "b"])?;
@@ -210,6 +210,7 @@ impl Cluster {
              mon data = {path}/mon.$id\nmgr data = {path}/mgr.$id\nosd data = {path}/osd.$id\n\
              mon data avail warn = 1\nmon data avail crit = 1\nmon osd down out interval = 3600\n\
              osd crush chooseleaf type = {RACK}\nosd pool default size = 3\nosd pool default min size = 2\n\
+             osd pool default pg autoscale mode = off\n\
              osd objectstore = bluestore\nbluestore block size = 1073741824\nosd memory target = 1073741824\n",
             addresses.join(",")
         );

@@ -95,15 +95,14 @@ impl Hook {
     }
 
     fn command(&self, moment: &str, host: &str, more: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/timeout");
+        command.args(["--kill-after=5", HOOK_LIMIT_S]).arg(&self.program).arg(moment);
         // It gets no more of the environment than Volutus gives it.
-        let mut command = Command::new("/usr/bin/env");
-        command.arg("-i").env_clear().current_dir(&self.folder).stdin(Stdio::null());
-        for name in ["PATH", "HOME"] {
-            command.arg(format!("{name}={}", std::env::var(name).unwrap_or_default()));
-        }
-        command.args([format!("VOLUTUS_HOST={host}"), format!("VOLUTUS_RUN={RUN}")]);
-        command.args(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.args(["timeout", "--kill-after=5", HOOK_LIMIT_S]).arg(&self.program).arg(moment);
+        command
+            .env_clear()
+            .envs(["PATH", "HOME"].map(|name| (name, std::env::var_os(name).unwrap_or_default())));
+        command.env("VOLUTUS_HOST", host).env("VOLUTUS_RUN", RUN).envs(self.environment.iter().cloned());
+        command.current_dir(&self.folder).stdin(Stdio::null());
         command.args(&self.arguments).args(more);
         command
     }
@@ -132,8 +131,8 @@ impl Hook {
         let mut child = self.command(moment, host, more).stdout(Stdio::piped()).spawn()?;
         let mut output = BufReader::new(child.stdout.take().context("no output of the hook")?);
         let mut text = String::new();
-        output.read_line(&mut text)?;
-        let done = match text.contains("waiting: ") && text.contains(reason) {
+        while output.read_line(&mut text)? > 0 && !(text.contains("waiting: ") && text.contains(reason)) {}
+        let done = match text.contains(reason) {
             true => then(),
             false => Err(anyhow::anyhow!("it does not wait because of {reason:?}")),
         };
