@@ -77,7 +77,10 @@ fn started(lab: &Lab, host: &str) -> anyhow::Result<f64> {
 fn done(scene: &Scene, host: &str) -> anyhow::Result<Vec<String>> {
     let shown = scene.volutus(&["journal", "show", "--host", host])?.expect(0, &[])?.stdout;
     let step = format!("reboot/{host}: ");
-    let done = shown.lines().filter_map(|line| line.split_once(&step)?.1.split_once(": done: "));
+    let done = shown.lines().filter_map(|line| {
+        let what = line.split_once(&step)?.1;
+        what.split_once(": done: ").or_else(|| what.split_once(": nothing to do: "))
+    });
     Ok(done.map(|(summary, _)| summary.to_owned()).collect())
 }
 
@@ -142,14 +145,19 @@ pub fn around_each_restart(world: &World, lab: &Lab) -> anyhow::Result<()> {
         }
         let done = done(&scene, host)?;
         let at = |what: &str| done.iter().position(|summary| summary.starts_with(what));
-        let restarted = at(&format!("reboot {host}"));
         let proof = done.iter().rposition(|what| what.starts_with("prove ") && what.contains("serves"));
+        let places = [
+            at(&format!("prove {host} empty")),
+            at("run the hook here before"),
+            at("run the hook proved before"),
+            at(&format!("reboot {host}")),
+            proof,
+            at("run the hook proved after"),
+            at("run the hook here after"),
+            at("enable nova-compute"),
+        ];
         ensure!(
-            at(&format!("prove {host} empty")) < at("run the hook here before")
-                && at("run the hook proved before") < restarted
-                && restarted < proof
-                && proof < at("run the hook proved after")
-                && at("run the hook here after") < at("enable nova-compute"),
+            places.iter().all(Option::is_some) && places.is_sorted(),
             "{host} was rebooted in this order: {done:#?}"
         );
     }

@@ -1,6 +1,6 @@
 //! The hook for Alertmanager: alerts of the host, and of no other, are silent between begin and end.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::{Daemon, Hook, Tally, ask, wait_for};
@@ -56,7 +56,8 @@ pub(super) fn check(tally: &mut Tally) -> anyhow::Result<()> {
     })?;
     tally.check("alertmanager: begin makes one silence with the host's matchers", || {
         hook.expect("begin", HOST, &["--minutes", "5"], 0, &["silenced for 5 min"])?;
-        let [silence] = &silences()?[..] else { anyhow::bail!("{:?}", silences()) };
+        let found = silences()?;
+        let [silence] = &found[..] else { bail!("{found:?}") };
         let matcher = &silence["matchers"][0];
         ensure!(silence["status"]["state"] == "active" && silence["createdBy"] == "volutus", "{silence}");
         ensure!(silence["comment"].as_str().is_some_and(|text| text.contains(super::RUN)), "{silence}");

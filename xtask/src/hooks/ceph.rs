@@ -235,7 +235,7 @@ impl Cluster {
     }
 
     fn environment(&self) -> [(&'static str, &str); 1] {
-        [("CEPH_CONF", &self.conf)]
+        [("CEPH_CONF", self.conf.as_str())]
     }
 
     fn ceph(&self, words: &[&str]) -> anyhow::Result<String> {
@@ -362,7 +362,7 @@ impl Writer {
             while !told.load(Ordering::Relaxed) {
                 let (begun, name) = (Instant::now(), format!("object-{written}"));
                 let put = ["rados", "-p", POOL, "put", &name, &what.display().to_string()];
-                ask("timeout", &[&[WRITE_LIMIT_S], &put[..]].concat(), &[("CEPH_CONF", &conf)])?;
+                ask("timeout", &[&[WRITE_LIMIT_S], &put[..]].concat(), &[("CEPH_CONF", conf.as_str())])?;
                 longest = longest.max(begun.elapsed());
                 written += 1;
                 std::thread::sleep(BETWEEN_WRITES);

@@ -39,11 +39,9 @@ pub fn run() -> anyhow::Result<()> {
     let start = Instant::now();
     setup::install(PACKAGES)?;
     let mut tally = Tally::default();
-    for (system, checks) in [
-        ("ceph", ceph::check as fn(&mut Tally) -> anyhow::Result<()>),
-        ("alertmanager", alertmanager::check),
-        ("masakari", masakari::check),
-    ] {
+    let systems: [(&str, fn(&mut Tally) -> anyhow::Result<()>); 3] =
+        [("ceph", ceph::check), ("alertmanager", alertmanager::check), ("masakari", masakari::check)];
+    for (system, checks) in systems {
         // What follows a failure would prove nothing of the same system.
         if let Err(error) = checks(&mut tally) {
             println!("{system}: FAILED\n{error:#}");
@@ -144,7 +142,7 @@ impl Hook {
 }
 
 fn said(ended: &std::process::Output) -> String {
-    String::from_utf8_lossy(&[ended.stdout.as_slice(), &ended.stderr].concat()).into_owned()
+    String::from_utf8_lossy(&[ended.stdout.as_slice(), ended.stderr.as_slice()].concat()).into_owned()
 }
 
 fn judge(what: &str, ended: Option<i32>, said: &str, code: i32, texts: &[&str]) -> anyhow::Result<()> {
