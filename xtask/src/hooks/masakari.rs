@@ -28,11 +28,12 @@ pub(super) fn check(tally: &mut Tally) -> anyhow::Result<()> {
             "[DEFAULT]\nauth_strategy = noauth2\ntransport_url = fake:/\nmasakari_api_workers = 1\n\
              masakari_api_listen = {}\nmasakari_api_listen_port = {}\n\
              [wsgi]\napi_paste_config = {}\n[database]\nconnection = sqlite:///{}\n\
-             [oslo_messaging_notifications]\ndriver = noop\n",
+             [taskflow]\nconnection = sqlite:///{}\n[oslo_messaging_notifications]\ndriver = noop\n",
             address.ip(),
             address.port(),
             paste.display(),
             database.display(),
+            at.join("taskflow.sqlite").display(),
         ),
     )?;
     ask(program("masakari-manage"), &["--config-file", &file, "db", "sync"], &[])?;
