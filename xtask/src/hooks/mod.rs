@@ -34,12 +34,15 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 /// A hook that is told to wait for a minute at most has ended by then, or hangs.
 const HOOK_LIMIT_S: &str = "180";
 
+/// The checks of one system.
+type Checks = fn(&mut Tally) -> anyhow::Result<()>;
+
 /// Checks everything, and ends with one line that counts.
 pub fn run() -> anyhow::Result<()> {
     let start = Instant::now();
     setup::install(PACKAGES)?;
     let mut tally = Tally::default();
-    let systems: [(&str, fn(&mut Tally) -> anyhow::Result<()>); 3] =
+    let systems: [(&str, Checks); 3] =
         [("ceph", ceph::check), ("alertmanager", alertmanager::check), ("masakari", masakari::check)];
     for (system, checks) in systems {
         // What follows a failure would prove nothing of the same system.
