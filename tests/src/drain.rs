@@ -1,6 +1,8 @@
 //! Hosts that are emptied, by hand and in a rolling reboot, and everything that goes otherwise than
 //! planned: each ends as the policy says, and no instance is lost.
 
+pub mod hooks;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};

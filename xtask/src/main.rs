@@ -15,6 +15,7 @@ mod demo;
 mod demo_reboot;
 mod faults;
 mod fuzz;
+mod hooks;
 mod lab;
 mod process;
 mod schemathesis;
@@ -72,6 +73,8 @@ enum Command {
     MutantsSim,
     /// Ask a real `volutus serve` everything that its OpenAPI document says can be asked, and more.
     Schemathesis(schemathesis::Options),
+    /// Run the hooks for other systems against a real Ceph, Alertmanager and Masakari on this machine.
+    Hooks,
     /// Give what reads texts from outside millions of them.
     Fuzz(fuzz::Options),
     /// Check the rules of the repository: layers, file lengths, words.
@@ -119,6 +122,7 @@ fn main() -> anyhow::Result<()> {
         Command::MutantsSim => sim::mutants(),
         Command::Bench(Bench::Fleet) => bench_fleet::run(),
         Command::Schemathesis(options) => schemathesis::run(&options),
+        Command::Hooks => hooks::run(),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Tidy => tidy::run(),
     }

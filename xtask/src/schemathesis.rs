@@ -8,7 +8,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use volutus_store::{FEED, Holder, NewNotice, Store};
 
 use crate::lab::target;
 use crate::process::{cargo, exit_code, must};
+use crate::setup;
 
 /// What is installed, in the versions that the command was written for.
 const PACKAGES: [&str; 2] = ["schemathesis==4.32.5", "trustme==1.2.1"];
@@ -62,7 +63,7 @@ impl Drop for Server {
 /// Asks, prints what was wrong, and fails if anything was.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     must(cargo().args(["build", "--quiet", "--bin", "volutus"]))?;
-    let python = python()?;
+    let python = setup::python("schemathesis", &PACKAGES)?;
     let folder = tempfile::tempdir()?;
     let at = folder.path();
     must(Command::new(python.join("python")).args(["-m", "trustme", "--quiet", "--dir"]).arg(at))?;
@@ -84,22 +85,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     )?;
     let report = std::fs::read_to_string(&report).context("schemathesis wrote no report")?;
     judge(&serde_json::from_str(&report)?, code)
-}
-
-/// The programs of the virtual environment, which is made where it is not there.
-fn python() -> anyhow::Result<PathBuf> {
-    let place = target().join("schemathesis");
-    let programs = place.join("bin");
-    let marker = place.join("packages");
-    let wanted = PACKAGES.join("\n");
-    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-        return Ok(programs);
-    }
-    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
-    must(Command::new(programs.join("pip")).args(["install", "--quiet"]).args(PACKAGES))?;
-    // Last, so that what broke off is made anew.
-    std::fs::write(marker, wanted)?;
-    Ok(programs)
 }
 
 /// What schemathesis can ask for by name, besides names that it makes up.
@@ -248,7 +233,7 @@ fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// An address that nobody listens at now.
-fn spare_address() -> anyhow::Result<SocketAddr> {
+pub fn spare_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
