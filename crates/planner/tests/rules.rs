@@ -49,6 +49,53 @@ fn workers_that_drop_messages_when_they_stop_go_one_after_another() {
     assert_eq!(width(&made, "roll-cinder-scheduler"), 4);
 }
 
+/// A cloud in which every compute is a network node with neutron's own agents, too.
+fn with_agents(computes: usize) -> PlanningInput {
+    let shape = support::shape(3, computes, "2025.2");
+    let kinds = ["neutron-openvswitch-agent", "neutron-dhcp-agent", "neutron-l3-agent"];
+    let daemons = kinds.map(|kind| format!("{{ kind = \"{kind}\", unit = \"{kind}.service\" }}"));
+    let text = describe_text(&shape).replace("[\"compute\"]", "[\"compute\", \"network\"]");
+    let role = format!("\n[[role]]\nname = \"network\"\ndaemons = [{}]\n", daemons.join(", "));
+    let inventory = Inventory::parse(&(text + &role)).unwrap();
+    let observation = observe(&inventory, &shape);
+    support::input_of(inventory, observation, "2026.1")
+}
+
+#[test]
+fn agents_follow_the_servers_and_the_one_for_ports_goes_first() {
+    let input = with_agents(8);
+    let made = judged(&input);
+    let stage = |id: &str| made.stages.iter().find(|stage| stage.id.as_str() == id).unwrap();
+    let waits_for = |id: &str, other: &str| stage(id).after.iter().any(|edge| edge.as_str() == other);
+    for server in ["roll-neutron-api", "roll-neutron-rpc-server", "stage-computes"] {
+        assert!(waits_for("roll-neutron-openvswitch-agent", server), "{server}");
+    }
+    for agent in ["roll-neutron-dhcp-agent", "roll-neutron-l3-agent"] {
+        assert!(waits_for(agent, "roll-neutron-openvswitch-agent"), "{agent}");
+        assert_eq!(width(&made, agent), input.policy.compute_wave);
+        let (first, others) = stage(agent).steps.split_first().unwrap();
+        assert_eq!(others.len(), 7);
+        assert!(others.iter().all(|step| step.requires == [first.id.clone()]), "{agent}");
+    }
+
+    let codes = |plan: &volutus_model::Plan| -> Vec<String> {
+        let findings = check_plan(plan, &input.inventory, &input.observation, &catalog(), &input.policy);
+        findings.into_iter().map(|finding| finding.code).collect()
+    };
+    let mut wide = made.clone();
+    let at = made.stages.iter().position(|stage| stage.id.as_str() == "roll-neutron-l3-agent").unwrap();
+    wide.stages[at].parallel_max = 8;
+    for step in &mut wide.stages[at].steps {
+        step.requires.clear();
+    }
+    wide.id = wide.compute_id();
+    assert!(codes(&wide).contains(&"budget-exceeded".to_owned()), "{:?}", codes(&wide));
+    let mut early = made.clone();
+    early.stages[at].after.clear();
+    early.id = early.compute_id();
+    assert!(codes(&early).contains(&"daemon-order".to_owned()), "{:?}", codes(&early));
+}
+
 #[test]
 fn a_zone_always_keeps_a_compute() {
     let catalog = catalog();
