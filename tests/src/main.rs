@@ -5,6 +5,7 @@
 //! its lab's list: what follows would prove nothing.
 
 mod bad_input;
+mod converge;
 mod drain;
 mod locked;
 mod mitigation;
@@ -61,6 +62,30 @@ const SUITES: &[Suite] = &[
             ("snapshot_is_restored_and_taken_back", snapshots::restored_and_taken_back),
             ("altered_release_halts_the_run", locked::altered_release_halts),
             ("killed_run_resumes_to_the_next_series", upgrade::killed_run_resumes),
+        ],
+    },
+    Suite {
+        name: "e2e-converge",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--controllers",
+            "1",
+            "--computes",
+            "2",
+            "--spare",
+            "1",
+            "--instances",
+            "1",
+            "--virt",
+            "qemu",
+        ],
+        scenarios: &[
+            ("post_copy_ends_what_never_converges", converge::post_copy),
+            ("auto_converge_slows_it_down_until_it_converges", converge::auto_converge),
+            ("force_complete_pauses_it", converge::force_complete),
+            ("none_of_the_rungs_breaks_it_off_and_it_runs_on", converge::none_of_the_rungs),
         ],
     },
     Suite {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+use volutus_e2e::watch::GuestWatch;
 
 /// The programs under test.
 pub struct World {
@@ -194,6 +195,11 @@ impl Lab<'_> {
         let mut command = Command::new(&self.world.lab);
         run(command.args(["fault", kind, "--name", &self.name]).args(rest))?.expect(0, &[])?;
         Ok(())
+    }
+
+    /// Begins to watch its guests, which have to be real.
+    pub fn watch_guests(&self) -> anyhow::Result<GuestWatch> {
+        GuestWatch::start(Command::new(&self.world.lab).args(["watch-guests", "--name", &self.name]))
     }
 
     /// Takes it down, and fails if anything of it is still there: a process, a mount, a bridge.

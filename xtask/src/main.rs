@@ -45,6 +45,9 @@ enum Command {
     /// Empty, restart and give back hosts of the lab while things go wrong: destinations that refuse,
     /// instances that do not converge, hosts that stay away, a Volutus that is killed.
     Drains,
+    /// Move real guests of the lab that write their memory faster than is sent, by each of the ways that the
+    /// ladder has for them, and print how long each answered nobody.
+    Converge,
     /// Upgrade the lab and restart its compute hosts in one pass: each is emptied, upgraded while it is empty,
     /// restarted, and given back.
     UpgradeDrains,
@@ -101,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         Command::Mutations => test::suite("e2e-mutations"),
         Command::Tempest(options) => tempest::run(&options),
         Command::Drains => test::suite("e2e-drain"),
+        Command::Converge => test::suite("e2e-converge"),
         Command::UpgradeDrains => test::suite("e2e-upgrade-drain"),
         Command::Schedules => test::suite("e2e-schedule"),
         Command::Patch => test::suite("e2e-patch"),

@@ -341,8 +341,20 @@ impl Travel<'_> {
     /// too long.
     async fn watch(&mut self, server: &Server) -> Result<(), Error> {
         let (id, to) = (&self.wanted.instance, &self.wanted.to);
+        if self.wanted.how == How::Cold {
+            let doing = server.task_state.clone().unwrap_or_default();
+            self.board.tell(id, Some(format!("moves to {to}: {doing}")));
+            return Ok(());
+        }
         let calls = self.attempt.cloud.operator.migration();
-        let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
+        let migration = calls.under_way(id).await?;
+        // nova does not list as under way what runs at its destination already, which it neither breaks off nor
+        // completes any sooner.
+        if migration.is_none() && calls.last_live(id).await?.is_some_and(|last| last.status == POST_COPY) {
+            self.post_copies = true;
+            self.board.tell(id, Some(format!("runs on {to} already, by post-copy; the rest of its memory follows")));
+            return Ok(());
+        }
         let remaining =
             migration.as_ref().and_then(|m| Some((m.memory_remaining_bytes?, m.memory_total_bytes?)));
         let far = match remaining {
@@ -350,12 +362,6 @@ impl Travel<'_> {
             None => server.task_state.clone().unwrap_or_default(),
         };
         self.board.tell(id, Some(format!("moves to {to}: {far}")));
-        if migration.as_ref().is_some_and(|migration| migration.status == POST_COPY) {
-            // It runs there already: nova neither breaks it off nor completes it any sooner.
-            self.post_copies = true;
-            self.board.tell(id, Some(format!("runs on {to} already, by post-copy: {far}")));
-            return Ok(());
-        }
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
         };

@@ -14,7 +14,7 @@ use crate::error::Error;
 pub struct LiveMigration {
     /// Its number.
     pub id: u64,
-    /// `queued`, `preparing`, `running`, `post-migrating`, ...
+    /// `queued`, `preparing`, `running`, `running (post-copy)`, `completed`, ...
     pub status: String,
     /// The compute host that it goes to; absent until the scheduler has chosen one.
     #[serde(default)]
@@ -136,7 +136,9 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// The live migration of an instance that is under way.
+    /// The live migration of an instance that is under way: absent also where the instance runs at its
+    /// destination by post-copy already, which nova does not list (`nova/db/main/api.py`,
+    /// `migration_get_in_progress_by_instance`); see [`Self::last_live`].
     ///
     /// # Errors
     /// See [`Error`].
@@ -148,6 +150,19 @@ impl Migration<'_> {
         }
         let migrations: Vec<LiveMigration> = answer.part("migrations")?;
         Ok(migrations.into_iter().next_back())
+    }
+
+    /// The newest live migration of an instance, whatever became of it; without the bytes, which nova does
+    /// not tell there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn last_live(self, id: &str) -> Result<Option<LiveMigration>, Error> {
+        let query = format!("instance_uuid={}&migration_type=live-migration&limit=1", quote(id));
+        let request = Self::build(Method::GET, format!("/os-migrations?{query}"));
+        let migrations: Vec<LiveMigration> =
+            self.0.request(&request).await?.expect_status(&[200])?.part("migrations")?;
+        Ok(migrations.into_iter().next())
     }
 
     /// Has nova complete a live migration that does not converge (since 2.22): the instance is
