@@ -13,6 +13,7 @@ use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::InstanceMove;
 use volutus_openstack::Error;
 use volutus_openstack::compute::{Server, ServerFilter};
+use volutus_openstack::migration::LiveMigration;
 
 use crate::attempt::{Attempt, Attempted, permanent, state};
 use crate::compute::api_outcome;
@@ -352,15 +353,14 @@ impl Travel<'_> {
         // completes any sooner.
         if migration.is_none() && calls.last_live(id).await?.is_some_and(|last| last.status == POST_COPY) {
             self.post_copies = true;
-            self.board.tell(id, Some(format!("runs on {to} already, by post-copy; the rest of its memory follows")));
+            self.board.tell(
+                id,
+                Some(format!("runs on {to} already, by post-copy; the rest of its memory follows")),
+            );
             return Ok(());
         }
-        let remaining =
-            migration.as_ref().and_then(|m| Some((m.memory_remaining_bytes?, m.memory_total_bytes?)));
-        let far = match remaining {
-            Some((left, total)) => format!("{} of {} MiB left", left >> 20, total >> 20),
-            None => server.task_state.clone().unwrap_or_default(),
-        };
+        let far = migration.as_ref().and_then(far);
+        let far = far.unwrap_or_else(|| server.task_state.clone().unwrap_or_default());
         self.board.tell(id, Some(format!("moves to {to}: {far}")));
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
@@ -373,7 +373,10 @@ impl Travel<'_> {
             self.aborted = unless_over(calls.abort(id, migration.id).await)?;
             return Ok(());
         }
-        let is_due = |after: Option<u32>| after.is_some_and(|after| took >= u64::from(after));
+        // While disks are copied QEMU refuses to switch to post-copy, and a pause would last until all of them are
+        // there. Memory has its turn behind them.
+        let can_end = !migration.copies_disks();
+        let is_due = |after: Option<u32>| can_end && after.is_some_and(|after| took >= u64::from(after));
         if is_due(self.wanted.post_copy_after_s) && !self.switched {
             self.board.tell(id, Some("does not converge; nova is told to switch it to post-copy".to_owned()));
             self.switched = unless_over(calls.force_complete(id, migration.id).await)?;
@@ -428,6 +431,16 @@ impl Travel<'_> {
         }
         Moved::Stays { why, evidence, refused: false }
     }
+}
+
+/// How much of what is sent is left, in words; none where nova has not told it yet.
+fn far(migration: &LiveMigration) -> Option<String> {
+    let (left, total, what) = if migration.copies_disks() {
+        (migration.disk_remaining_bytes?, migration.disk_total_bytes?, " of its disks")
+    } else {
+        (migration.memory_remaining_bytes?, migration.memory_total_bytes?, "")
+    };
+    Some(format!("{} of {} MiB{what} left", left >> 20, total >> 20))
 }
 
 /// Whether a call came in time. A move that ended between the look and the call is looked at again.

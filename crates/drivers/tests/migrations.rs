@@ -18,6 +18,8 @@ struct Nova {
     refused: u32,
     /// nova's status of the migration; none where there is none under way.
     migration: Option<&'static str>,
+    /// Looks at the migration in which its disks are being copied.
+    disk_looks: u32,
     /// Looks at the migration once it was completed, until it is through.
     looks_left: u32,
     host: &'static str,
@@ -59,6 +61,7 @@ impl api::Answers for Nova {
                 if self.migration != Some("running") {
                     return (400, json!({"badRequest": {"message": "invalid state"}}));
                 }
+                assert_eq!(self.disk_looks, 0, "told to complete it while its disks are copied");
                 self.told.push("complete");
                 if self.refused > 0 {
                     self.refused -= 1;
@@ -83,6 +86,13 @@ impl api::Answers for Nova {
 impl Nova {
     fn look(&mut self) -> Vec<Value> {
         let Some(status) = self.migration else { return Vec::new() };
+        if self.disk_looks > 0 {
+            self.disk_looks -= 1;
+            return vec![
+                json!({"id": 7, "status": status, "memory_total_bytes": 0, "memory_remaining_bytes": 0,
+                "disk_total_bytes": 1 << 30, "disk_remaining_bytes": 1 << 29}),
+            ];
+        }
         let bytes = json!({"id": 7, "status": status, "memory_total_bytes": 1 << 30, "memory_remaining_bytes": 1 << 29});
         if self.paused || status != "running" {
             self.looks_left -= 1;
@@ -108,6 +118,7 @@ async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
     let mut state = Nova {
         permits_post_copy: false,
         refused: 0,
+        disk_looks: 0,
         migration: None,
         looks_left: 2,
         host: "c1",
@@ -161,6 +172,13 @@ async fn what_runs_on_by_post_copy_is_not_broken_off() {
     let moved = move_it(json!({"timeout_s": 0, "force_after_s": 0}), begun).await;
     assert!(detail(&moved.outcome).contains("i1 is on c2"), "{:?}", moved.outcome);
     assert_eq!((moved.told, moved.host), (vec![], "c2"));
+}
+
+#[tokio::test]
+async fn nothing_is_completed_by_force_while_disks_are_copied() {
+    let moved = move_it(json!({"force_after_s": 0}), |nova| nova.disk_looks = 2).await;
+    assert!(detail(&moved.outcome).contains("i1 is on c2"), "{:?}", moved.outcome);
+    assert_eq!((moved.told, moved.paused), (vec!["live", "complete"], true));
 }
 
 #[tokio::test]

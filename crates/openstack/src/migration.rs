@@ -33,6 +33,15 @@ pub struct LiveMigration {
     pub disk_remaining_bytes: Option<u64>,
 }
 
+impl LiveMigration {
+    /// Whether local disks are being copied, which comes before the memory: what nova tells of memory is 0 until
+    /// then (libvirt's `virDomainGetJobStats`, whose fields `memory_*` QEMU's migration has, and `disk_*` its mirrors).
+    #[must_use]
+    pub fn copies_disks(&self) -> bool {
+        self.memory_total_bytes.unwrap_or(0) == 0 && self.disk_total_bytes.is_some_and(|bytes| bytes > 0)
+    }
+}
+
 /// What has been done to an instance; newest first, as nova lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct InstanceAction {
