@@ -373,8 +373,8 @@ impl Travel<'_> {
             self.aborted = unless_over(calls.abort(id, migration.id).await)?;
             return Ok(());
         }
-        // While disks are copied QEMU refuses to switch to post-copy, and a pause would last until all of them are
-        // there. Memory has its turn behind them.
+        // While disks are copied QEMU refuses to switch ("Postcopy must be started after migration has been
+        // started"), and a pause would last until all of them are there. Memory has its turn behind them.
         let can_end = !migration.copies_disks();
         let is_due = |after: Option<u32>| can_end && after.is_some_and(|after| took >= u64::from(after));
         if is_due(self.wanted.post_copy_after_s) && !self.switched {
