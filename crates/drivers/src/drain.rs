@@ -32,6 +32,14 @@ const BEGIN_TIME: Duration = Duration::from_secs(45);
 /// there after so long, nothing being done with it, stays.
 const REST_TIME: Duration = Duration::from_secs(45);
 
+/// nova rolls a migration that was broken off back, and from 2025.2 on only then calls the instance, which runs on,
+/// `ERROR`: `nova/virt/libvirt/driver.py`, `_live_migration`, raises libvirt's "canceled by client" again
+/// (`future.result()`), and `nova/compute/manager.py`, `_do_live_migration`, takes it for a failure too late to roll
+/// back. Moments lie between; what is well for so long stays well.
+const ROLLED_BACK: Duration = Duration::from_secs(10);
+/// nova's number for an instance that runs.
+const RUNNING: u8 = 1;
+
 /// nova's word for a live migration whose instance runs at its destination while its memory still comes
 /// (`nova/virt/libvirt/migration.py`, `trigger_postcopy_switch`).
 const POST_COPY: &str = "running (post-copy)";
@@ -178,6 +186,9 @@ struct Travel<'a> {
     /// Whether it was seen to run at its destination before all of its memory was there.
     post_copies: bool,
     aborted: bool,
+    /// When it was first seen at rest behind that, and whether nova called it `ERROR` for it.
+    rolled_back: Option<Instant>,
+    mended: bool,
     begun: Instant,
 }
 
@@ -205,6 +216,8 @@ pub(crate) async fn move_one(
         forced: false,
         post_copies: false,
         aborted: false,
+        rolled_back: None,
+        mended: false,
         begun: Instant::now(),
     };
     loop {
@@ -242,6 +255,20 @@ impl Travel<'_> {
             }));
         };
         let on = server.host.clone().unwrap_or_default();
+        if server.status == "ERROR"
+            && self.aborted
+            && !self.mended
+            && on == self.from.as_str()
+            && server.power_state == Some(RUNNING)
+        {
+            self.board.tell(
+                id,
+                Some("was broken off and runs; nova calls it ERROR, and is told better".to_owned()),
+            );
+            self.attempt.cloud.operator.migration().call_active(id).await?;
+            self.mended = true;
+            return Ok(None);
+        }
         if server.status == "ERROR" {
             let fault = server.fault.map(|fault| fault.message).unwrap_or_default();
             return Ok(Some(self.stays(format!("it is in state ERROR on {on}: {fault}")).await));
@@ -287,6 +314,10 @@ impl Travel<'_> {
                 return Ok(None);
             }
             if self.aborted {
+                let rolled_back = self.rolled_back.get_or_insert_with(Instant::now);
+                if !self.mended && rolled_back.elapsed() < ROLLED_BACK {
+                    return Ok(None);
+                }
                 let why = format!(
                     "it did not converge within {} s and was broken off; it runs on where it is",
                     self.wanted.timeout_s

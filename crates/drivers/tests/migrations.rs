@@ -18,6 +18,8 @@ struct Nova {
     refused: u32,
     /// nova's status of the migration; none where there is none under way.
     migration: Option<&'static str>,
+    /// So many looks behind an abort nova calls the instance `ERROR`; none where it does not.
+    errors_after: Option<u32>,
     /// Looks at the migration in which its disks are being copied.
     disk_looks: u32,
     /// Looks at the migration once it was completed, until it is through.
@@ -33,10 +35,19 @@ impl api::Answers for Nova {
         match line {
             "GET /compute/v2.1/servers/i1" => {
                 let task = self.migration.map(|_| "migrating");
+                // The rollback is seen before the error.
+                let status = match self.errors_after.as_mut() {
+                    Some(0) => "ERROR",
+                    Some(looks) if self.told.contains(&"abort") => {
+                        *looks -= 1;
+                        "ACTIVE"
+                    }
+                    _ => "ACTIVE",
+                };
                 (
                     200,
                     json!({"server": {
-                        "id": "i1", "name": "vm", "status": "ACTIVE", "tenant_id": "p",
+                        "id": "i1", "name": "vm", "status": status, "tenant_id": "p", "OS-EXT-STS:power_state": 1,
                         "OS-EXT-SRV-ATTR:host": self.host, "OS-EXT-STS:task_state": task,
                     }}),
                 )
@@ -54,6 +65,11 @@ impl api::Answers for Nova {
             "POST /compute/v2.1/servers/i1/action" if body.contains("os-migrateLive") => {
                 self.told.push("live");
                 self.migration = Some("running");
+                (202, Value::Null)
+            }
+            "POST /compute/v2.1/servers/i1/action" if body.contains("os-resetState") => {
+                self.told.push("active");
+                self.errors_after = None;
                 (202, Value::Null)
             }
             "POST /compute/v2.1/servers/i1/migrations/7/action" if body.contains("force_complete") => {
@@ -118,6 +134,7 @@ async fn move_it(turns: Value, nova: impl FnOnce(&mut Nova)) -> Moved {
     let mut state = Nova {
         permits_post_copy: false,
         refused: 0,
+        errors_after: None,
         disk_looks: 0,
         migration: None,
         looks_left: 2,
@@ -188,4 +205,12 @@ async fn without_a_rung_it_is_broken_off_and_no_destination_is_to_blame() {
     assert!(failure.message.contains("did not converge"), "{}", failure.message);
     assert!(failure.refused_by.is_empty());
     assert_eq!((moved.told, moved.host), (vec!["live", "abort"], "c1"));
+}
+
+#[tokio::test]
+async fn what_was_broken_off_and_runs_is_not_left_in_error() {
+    let moved = move_it(json!({"timeout_s": 0}), |nova| nova.errors_after = Some(2)).await;
+    let Outcome::Failed(failure) = &moved.outcome else { panic!("{:?}", moved.outcome) };
+    assert!(failure.message.contains("it runs on where it is"), "{}", failure.message);
+    assert_eq!((moved.told, moved.host), (vec!["live", "abort", "active"], "c1"));
 }

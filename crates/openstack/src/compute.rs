@@ -76,6 +76,9 @@ pub struct Server {
     /// Its state as nova's cells see it: `active`, `building`, `error`, ...
     #[serde(default, rename = "OS-EXT-STS:vm_state")]
     pub vm_state: Option<String>,
+    /// Its hypervisor's word: 1 where it runs (`nova/objects/fields.py`, `InstancePowerState`).
+    #[serde(default, rename = "OS-EXT-STS:power_state")]
+    pub power_state: Option<u8>,
     /// Its tags.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -196,6 +196,14 @@ impl Migration<'_> {
         Ok(())
     }
 
+    /// Has nova call an instance `ACTIVE`, whatever it called it before; nothing else is done to it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn call_active(self, id: &str) -> Result<(), Error> {
+        self.act(id, json!({"os-resetState": {"state": "active"}})).await
+    }
+
     /// What has been done to an instance, newest first.
     ///
     /// # Errors
