@@ -30,18 +30,18 @@ reboot_limit_s = 75
 ";
 
 /// A lab, and what the scenarios want to know of it.
-struct Scene<'a> {
+pub struct Scene<'a> {
     world: &'a World,
     lab: &'a Lab<'a>,
-    guests: Guests,
+    pub guests: Guests,
     policy: PathBuf,
     /// Where every instance was at the beginning.
-    before: BTreeMap<String, String>,
+    pub before: BTreeMap<String, String>,
 }
 
 impl<'a> Scene<'a> {
     /// With these tables of the policy besides.
-    fn new(world: &'a World, lab: &'a Lab<'a>, tables: &str) -> anyhow::Result<Self> {
+    pub fn new(world: &'a World, lab: &'a Lab<'a>, tables: &str) -> anyhow::Result<Self> {
         let policy = lab.folder().join("drain.toml");
         let (act, others) = tables.split_once("\n\n").unwrap_or((tables, ""));
         std::fs::write(&policy, format!("{POLICY}{act}\n\n{others}"))?;
@@ -56,7 +56,7 @@ impl<'a> Scene<'a> {
         command
     }
 
-    fn volutus(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+    pub fn volutus(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
         println!("  volutus {}", arguments.join(" "));
         run(&mut self.command(arguments))
     }
@@ -85,18 +85,18 @@ impl<'a> Scene<'a> {
         rows.iter().map(|row| Ok((text_at(row, &["host"])?.to_owned(), row.clone()))).collect()
     }
 
-    fn host(&self, name: &str) -> anyhow::Result<Value> {
+    pub fn host(&self, name: &str) -> anyhow::Result<Value> {
         self.hosts()?.remove(name).with_context(|| format!("`volutus hosts` does not list {name}"))
     }
 
-    fn ensure_enabled(&self, enabled: bool, host: &str) -> anyhow::Result<()> {
+    pub fn ensure_enabled(&self, enabled: bool, host: &str) -> anyhow::Result<()> {
         let row = self.host(host)?;
         ensure!(row["enabled"] == enabled, "scheduling is not as it should be: {row}");
         Ok(())
     }
 
     /// The host with the fewest instances, but some.
-    fn carrying(&self) -> anyhow::Result<String> {
+    pub fn carrying(&self) -> anyhow::Result<String> {
         let mut count: BTreeMap<&String, usize> = BTreeMap::new();
         for host in self.before.values() {
             *count.entry(host).or_default() += 1;
@@ -105,12 +105,12 @@ impl<'a> Scene<'a> {
         Ok(fewest.context("there are no instances")?.0.clone())
     }
 
-    fn on(&self, host: &str) -> impl Iterator<Item = &String> {
+    pub fn on(&self, host: &str) -> impl Iterator<Item = &String> {
         self.before.iter().filter(move |(_, on)| *on == host).map(|(id, _)| id)
     }
 
     /// Every instance of the beginning runs. Where each is now.
-    fn all_run(&self) -> anyhow::Result<BTreeMap<String, String>> {
+    pub fn all_run(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let after = self.guests.places()?;
         let gone: Vec<&String> = self.before.keys().filter(|id| !after.contains_key(*id)).collect();
         ensure!(gone.is_empty(), "instances are gone or do not run: {gone:?}");

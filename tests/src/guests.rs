@@ -126,6 +126,12 @@ impl Guests {
         Ok(actions.into_iter().map(|action| action.action).collect())
     }
 
+    /// What became of the newest live migration of an instance, in nova's word.
+    pub fn last_live_migration(&self, id: &str) -> anyhow::Result<String> {
+        let last = self.runtime.block_on(self.client.migration().last_live(id))?;
+        Ok(last.with_context(|| format!("instance {id} was never migrated alive"))?.status)
+    }
+
     /// Chooses for an instance what may be done with it, as its owner would.
     pub fn choose(&self, id: &str, choice: &str) -> anyhow::Result<()> {
         let body = json!({"metadata": {"volutus:maintenance": choice}});

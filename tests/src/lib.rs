@@ -2,4 +2,5 @@
 
 pub mod guests;
 pub mod sink;
+pub mod watch;
 pub mod witness;

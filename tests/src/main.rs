@@ -5,6 +5,7 @@
 //! its lab's list: what follows would prove nothing.
 
 mod bad_input;
+mod converge;
 mod drain;
 mod locked;
 mod mitigation;
@@ -87,6 +88,30 @@ const SUITES: &[Suite] = &[
             ("duties_of_network_nodes_are_told_beforehand", network_agents::duties_are_told),
             ("network_node_goes_away_and_nothing_is_missed", network_agents::away_and_back),
             ("all_network_nodes_restart_one_after_another", network_agents::all_restart),
+        ],
+    },
+    Suite {
+        name: "e2e-converge",
+        by_name: true,
+        up: &[
+            "--series",
+            "2025.2",
+            "--controllers",
+            "1",
+            "--computes",
+            "2",
+            "--spare",
+            "1",
+            "--instances",
+            "1",
+            "--virt",
+            "qemu",
+        ],
+        scenarios: &[
+            ("post_copy_ends_what_never_converges", converge::post_copy),
+            ("auto_converge_slows_it_down_until_it_converges", converge::auto_converge),
+            ("force_complete_pauses_it", converge::force_complete),
+            ("none_of_the_rungs_breaks_it_off_and_it_runs_on", converge::none_of_the_rungs),
         ],
     },
     Suite {

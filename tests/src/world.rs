@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+use volutus_e2e::watch::GuestWatch;
 
 /// The programs under test.
 pub struct World {
@@ -200,6 +201,11 @@ impl Lab<'_> {
     pub fn check_guests(&self) -> anyhow::Result<()> {
         let arguments = ["check-data-plane", "--migrations", "0", "--name", &self.name];
         run(Command::new(&self.world.lab).args(arguments))?.expect(0, &[]).map(drop)
+    }
+
+    /// Begins to watch its guests, which have to be real.
+    pub fn watch_guests(&self) -> anyhow::Result<GuestWatch> {
+        GuestWatch::start(Command::new(&self.world.lab).args(["watch-guests", "--name", &self.name]))
     }
 
     /// Takes it down, and fails if anything of it is still there: a process, a mount, a bridge.

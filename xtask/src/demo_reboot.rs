@@ -9,9 +9,10 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use serde_json::Value;
 use volutus_e2e::guests::Guests;
+use volutus_e2e::watch::GuestWatch;
 
 use crate::demo::verdict_of;
-use crate::lab::{GuestWatch, Lab, Programs};
+use crate::lab::{Lab, Programs};
 use crate::process::{exit_code, must, output};
 
 /// What the lab restarts in: containers are up in seconds, and the machine may be busy.

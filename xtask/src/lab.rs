@@ -1,11 +1,10 @@
 //! The lab, driven as an operator would: by its command.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use anyhow::Context as _;
 use clap::Args;
-use serde_json::Value;
+use volutus_e2e::watch::GuestWatch;
 
 use crate::process::{cargo, must, privileged, root, shown};
 
@@ -105,28 +104,13 @@ impl Lab {
     /// Begins to watch its guests, which have to be real.
     pub fn watch_guests(&self) -> anyhow::Result<GuestWatch> {
         let mut command = privileged(&self.programs.lab);
-        command.args(["watch-guests", "--name", &self.name, "--output", "json"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["watch-guests", "--name", &self.name]);
         eprintln!("$ {} &", shown(&command));
-        Ok(GuestWatch(command.spawn().context("could not start the watch of the guests")?))
+        GuestWatch::start(&mut command)
     }
 
     /// Takes it down.
     pub fn down(&self) -> anyhow::Result<()> {
         must(privileged(&self.programs.lab).args(["down", "--name", &self.name]))
-    }
-}
-
-/// A watch of a lab's guests that goes on.
-#[derive(Debug)]
-pub struct GuestWatch(Child);
-
-impl GuestWatch {
-    /// Ends it: what was seen of every guest.
-    pub fn end(mut self) -> anyhow::Result<Vec<Value>> {
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&text).with_context(|| format!("the watch of the guests printed {text:?}"))
     }
 }

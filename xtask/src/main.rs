@@ -49,6 +49,9 @@ enum Command {
     /// Restart the network nodes of a lab with neutron's own DHCP and L3 agents, while their networks and
     /// routers are asked.
     Agents,
+    /// Move real guests of the lab that write their memory faster than is sent, by each of the ways that the
+    /// ladder has for them, and print how long each answered nobody.
+    Converge,
     /// Upgrade the lab and restart its compute hosts in one pass: each is emptied, upgraded while it is empty,
     /// restarted, and given back.
     UpgradeDrains,
@@ -108,6 +111,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tempest(options) => tempest::run(&options),
         Command::Agents => test::suite("e2e-agents"),
         Command::Drains => test::suite("e2e-drain"),
+        Command::Converge => test::suite("e2e-converge"),
         Command::UpgradeDrains => test::suite("e2e-upgrade-drain"),
         Command::Schedules => test::suite("e2e-schedule"),
         Command::Patch => test::suite("e2e-patch"),

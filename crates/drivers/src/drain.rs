@@ -13,6 +13,7 @@ use volutus_model::outcome::{Evidence, Outcome};
 use volutus_model::plan::InstanceMove;
 use volutus_openstack::Error;
 use volutus_openstack::compute::{Server, ServerFilter};
+use volutus_openstack::migration::LiveMigration;
 
 use crate::attempt::{Attempt, Attempted, permanent, state};
 use crate::compute::api_outcome;
@@ -30,6 +31,14 @@ const BEGIN_TIME: Duration = Duration::from_secs(45);
 /// nova gives back what a moved instance held on its source some moments after the move; what is still
 /// there after so long, nothing being done with it, stays.
 const REST_TIME: Duration = Duration::from_secs(45);
+
+/// nova rolls a migration that was broken off back, and from 2025.2 on only then calls the instance, which runs on,
+/// `ERROR`: `nova/virt/libvirt/driver.py`, `_live_migration`, raises libvirt's "canceled by client" again
+/// (`future.result()`), and `nova/compute/manager.py`, `_do_live_migration`, takes it for a failure too late to roll
+/// back. Moments lie between; what is well for so long stays well.
+const ROLLED_BACK: Duration = Duration::from_secs(10);
+/// nova's number for an instance that runs.
+const RUNNING: u8 = 1;
 
 /// nova's word for a live migration whose instance runs at its destination while its memory still comes
 /// (`nova/virt/libvirt/migration.py`, `trigger_postcopy_switch`).
@@ -177,6 +186,9 @@ struct Travel<'a> {
     /// Whether it was seen to run at its destination before all of its memory was there.
     post_copies: bool,
     aborted: bool,
+    /// When it was first seen at rest behind that, and whether nova called it `ERROR` for it.
+    rolled_back: Option<Instant>,
+    mended: bool,
     begun: Instant,
 }
 
@@ -204,6 +216,8 @@ pub(crate) async fn move_one(
         forced: false,
         post_copies: false,
         aborted: false,
+        rolled_back: None,
+        mended: false,
         begun: Instant::now(),
     };
     loop {
@@ -241,6 +255,20 @@ impl Travel<'_> {
             }));
         };
         let on = server.host.clone().unwrap_or_default();
+        if server.status == "ERROR"
+            && self.aborted
+            && !self.mended
+            && on == self.from.as_str()
+            && server.power_state == Some(RUNNING)
+        {
+            self.board.tell(
+                id,
+                Some("was broken off and runs; nova calls it ERROR, and is told better".to_owned()),
+            );
+            self.attempt.cloud.operator.migration().call_active(id).await?;
+            self.mended = true;
+            return Ok(None);
+        }
         if server.status == "ERROR" {
             let fault = server.fault.map(|fault| fault.message).unwrap_or_default();
             return Ok(Some(self.stays(format!("it is in state ERROR on {on}: {fault}")).await));
@@ -286,6 +314,10 @@ impl Travel<'_> {
                 return Ok(None);
             }
             if self.aborted {
+                let rolled_back = self.rolled_back.get_or_insert_with(Instant::now);
+                if !self.mended && rolled_back.elapsed() < ROLLED_BACK {
+                    return Ok(None);
+                }
                 let why = format!(
                     "it did not converge within {} s and was broken off; it runs on where it is",
                     self.wanted.timeout_s
@@ -341,21 +373,26 @@ impl Travel<'_> {
     /// too long.
     async fn watch(&mut self, server: &Server) -> Result<(), Error> {
         let (id, to) = (&self.wanted.instance, &self.wanted.to);
-        let calls = self.attempt.cloud.operator.migration();
-        let migration = if self.wanted.how == How::Live { calls.under_way(id).await? } else { None };
-        let remaining =
-            migration.as_ref().and_then(|m| Some((m.memory_remaining_bytes?, m.memory_total_bytes?)));
-        let far = match remaining {
-            Some((left, total)) => format!("{} of {} MiB left", left >> 20, total >> 20),
-            None => server.task_state.clone().unwrap_or_default(),
-        };
-        self.board.tell(id, Some(format!("moves to {to}: {far}")));
-        if migration.as_ref().is_some_and(|migration| migration.status == POST_COPY) {
-            // It runs there already: nova neither breaks it off nor completes it any sooner.
-            self.post_copies = true;
-            self.board.tell(id, Some(format!("runs on {to} already, by post-copy: {far}")));
+        if self.wanted.how == How::Cold {
+            let doing = server.task_state.clone().unwrap_or_default();
+            self.board.tell(id, Some(format!("moves to {to}: {doing}")));
             return Ok(());
         }
+        let calls = self.attempt.cloud.operator.migration();
+        let migration = calls.under_way(id).await?;
+        // nova does not list as under way what runs at its destination already, which it neither breaks off nor
+        // completes any sooner.
+        if migration.is_none() && calls.last_live(id).await?.is_some_and(|last| last.status == POST_COPY) {
+            self.post_copies = true;
+            self.board.tell(
+                id,
+                Some(format!("runs on {to} already, by post-copy; the rest of its memory follows")),
+            );
+            return Ok(());
+        }
+        let far = migration.as_ref().and_then(far);
+        let far = far.unwrap_or_else(|| server.task_state.clone().unwrap_or_default());
+        self.board.tell(id, Some(format!("moves to {to}: {far}")));
         let Some(migration) = migration.filter(|migration| migration.status == "running") else {
             return Ok(());
         };
@@ -367,7 +404,10 @@ impl Travel<'_> {
             self.aborted = unless_over(calls.abort(id, migration.id).await)?;
             return Ok(());
         }
-        let is_due = |after: Option<u32>| after.is_some_and(|after| took >= u64::from(after));
+        // While disks are copied QEMU refuses to switch ("Postcopy must be started after migration has been
+        // started"), and a pause would last until all of them are there. Memory has its turn behind them.
+        let can_end = !migration.copies_disks();
+        let is_due = |after: Option<u32>| can_end && after.is_some_and(|after| took >= u64::from(after));
         if is_due(self.wanted.post_copy_after_s) && !self.switched {
             self.board.tell(id, Some("does not converge; nova is told to switch it to post-copy".to_owned()));
             self.switched = unless_over(calls.force_complete(id, migration.id).await)?;
@@ -422,6 +462,16 @@ impl Travel<'_> {
         }
         Moved::Stays { why, evidence, refused: false }
     }
+}
+
+/// How much of what is sent is left, in words; none where nova has not told it yet.
+fn far(migration: &LiveMigration) -> Option<String> {
+    let (left, total, what) = if migration.copies_disks() {
+        (migration.disk_remaining_bytes?, migration.disk_total_bytes?, " of its disks")
+    } else {
+        (migration.memory_remaining_bytes?, migration.memory_total_bytes?, "")
+    };
+    Some(format!("{} of {} MiB{what} left", left >> 20, total >> 20))
 }
 
 /// Whether a call came in time. A move that ended between the look and the call is looked at again.

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod image;
 pub mod migration;
 pub mod network;
+mod new_server;
 pub mod placement;
 mod throwaway;
 mod token;

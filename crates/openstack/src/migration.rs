@@ -14,7 +14,7 @@ use crate::error::Error;
 pub struct LiveMigration {
     /// Its number.
     pub id: u64,
-    /// `queued`, `preparing`, `running`, `post-migrating`, ...
+    /// `queued`, `preparing`, `running`, `running (post-copy)`, `completed`, ...
     pub status: String,
     /// The compute host that it goes to; absent until the scheduler has chosen one.
     #[serde(default)]
@@ -31,6 +31,15 @@ pub struct LiveMigration {
     /// Bytes of local disks that are still to be sent.
     #[serde(default)]
     pub disk_remaining_bytes: Option<u64>,
+}
+
+impl LiveMigration {
+    /// Whether local disks are being copied, which comes before the memory: what nova tells of memory is 0 until
+    /// then (libvirt's `virDomainGetJobStats`, whose fields `memory_*` QEMU's migration has, and `disk_*` its mirrors).
+    #[must_use]
+    pub fn copies_disks(&self) -> bool {
+        self.memory_total_bytes.unwrap_or(0) == 0 && self.disk_total_bytes.is_some_and(|bytes| bytes > 0)
+    }
 }
 
 /// What has been done to an instance; newest first, as nova lists it.
@@ -136,7 +145,9 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// The live migration of an instance that is under way.
+    /// The live migration of an instance that is under way: absent also where the instance runs at its
+    /// destination by post-copy already, which nova does not list (`nova/db/main/api.py`,
+    /// `migration_get_in_progress_by_instance`); see [`Self::last_live`].
     ///
     /// # Errors
     /// See [`Error`].
@@ -148,6 +159,19 @@ impl Migration<'_> {
         }
         let migrations: Vec<LiveMigration> = answer.part("migrations")?;
         Ok(migrations.into_iter().next_back())
+    }
+
+    /// The newest live migration of an instance, whatever became of it; without the bytes, which nova does
+    /// not tell there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn last_live(self, id: &str) -> Result<Option<LiveMigration>, Error> {
+        let query = format!("instance_uuid={}&migration_type=live-migration&limit=1", quote(id));
+        let request = Self::build(Method::GET, format!("/os-migrations?{query}"));
+        let migrations: Vec<LiveMigration> =
+            self.0.request(&request).await?.expect_status(&[200])?.part("migrations")?;
+        Ok(migrations.into_iter().next())
     }
 
     /// Has nova complete a live migration that does not converge (since 2.22): the instance is
@@ -170,6 +194,14 @@ impl Migration<'_> {
         let path = format!("/servers/{}/migrations/{migration}", quote(id));
         self.0.request(&Self::build(Method::DELETE, path)).await?.expect_status(&[202])?;
         Ok(())
+    }
+
+    /// Has nova call an instance `ACTIVE`, whatever it called it before; nothing else is done to it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn call_active(self, id: &str) -> Result<(), Error> {
+        self.act(id, json!({"os-resetState": {"state": "active"}})).await
     }
 
     /// What has been done to an instance, newest first.
