@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use volutus_fleet::Error;
 use volutus_model::fleet::plan::{Content, Figures, Left};
-use volutus_model::fleet::{Fleet, RebootPlan, Selection, Since, Work};
+use volutus_model::fleet::{Answers, Fleet, RebootPlan, Selection, Since, Work};
 use volutus_model::plan::{Action, Plan};
 use volutus_model::{Finding, HostName, LockedRelease, Observation, PlanId, RunId, Severity};
 use volutus_store::{Approval, Store};
@@ -120,18 +120,21 @@ pub fn foresee(
     seen: &Fleet,
     consents: &[String],
 ) -> Result<Option<Anew>> {
+    stand_in(plan, seen, consents, &fleet::answers(context, store)?)
+}
+
+fn stand_in(plan: &RebootPlan, seen: &Fleet, consents: &[String], answers: &Answers) -> Result<Option<Anew>> {
     let content = &plan.content;
     if content.work != Work::Reboot || !content.policy.drain.newcomers.is_move() {
         return Ok(None);
     }
-    let answers = fleet::answers(context, store)?;
-    let as_it_is = run::stopping(&fleet::judge(plan, seen.clone(), &answers), consents);
+    let as_it_is = run::stopping(&fleet::judge(plan, seen.clone(), answers), consents);
     if as_it_is.is_empty() || as_it_is.iter().any(|finding| BY_ITSELF.contains(&finding.code.as_str())) {
         return Ok(None);
     }
     let since = Since::of(plan, seen);
     let (before, seen_before) = since.undone(plan, seen);
-    let others = run::stopping(&fleet::judge(&before, seen_before, &answers), consents);
+    let others = run::stopping(&fleet::judge(&before, seen_before, answers), consents);
     if others.iter().any(|finding| !BY_INSTANCES.contains(&finding.code.as_str())) {
         return Ok(None);
     }
@@ -228,4 +231,81 @@ pub fn lock_of(plan: &Plan) -> Option<LockedRelease> {
         all.packages.extend(one.packages);
         all
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use volutus_fleet::described::{self, Shape};
+    use volutus_model::fleet::{Availability, Newcomers, RebootPolicy};
+
+    use super::*;
+
+    fn seen() -> Fleet {
+        described::fleet(&Shape { hosts: 12, zones: 1, fill: 0.7, empty_per_zone: 1, odd: false, seed: 7 })
+    }
+
+    fn planned(newcomers: Newcomers) -> RebootPlan {
+        let mut policy = RebootPolicy::default();
+        policy.drain.newcomers = newcomers;
+        let cloud = "cloud".parse().unwrap();
+        volutus_fleet::plan(&seen(), &policy, &Selection::default(), &cloud, Context::now()).unwrap()
+    }
+
+    fn chosen(plan: &RebootPlan, change: impl FnOnce(&mut Fleet)) -> Option<Anew> {
+        let mut now = seen();
+        change(&mut now);
+        stand_in(plan, &now, &[], &Answers::default()).unwrap()
+    }
+
+    /// Deletes an instance that the plan moves.
+    fn goes(plan: &RebootPlan, now: &mut Fleet) {
+        let gone = &plan.content.moves[0].instance;
+        now.instances.retain(|one| one.id != *gone);
+    }
+
+    #[test]
+    fn another_plan_is_made_only_where_instances_are_what_changed() {
+        let plan = planned(Newcomers::Move);
+        assert!(chosen(&plan, |_| ()).is_none(), "nothing has changed");
+        let anew = chosen(&plan, |now| goes(&plan, now)).unwrap();
+        assert_ne!(anew.plan.id, plan.id);
+        assert_eq!(anew.plan.content.moves.len(), plan.content.moves.len() - 1);
+        assert!(anew.left.is_empty(), "{:?}", anew.left);
+        let words = anew.words(&plan.id, &anew.plan.id);
+        assert!(words.contains("1 went"), "{words}");
+        // What comes is planned in.
+        let more = chosen(&plan, |now| {
+            let mut new = now.instances[0].clone();
+            new.id = "another".to_owned();
+            now.instances.push(new);
+        });
+        let more = more.unwrap();
+        let moved = |one: &RebootPlan| one.content.moves.iter().any(|m| m.instance == "another");
+        assert!(moved(&more.plan) && !moved(&plan));
+        // A person's decision about a host is none about instances.
+        let other = chosen(&plan, |now| {
+            goes(&plan, now);
+            let host = plan.content.drains[0].host.clone();
+            now.hosts.iter_mut().find(|one| one.name == host).unwrap().availability =
+                Availability::Disabled { reason: "memory errors".to_owned() };
+        });
+        assert!(other.is_none());
+    }
+
+    #[test]
+    fn no_other_plan_is_made_where_the_policy_halts_or_room_is_short() {
+        let halts = planned(Newcomers::Halt);
+        assert!(chosen(&halts, |now| goes(&halts, now)).is_none());
+        let plan = planned(Newcomers::Move);
+        // So many come that nothing can be emptied any more.
+        let full = chosen(&plan, |now| {
+            let all = now.instances.clone();
+            for (number, mut one) in all.into_iter().enumerate() {
+                one.id = format!("new-{number}");
+                now.instances.push(one);
+            }
+        });
+        assert!(full.is_none());
+    }
 }
