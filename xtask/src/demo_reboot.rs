@@ -65,6 +65,10 @@ pub fn reboot(programs: &Programs, lab: &Lab, real_guests: bool) -> anyhow::Resu
         command.arg("--policy").arg(&policy);
         command
     };
+    if real_guests {
+        // Volutus asks each from outside, too: one that falls silent halts the run.
+        lab.reach_guests()?;
+    }
     let boots = boots(programs, &cloud)?;
     let guests = Guests::of(&cloud)?;
     let before = guests.places()?;

@@ -1,13 +1,15 @@
 //! The lab, driven as an operator would: by its command.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::Value;
 use volutus_e2e::watch::GuestWatch;
 
-use crate::process::{cargo, must, privileged, root, shown};
+use crate::process::{cargo, must, output, privileged, root, shown};
 
 /// A lab's shape, and the upgrade that is made of it.
 #[derive(Debug, Clone, Args)]
@@ -100,6 +102,23 @@ impl Lab {
     pub fn fault(&self, words: &[&str]) -> anyhow::Result<()> {
         let (kind, rest) = words.split_first().context("no fault is named")?;
         must(privileged(&self.programs.lab).args(["fault", kind, "--name", &self.name]).args(rest))
+    }
+
+    /// Writes its guests, which have to be real, into its cloud description as addresses that have to stay
+    /// reachable.
+    pub fn reach_guests(&self) -> anyhow::Result<()> {
+        let mut command = privileged(&self.programs.lab);
+        command.args(["check-data-plane", "--name", &self.name, "--migrations", "0", "--output", "json"]);
+        let seen: Value = serde_json::from_str(&output(&mut command)?)
+            .context("`volutus-lab check-data-plane` printed no JSON")?;
+        let guests = seen["guests"].as_array().context("the lab has no guests")?;
+        let mut text = std::fs::read_to_string(self.cloud())?;
+        for guest in guests {
+            let told = |key: &str| guest[0][key].as_str().with_context(|| format!("a guest without {key}"));
+            let (name, address) = (told("name")?, told("outer")?);
+            write!(text, "\n[[reach]]\nname = \"{name}\"\naddress = \"{address}\"\nhow = \"ping\"\n")?;
+        }
+        Ok(std::fs::write(self.cloud(), text)?)
     }
 
     /// Begins to watch its guests, which have to be real.
