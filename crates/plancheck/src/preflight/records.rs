@@ -9,8 +9,11 @@ use volutus_model::{Finding, Severity};
 use super::Subject;
 use crate::blocking;
 
-/// Nova and cinder take a daemon for dead after service_down_time, 60 s by default.
-const STALE_S: u64 = 60;
+/// Nova and cinder take a daemon for dead after service_down_time, 60 s by default; neutron an agent after
+/// agent_down_time, 75 s.
+fn stale_s(service: &Service) -> u64 {
+    if service.name.as_str() == "neutron" { 75 } else { 60 }
+}
 
 pub(crate) fn check_records(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let hosts: BTreeSet<&str> = subject.inventory.hosts.iter().map(|host| host.name.as_str()).collect();
@@ -21,7 +24,9 @@ pub(crate) fn check_records(subject: &Subject<'_>, findings: &mut Vec<Finding>) 
             .filter_map(|daemon| daemon.record.as_ref())
             .map(|record| record.binary.as_str())
             .collect();
-        if !binaries.is_empty() {
+        // Kinds that keep a record and are not declared may still be there, and are judged where they are seen.
+        let declared = subject.daemons.iter().filter(|daemon| daemon.service.name == service.name);
+        if declared.into_iter().any(|daemon| daemon.facts.record.is_some()) {
             match subject.observation.records.get(*name) {
                 None => unseen("its service records", name, "they were not looked at", findings),
                 Some(fact) => match fact.value() {
@@ -85,7 +90,7 @@ fn check_record(
         return;
     }
     let host = record.host.split('@').next().unwrap_or(&record.host);
-    let stale = record.age_s.is_none_or(|age| age > STALE_S);
+    let stale = record.age_s.is_none_or(|age| age > stale_s(service));
     let age = record.age_s.map_or_else(|| "never".to_owned(), |age| format!("{age} s ago"));
     if !hosts.contains(host) {
         let reporting = if stale { "does not report" } else { "reports" };
