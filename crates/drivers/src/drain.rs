@@ -406,7 +406,7 @@ impl Travel<'_> {
         }
         // While disks are copied QEMU refuses to switch ("Postcopy must be started after migration has been
         // started"), and a pause would last until all of them are there. Memory has its turn behind them.
-        let can_end = !migration.copies_disks();
+        let can_end = !migration.is_before_memory();
         let is_due = |after: Option<u32>| can_end && after.is_some_and(|after| took >= u64::from(after));
         if is_due(self.wanted.post_copy_after_s) && !self.switched {
             self.board.tell(id, Some("does not converge; nova is told to switch it to post-copy".to_owned()));
@@ -466,8 +466,12 @@ impl Travel<'_> {
 
 /// How much of what is sent is left, in words; none where nova has not told it yet.
 fn far(migration: &LiveMigration) -> Option<String> {
-    let (left, total, what) = if migration.copies_disks() {
-        (migration.disk_remaining_bytes?, migration.disk_total_bytes?, " of its disks")
+    let (left, total, what) = if migration.is_before_memory() {
+        (
+            migration.disk_remaining_bytes?,
+            migration.disk_total_bytes.filter(|total| *total > 0)?,
+            " of its disks",
+        )
     } else {
         (migration.memory_remaining_bytes?, migration.memory_total_bytes?, "")
     };

@@ -34,11 +34,12 @@ pub struct LiveMigration {
 }
 
 impl LiveMigration {
-    /// Whether local disks are being copied, which comes before the memory: what nova tells of memory is 0 until
-    /// then (libvirt's `virDomainGetJobStats`, whose fields `memory_*` QEMU's migration has, and `disk_*` its mirrors).
+    /// Whether its memory has yet to be sent, because local disks are copied first: nova tells 0 of it until then
+    /// (libvirt's `virDomainGetJobStats`, whose fields `memory_*` QEMU's migration has; `disk_*`, which its mirrors
+    /// have, are not told by every libvirt).
     #[must_use]
-    pub fn copies_disks(&self) -> bool {
-        self.memory_total_bytes.unwrap_or(0) == 0 && self.disk_total_bytes.is_some_and(|bytes| bytes > 0)
+    pub fn is_before_memory(&self) -> bool {
+        self.memory_total_bytes == Some(0)
     }
 }
 
