@@ -242,11 +242,12 @@ pub fn none_of_the_rungs(world: &World, lab: &Lab) -> anyhow::Result<()> {
     let Ended { scene, from, .. } = &ended;
     ensure!(ended.on == *from, "what was broken off is on {}", ended.on);
     ensure!(
-        ended.actions == ["live-migration", "live_migration_cancel"],
+        ended.actions.starts_with(&["live-migration".to_owned(), "live_migration_cancel".to_owned()]),
         "nova was told {:?}",
         ended.actions
     );
-    // nova from 2025.2 on takes it for failed too late, and calls the instance ERROR until Volutus mends that.
+    // nova from 2025.2 on takes it for failed too late, and calls the instance ERROR until Volutus mends that
+    // (`resetState`, behind those two).
     ensure!(
         matches!(ended.migration.as_str(), "cancelled" | "error"),
         "nova calls the migration {}",
