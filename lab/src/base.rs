@@ -74,7 +74,7 @@ const VIRT_PACKAGES: &[&str] = &[
 ];
 
 /// The same from Debian's backports. QEMU 7.2 without KVM loses pages that a guest writes while it is live-migrated:
-/// of guests that were asked ten times a second a third had a kernel panic or no network afterwards.
+/// some guests had a kernel panic or no network afterwards.
 const BACKPORTED: &[&str] = &[
     "libvirt-clients",
     "libvirt-daemon-lock",

@@ -137,11 +137,11 @@ const SUITES: &[Suite] = &[
             ("instance_that_never_converges_is_left_or_completed", drain::never_converges),
             ("refusing_destination_is_gone_around", drain::refused_by_the_destination),
             ("host_with_another_kernel_stays_out", drain::another_kernel),
-            ("hooks_are_around_each_restart_once_also_when_killed", drain::hooks::around_each_restart),
             ("host_that_a_person_disables_meanwhile_is_theirs", drain::changed_meanwhile),
             ("instance_that_lands_in_between_is_moved_along", drain::new_instance_in_between),
             ("instance_that_lands_in_between_halts_where_it_should", drain::new_instance_that_nobody_moves),
             ("host_that_does_not_come_back_is_left_out", drain::does_not_come_back),
+            ("hooks_are_around_each_restart_once_also_when_killed", drain::hooks::around_each_restart),
         ],
     },
     Suite {
