@@ -4,15 +4,40 @@ use std::net::IpAddr;
 
 use volutus_model::Severity;
 use volutus_model::name::PackageVersion;
-use volutus_model::plan::{Action, Proof};
+use volutus_model::plan::{Action, Impact, ImpactLevel, Proof, Step};
 
-use crate::draft::Draft;
+use crate::Error;
+use crate::draft::{Draft, step};
 use crate::state::Member;
 
 /// Seconds that a daemon of an API needs for nothing but its start and its answers.
 const START_SLACK_S: u32 = 120;
 /// A stop that takes longer than this is not graceful but stuck.
 const STOP_MAX_S: u64 = 900;
+
+/// The steps that replace those that are pending, each by itself; the first one shows that the new release works,
+/// and the others may then go side by side. `why`: what each being out means.
+pub(crate) fn first_alone(
+    draft: &mut Draft<'_>,
+    members: &[Member<'_>],
+    why: impl Fn(&Member<'_>) -> String,
+) -> Result<Vec<Step>, Error> {
+    let mut steps: Vec<Step> = Vec::new();
+    for member in members.iter().filter(|member| member.pending) {
+        let service = Some(member.service.name.clone());
+        let mut new = step(
+            format!("roll/{}", member.id),
+            format!("{} {}", draft.verb(), member.id),
+            vec![switch(draft, member), prove(draft, member)],
+            Impact { level: ImpactLevel::Minor, service, why: why(member) },
+            member.facts.expected_s,
+            action_timeout_s(draft, member),
+        )?;
+        new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
+        steps.push(new);
+    }
+    Ok(steps)
+}
 
 /// Stop gracefully, switch, start.
 pub(crate) fn switch(draft: &Draft<'_>, member: &Member<'_>) -> Action {

@@ -2,11 +2,11 @@
 //! not missed as long as another one runs.
 
 use volutus_catalog::OptionSeen;
-use volutus_model::plan::{Impact, ImpactLevel, Step};
+use volutus_model::plan::Step;
 
 use super::daemon;
 use crate::Error;
-use crate::draft::{Draft, step};
+use crate::draft::Draft;
 use crate::state::Member;
 
 /// oslo.messaging since 2024.1 (14.6): queues keep their names over restarts.
@@ -15,26 +15,13 @@ const QUEUE_MANAGER: &str = "oslo_messaging_rabbit/use_queue_manager";
 /// How many may be out at the same time, and the steps.
 pub(crate) fn steps(draft: &mut Draft<'_>, members: &[Member<'_>]) -> Result<(u32, Vec<Step>), Error> {
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-    let mut steps: Vec<Step> = Vec::new();
-    for member in members.iter().filter(|member| member.pending) {
-        let actions = vec![daemon::switch(draft, member), daemon::prove(draft, member)];
-        let why = if count > 1 {
+    let steps = daemon::first_alone(draft, members, |_| {
+        if count > 1 {
             format!("one of {count} is out; the others go on, and the queue holds what is meant for it")
         } else {
             "it is the only one: messages wait in the queue until it is back".to_owned()
-        };
-        let mut new = step(
-            format!("roll/{}", member.id),
-            format!("{} {}", draft.verb(), member.id),
-            actions,
-            Impact { level: ImpactLevel::Minor, service: Some(member.service.name.clone()), why },
-            member.facts.expected_s,
-            daemon::action_timeout_s(draft, member),
-        )?;
-        // The first one shows that the new release works; the others may then go side by side.
-        new.requires = steps.first().map(|first| first.id.clone()).into_iter().collect();
-        steps.push(new);
-    }
+        }
+    })?;
     let width =
         if keep_messages(draft, members) { width(count, draft.policy().serving_replicas_min) } else { 1 };
     Ok((width, steps))
