@@ -118,6 +118,16 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// Of what was seen now, what was seen in this round already. An object that changed between two answers is
+    /// another one in another round.
+    #[must_use]
+    pub fn standing(&self, mut now: Self) -> Self {
+        let place = |one: &AnswerDifference| (one.rule.clone(), one.location.clone());
+        let before: BTreeSet<_> = self.differences.iter().map(place).collect();
+        now.differences.retain(|difference| before.contains(&place(difference)));
+        now
+    }
+
     /// Whether any difference is breaking.
     #[must_use]
     pub fn broken(&self) -> bool {

@@ -92,7 +92,8 @@ impl Writer<'_> {
                     }
                 }
                 new = self.through(chain, Side::New, &mut number).await?;
-                compared = self.pairs(&old, &new, &noise);
+                let now = self.pairs(&old, &new, &noise);
+                compared = compared.iter().zip(now).map(|(earlier, now)| earlier.standing(now)).collect();
             }
             if let Some(last) = old.last().filter(|_| old.len() < chain.steps.len()) {
                 seen.unwritten.push(format!(
