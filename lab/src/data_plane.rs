@@ -44,10 +44,10 @@ pub struct Pings {
     pub sent: u32,
     /// Answered.
     pub answered: u32,
-    /// The longest time between two answers, in milliseconds. Without any loss it is the
+    /// The longest time without an answer, in milliseconds, from the start to the end. Without any loss it is the
     /// interval between pings.
     pub longest_gap_ms: u32,
-    /// When that began: seconds since 1970, of the last answer before.
+    /// When that began: seconds since 1970, of the last answer before, or of the start.
     pub longest_gap_from: f64,
 }
 
@@ -315,7 +315,7 @@ impl<'a> Row<'a> {
 
     /// Starts pings.
     pub(crate) fn pings(machine: Machine<'a>, name: &str, prefix: &str, address: &str) -> Result<Self> {
-        let command = format!("{prefix} ping -n -D -i {INTERVAL_S} {address}");
+        let command = format!("{prefix} sh -c 'date +[%s.%6N]; exec ping -n -D -i {INTERVAL_S} {address}'");
         Self::start(machine, &format!("pings-{name}"), &command)
     }
 
@@ -336,29 +336,32 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Reads what `ping -D` printed behind the time of its start.
 fn parse_pings(text: &str) -> Pings {
     let mut pings = Pings::default();
-    let mut last: Option<f64> = None;
-    let mut longest = 0.0_f64;
+    // The start, all answers, and the end.
+    let mut moments: Vec<f64> = Vec::new();
     for line in text.lines() {
         if let Some((stamp, rest)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
             let answer = rest.contains("bytes from") && !rest.contains("DUP!");
-            if let (true, Ok(at)) = (answer, stamp.parse::<f64>()) {
-                if let Some(before) = last.filter(|before| at - before > longest) {
-                    (longest, pings.longest_gap_from) = (at - before, before);
-                }
-                last = Some(at);
-            }
+            moments.extend(stamp.parse::<f64>().ok().filter(|_| answer || rest.is_empty()));
         } else if line.contains("packets transmitted") {
             let mut numbers = line.split(',').filter_map(|part| part.split_whitespace().next()?.parse().ok());
             pings.sent = numbers.next().unwrap_or(0);
             pings.answered = numbers.next().unwrap_or(0);
+            let lasted =
+                line.rsplit_once("time ").and_then(|(_, ms)| ms.strip_suffix("ms")?.parse::<f64>().ok());
+            let end = moments.first().zip(lasted).map(|(start, lasted)| start + lasted / 1000.0);
+            moments.extend(end);
         }
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    {
+    for pair in moments.windows(2) {
         // Positive, and far below four billion.
-        pings.longest_gap_ms = (longest * 1000.0).round() as u32;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let gap = ((pair[1] - pair[0]) * 1000.0).round() as u32;
+        if gap > pings.longest_gap_ms {
+            (pings.longest_gap_ms, pings.longest_gap_from) = (gap, pair[0]);
+        }
     }
     pings
 }
@@ -367,18 +370,35 @@ fn parse_pings(text: &str) -> Pings {
 mod tests {
     use super::*;
 
+    /// Pings from 1700000000.0 on, for so many milliseconds.
+    fn pings(lasted_ms: u32) -> Pings {
+        parse_pings(&format!(
+            "[1700000000.000000]\nPING 198.19.7.100 (198.19.7.100) 56(84) bytes of data.\n\
+             [1700000000.100000] 64 bytes from 198.19.7.100: icmp_seq=1 ttl=63 time=1 ms\n\
+             [1700000000.200000] 64 bytes from 198.19.7.100: icmp_seq=2 ttl=63 time=1 ms\n\
+             [1700000000.850000] 64 bytes from 198.19.7.100: icmp_seq=8 ttl=63 time=1 ms\n\
+             [1700000000.950000] 64 bytes from 198.19.7.100: icmp_seq=8 ttl=63 time=9 ms (DUP!)\n\n\
+             --- 198.19.7.100 ping statistics ---\n\
+             8 packets transmitted, 3 received, +1 duplicates, 62.5% packet loss, time {lasted_ms}ms\n"
+        ))
+    }
+
     #[test]
     fn pings_are_counted_and_the_longest_gap_is_found() {
-        let text = "PING 198.19.7.100 (198.19.7.100) 56(84) bytes of data.\n\
-                    [1700000000.100000] 64 bytes from 198.19.7.100: icmp_seq=1 ttl=63 time=1 ms\n\
-                    [1700000000.200000] 64 bytes from 198.19.7.100: icmp_seq=2 ttl=63 time=1 ms\n\
-                    [1700000000.850000] 64 bytes from 198.19.7.100: icmp_seq=8 ttl=63 time=1 ms\n\
-                    [1700000000.950000] 64 bytes from 198.19.7.100: icmp_seq=8 ttl=63 time=9 ms (DUP!)\n\n\
-                    --- 198.19.7.100 ping statistics ---\n\
-                    8 packets transmitted, 3 received, +1 duplicates, 62.5% packet loss, time 800ms\n";
         let longest_gap_from = 1_700_000_000.2;
-        assert_eq!(parse_pings(text), Pings { sent: 8, answered: 3, longest_gap_ms: 650, longest_gap_from });
+        let expected = Pings { sent: 8, answered: 3, longest_gap_ms: 650, longest_gap_from };
+        assert_eq!(pings(900), expected);
         assert_eq!(parse_pings("connect: Network is unreachable"), Pings::default());
+    }
+
+    #[test]
+    fn silence_until_the_end_and_from_the_start_is_a_gap() {
+        let silent = pings(90_000);
+        assert_eq!(silent.longest_gap_ms, 89_150);
+        assert!((silent.longest_gap_from - 1_700_000_000.85).abs() < 1e-3);
+        let never = "[1700000000.0]\n\n--- 198.19.7.100 ping statistics ---\n\
+                     50 packets transmitted, 0 received, 100% packet loss, time 5099ms\n";
+        assert_eq!((parse_pings(never).longest_gap_ms, parse_pings(never).sent), (5099, 50));
     }
 
     #[test]

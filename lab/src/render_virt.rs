@@ -17,6 +17,7 @@ pub(crate) fn files(record: &Record, host: &Host) -> Result<Vec<Rendered>> {
     }
     if host.runs_guests() {
         files.push(plain("/etc/libvirt/qemu.conf", include_str!("../templates/qemu.conf")));
+        files.push(program("/etc/libvirt/hooks/qemu", include_str!("../templates/qemu-hook.sh").into()));
         files.push(plain("/etc/libvirt/libvirtd.conf", include_str!("../templates/libvirtd.conf")));
         // Without arguments: not to end when nobody has asked for two minutes.
         files.push(plain("/etc/default/libvirtd", "LIBVIRTD_ARGS=\"\"\n"));
