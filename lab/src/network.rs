@@ -128,6 +128,10 @@ fn connect_outer(subnet: u8, bridge: &str, host: &Host) -> Result<()> {
         let address = format!("{}/24", host.outer_address());
         return ip(&what, &["-n", &space, "addr", "add", &address, "dev", "eth0"]).map(drop);
     }
+    // Both cables end at one bridge, and a kernel answers by each for all addresses of the host. Who believed the
+    // wrong one sends to a MAC at which the switch takes no tunnel's packets.
+    let own_only = "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore";
+    Cmd::new(&what, "ip").args(["netns", "exec", &space, "sh", "-c", own_only]).run()?;
     let cable = outer_cable(subnet, host);
     let peer = ["type", "veth", "peer", "name", "eth1", "netns", &space];
     ip(&what, &[&["link", "add", cable.as_str()], peer.as_slice()].concat())?;

@@ -11,8 +11,6 @@ ovs-vsctl --timeout=60 \
      other_config:n-handler-threads=1 other_config:n-revalidator-threads=1 \
   -- --may-exist add-br br-ex -- set bridge br-ex datapath_type=netdev fail-mode=standalone \
   -- --may-exist add-port br-ex eth1
-# The kernel still sees what comes in by eth1, and would answer who asks for the address below with eth1's own
-# MAC, at which the switch takes no tunnel's packets.
-ip link set eth1 arp off up
+ip link set eth1 up
 ip addr replace @OUTER@/24 dev br-ex
 ip link set br-ex up
