@@ -1,7 +1,7 @@
 //! Boots an instance with a port on a compute host, sees it work, and deletes it. Some faults show
 //! in nothing else: a compute that takes no port of the cloud's kind reports in as ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use volutus_model::name::HostName;
 use volutus_model::outcome::{Evidence, Outcome};
@@ -17,6 +17,27 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a deletion may take, after the attempt's own time if need be: an instance left behind
 /// is a burden on somebody's cloud.
 const DELETE_TIME: Duration = Duration::from_secs(40);
+/// How long nova may find no place on a host that was just enabled. nova-compute tells placement that it is, by the
+/// trait COMPUTE_STATUS_DISABLED, and where that collides with its own periodic report it is left to the next one:
+/// `update_resources_interval`, a minute by default (nova, `_update_compute_provider_status` in compute/manager.py).
+const PLACED_WITHIN: Duration = Duration::from_secs(150);
+/// Before it is asked for a place again.
+const NOT_PLACED: Duration = Duration::from_secs(5);
+/// How nova's fault begins where the scheduler found no host; one that was found and did not build it has another.
+const NO_VALID_HOST: &str = "No valid host was found";
+
+/// How a canary instance went wrong.
+struct Wrong {
+    outcome: Outcome,
+    /// Whether nova found no place for it, so that the host has not been asked at all.
+    unplaced: bool,
+}
+
+impl From<Outcome> for Wrong {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, unplaced: false }
+    }
+}
 
 /// Boots the canary, and deletes it however it went.
 pub(crate) async fn boot(attempt: &Attempt<'_>, host: &HostName) -> Attempted {
@@ -25,6 +46,26 @@ pub(crate) async fn boot(attempt: &Attempt<'_>, host: &HostName) -> Attempted {
             "{host} was disabled by somebody else ({reason}), so that no instance can boot there"
         )));
     }
+    let begun = Instant::now();
+    loop {
+        match boot_one(attempt, host).await {
+            Ok(done) => return Ok(done),
+            Err(wrong) if !wrong.unplaced || begun.elapsed() > PLACED_WITHIN || attempt.is_over() => {
+                return Err(wrong.outcome);
+            }
+            Err(_) => {
+                attempt.say(format!(
+                    "nova finds no place on {host} yet, which was just enabled; its nova-compute reports that within \
+                     a minute"
+                ));
+                attempt.pause(NOT_PLACED).await;
+            }
+        }
+    }
+}
+
+/// Boots one, and deletes it however it went.
+async fn boot_one(attempt: &Attempt<'_>, host: &HostName) -> Result<Outcome, Wrong> {
     let name = format!("volutus-canary-{}", safe(attempt.order.attempt.as_str()));
     let doing = format!("booting a canary instance on {host}");
     let id = match find(attempt, &name).await.map_err(|error| api_outcome(&doing, &error))? {
@@ -39,15 +80,16 @@ pub(crate) async fn boot(attempt: &Attempt<'_>, host: &HostName) -> Attempted {
             format!("{detail}, but instance {name} could not be deleted: {why}"),
             format!("delete it with `openstack server delete {id}`, then resume"),
             vec![state(format!("instance {id}"), why)],
-        )),
-        (Err(outcome), Ok(())) => Err(outcome),
-        (Err(Outcome::Failed(mut failure)), Err(why)) => {
+        )
+        .into()),
+        (Err(wrong), Ok(())) => Err(wrong),
+        (Err(Wrong { outcome: Outcome::Failed(mut failure), .. }), Err(why)) => {
             failure.hint.push_str(&format!(
                 "; besides, delete the instance {name} ({id}), which could not be deleted: {why}"
             ));
-            Err(Outcome::Failed(failure))
+            Err(Outcome::Failed(failure).into())
         }
-        (Err(outcome), Err(_)) => Err(outcome),
+        (Err(wrong), Err(_)) => Err(wrong),
     }
 }
 
@@ -82,19 +124,21 @@ async fn create(
 }
 
 /// Watches the instance until it is ACTIVE on the host with a bound, active port.
-async fn watch(attempt: &Attempt<'_>, host: &HostName, id: &str) -> Result<String, Outcome> {
+async fn watch(attempt: &Attempt<'_>, host: &HostName, id: &str) -> Result<String, Wrong> {
     let operator = &attempt.cloud.operator;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let seen = match operator.compute().server(id).await {
             Ok(None) => {
-                return Err(failed(host, format!("instance {id} is gone before it was ACTIVE"), vec![]));
+                return Err(
+                    failed(host, format!("instance {id} is gone before it was ACTIVE"), vec![]).into()
+                );
             }
             Ok(Some(server)) if server.status == "ERROR" => return Err(fault(attempt, host, &server).await),
             Ok(Some(server)) if server.status == "ACTIVE" => {
                 if server.host.as_deref().is_some_and(|on| on != host.as_str()) {
                     let on = server.host.unwrap_or_default();
-                    return Err(failed(host, format!("instance {id} was put on {on} instead"), vec![]));
+                    return Err(failed(host, format!("instance {id} was put on {on} instead"), vec![]).into());
                 }
                 let filter = PortFilter { device_id: Some(id.to_owned()), ..PortFilter::default() };
                 match operator.network().ports(&filter).await.map(|ports| port_state(&ports)) {
@@ -117,7 +161,7 @@ async fn watch(attempt: &Attempt<'_>, host: &HostName, id: &str) -> Result<Strin
         };
         if attempt.is_over() {
             let evidence = vec![state(format!("instance {id}"), &seen), log(attempt, host).await];
-            return Err(failed(host, format!("the instance does not become ACTIVE: {seen}"), evidence));
+            return Err(failed(host, format!("the instance does not become ACTIVE: {seen}"), evidence).into());
         }
         attempt.say(format!("canary instance on {host}: {seen}"));
         attempt.pause(LOOK).await;
@@ -136,7 +180,7 @@ fn port_state(ports: &[Port]) -> Result<String, String> {
     }
 }
 
-async fn fault(attempt: &Attempt<'_>, host: &HostName, server: &Server) -> Outcome {
+async fn fault(attempt: &Attempt<'_>, host: &HostName, server: &Server) -> Wrong {
     let (message, details) = server.fault.as_ref().map_or_else(
         || ("nova gives no fault".to_owned(), String::new()),
         |fault| (fault.message.clone(), fault.details.clone().unwrap_or_default()),
@@ -145,7 +189,8 @@ async fn fault(attempt: &Attempt<'_>, host: &HostName, server: &Server) -> Outco
         state(format!("fault of instance {}", server.id), format!("{message}\n{details}")),
         log(attempt, host).await,
     ];
-    failed(host, format!("the instance is in state ERROR: {message}"), evidence)
+    let unplaced = message.starts_with(NO_VALID_HOST);
+    Wrong { outcome: failed(host, format!("the instance is in state ERROR: {message}"), evidence), unplaced }
 }
 
 fn failed(host: &HostName, seen: String, evidence: Vec<Evidence>) -> Outcome {
@@ -173,7 +218,7 @@ async fn log(attempt: &Attempt<'_>, host: &HostName) -> Evidence {
 /// Deletes the instance and waits until it is gone.
 async fn delete(attempt: &Attempt<'_>, id: &str) -> Result<(), String> {
     let compute = attempt.cloud.operator.compute();
-    let end = std::time::Instant::now() + DELETE_TIME;
+    let end = Instant::now() + DELETE_TIME;
     let mut asked = false;
     loop {
         // Asking for it may fail while a daemon of the control plane is being replaced.
@@ -196,7 +241,7 @@ async fn delete(attempt: &Attempt<'_>, id: &str) -> Result<(), String> {
                 Err(error) => error.to_string(),
             }
         };
-        if std::time::Instant::now() >= end {
+        if Instant::now() >= end {
             return Err(format!("after {} s {seen}", DELETE_TIME.as_secs()));
         }
         attempt.say("waiting until the canary instance is gone");

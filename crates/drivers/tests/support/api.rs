@@ -1,4 +1,4 @@
-//! Keystone, and one state that answers for nova and neutron.
+//! Keystone, and one state that answers for nova, neutron and glance.
 
 use std::sync::{Arc, Mutex};
 
@@ -81,6 +81,7 @@ async fn serve<A: Answers>(
         };
         let catalog = json!([
             {"type": "compute", "endpoints": endpoints("compute/v2.1")},
+            {"type": "image", "endpoints": endpoints("image")},
             {"type": "network", "endpoints": endpoints("network")},
         ]);
         let token = json!({"token": {
