@@ -31,7 +31,7 @@ use volutus_model::verdict::{
 use crate::operation::OperationKind;
 use crate::reached;
 use crate::statistics::{exceedance_p_value, percentile};
-use crate::windows::{Window, Windows, stretches, switches, windows};
+use crate::windows::{Window, Windows, longest_between, stretches, switches, windows};
 
 /// The longest time without a successful read that does not yet count as loss of access: as
 /// long as a load balancer of common settings takes to find out that a server is gone, with
@@ -468,7 +468,16 @@ impl<'a> ServiceView<'a> {
         }
         let gap_ms = self.longest_gap_ms(|kind| kind == OperationKind::Read);
         if gap_ms > ACCESSIBLE_GAP_MAX.as_secs_f64() * 1000.0 {
-            let why = format!("{service}: no read succeeded for {:.1} s", gap_ms / 1000.0);
+            let silence_ms = self.longest_silence_ms();
+            let why = if silence_ms > ACCESSIBLE_GAP_MAX.as_secs_f64() * 1000.0 {
+                format!("{service}: no read succeeded for {:.1} s", silence_ms / 1000.0)
+            } else {
+                format!(
+                    "{service}: nobody made a request for {:.1} s, so that it is not known whether it answered; a \
+                     run that is halted asks nothing",
+                    self.longest_break_ms() / 1000.0
+                )
+            };
             return (Level::Upgrade, std::iter::once(why).chain(failures).collect());
         }
         if let Some(why) = self.not_rolling() {
@@ -564,29 +573,38 @@ impl<'a> ServiceView<'a> {
 
     /// The longest time between two successful answers to operations of those kinds.
     fn longest_gap_ms(&self, counts: impl Fn(OperationKind) -> bool) -> f64 {
+        longest_between(&self.stretches, self.answers(counts))
+    }
+
+    /// The longest time without a successful read in which there was somebody who asked.
+    fn longest_silence_ms(&self) -> f64 {
+        let mut asked = Vec::new();
+        for &(start, end) in &self.stretches {
+            let mut last = start;
+            let inner = self.work.iter().map(|sample| sample.due_us).filter(|at| (start..=end).contains(at));
+            for moment in inner.chain([end]) {
+                let unasked = u128::try_from(moment - last).is_ok_and(|us| us > UNMEASURED_MAX.as_micros());
+                match asked.last_mut() {
+                    Some((_, until)) if !unasked && *until == last => *until = moment,
+                    _ if !unasked => asked.push((last, moment)),
+                    _ => {}
+                }
+                last = moment;
+            }
+        }
+        longest_between(&asked, self.answers(|kind| kind == OperationKind::Read))
+    }
+
+    /// When requests of these kinds were answered well.
+    fn answers(&self, counts: impl Fn(OperationKind) -> bool) -> impl Iterator<Item = i64> {
         let answers = self.work.iter().filter(|sample| !sample.failed());
-        let answers = answers.filter(|sample| counts(OperationKind::of(&sample.operation)));
-        self.longest_between(answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64))
+        let answers = answers.filter(move |sample| counts(OperationKind::of(&sample.operation)));
+        answers.map(|sample| sample.due_us + (sample.latency_ms * 1000.0) as i64)
     }
 
     /// The longest time in which no request was due.
     fn longest_break_ms(&self) -> f64 {
-        self.longest_between(self.work.iter().map(|sample| sample.due_us))
-    }
-
-    fn longest_between(&self, moments: impl Iterator<Item = i64>) -> f64 {
-        let mut moments: Vec<i64> = moments.collect();
-        moments.sort_unstable();
-        let mut longest = 0;
-        for &(start, end) in &self.stretches {
-            let mut last = start;
-            for &moment in moments.iter().filter(|moment| (start..=end).contains(*moment)) {
-                longest = longest.max(moment - last);
-                last = moment;
-            }
-            longest = longest.max(end - last);
-        }
-        longest as f64 / 1000.0
+        longest_between(&self.stretches, self.work.iter().map(|sample| sample.due_us))
     }
 
     /// The smallest p-value over reads, writes and waits, corrected for their number; `None`

@@ -271,6 +271,23 @@ fn an_outage_of_reads_is_no_accessible_upgrade() {
 }
 
 #[test]
+fn a_run_that_was_halted_meanwhile_is_not_said_to_have_been_down() {
+    let mut samples = quiet();
+    let dark = (BASE_S + 52) * 1_000_000..(BASE_S + 90) * 1_000_000;
+    samples.retain(|sample| !dark.contains(&sample.due_us));
+    let verdict = judge_samples(&samples);
+    assert_eq!(verdict.level, Level::Upgrade, "what nobody measured is not claimed");
+    assert!(verdict.reasons[0].starts_with("nova: nobody made a request for 38."), "{:?}", verdict.reasons);
+    // And what was silent behind that is.
+    let outage = (BASE_S + 95) * 1_000_000..(BASE_S + 112) * 1_000_000;
+    for sample in samples.iter_mut().filter(|sample| outage.contains(&sample.due_us)) {
+        fail(sample, None, "connection refused");
+    }
+    let verdict = judge_samples(&samples);
+    assert!(verdict.reasons[0].starts_with("nova: no read succeeded for 17."), "{:?}", verdict.reasons);
+}
+
+#[test]
 fn replacing_all_at_once_is_not_rolling() {
     let plan = plan();
     let mut together = state(&plan);

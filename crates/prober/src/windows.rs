@@ -122,6 +122,23 @@ pub(crate) fn stretches(plan: &Plan, state: &RunState, windows: &Windows) -> Vec
         .collect()
 }
 
+/// The longest time between two of these moments, or between one and the start or end of its stretch, in
+/// milliseconds.
+pub(crate) fn longest_between(stretches: &[(i64, i64)], moments: impl Iterator<Item = i64>) -> f64 {
+    let mut moments: Vec<i64> = moments.collect();
+    moments.sort_unstable();
+    let mut longest = 0;
+    for &(start, end) in stretches {
+        let mut last = start;
+        for &moment in moments.iter().filter(|moment| (start..=end).contains(*moment)) {
+            longest = longest.max(moment - last);
+            last = moment;
+        }
+        longest = longest.max(end - last);
+    }
+    longest as f64 / 1000.0
+}
+
 /// Start of the first and end of the last attempt that switched each daemon of a service.
 pub(crate) fn switches(plan: &Plan, state: &RunState, service: &ServiceName) -> Vec<(Timestamp, Timestamp)> {
     let mut found: BTreeMap<&DaemonId, Option<(Timestamp, Timestamp)>> = BTreeMap::new();
