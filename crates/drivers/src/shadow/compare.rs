@@ -294,6 +294,19 @@ mod tests {
         }
     }
 
+    /// A request that needs no object.
+    fn listing(service: &str, path: &str) -> Prepared {
+        Prepared {
+            service: service.to_owned(),
+            operation: format!("GET {path}"),
+            path: path.to_owned(),
+            query: None,
+            microversion: None,
+            pins: [Pin::Current].into(),
+            holes: Vec::new(),
+        }
+    }
+
     async fn seen(waived: &[&str], spoil: fn(&str, &mut Recorded)) -> Seen {
         let request = |path: &str, holes| Prepared {
             service: "nova".to_owned(),
@@ -340,15 +353,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_service_that_breaks_everything_is_not_compared_to_its_end() {
         let asks = Pretended { answers: AtomicU32::new(0), spoil: |_, answer| answer.status = 406 };
-        let requests = (0..100).map(|number| Prepared {
-            service: "cinder".to_owned(),
-            operation: format!("GET /things{number}"),
-            path: format!("/things{number}"),
-            query: None,
-            microversion: None,
-            pins: [Pin::Current].into(),
-            holes: Vec::new(),
-        });
+        let requests = (0..100).map(|number| listing("cinder", &format!("/things{number}")));
         let comparator = Comparator::new(Vec::new()).unwrap();
         let users = [Audience::Admin];
         let seen = compare(&asks, &comparator, requests.collect(), &users, &BTreeSet::new()).await.unwrap();
@@ -377,15 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_happens_to_an_object_at_any_moment_is_none_of_the_code() {
-        let request = Prepared {
-            service: "nova".to_owned(),
-            operation: "GET /servers/detail".to_owned(),
-            path: "/servers/detail".to_owned(),
-            query: None,
-            microversion: None,
-            pins: [Pin::Current].into(),
-            holes: Vec::new(),
-        };
+        let request = listing("nova", "/servers/detail");
         let comparator = Comparator::new(Vec::new()).unwrap();
         let mut chosen = 0;
         loop {
@@ -430,15 +427,7 @@ mod tests {
     async fn an_order_by_chance_is_told_from_one_that_was_changed() {
         for (changed, expected) in [(false, 0), (true, 1)] {
             let sets = Sets { changed, fresh_asked: AtomicU32::new(0) };
-            let request = Prepared {
-                service: "neutron".to_owned(),
-                operation: "GET /zones".to_owned(),
-                path: "/zones".to_owned(),
-                query: None,
-                microversion: None,
-                pins: [Pin::Current].into(),
-                holes: Vec::new(),
-            };
+            let request = listing("neutron", "/zones");
             let comparator = Comparator::new(Vec::new()).unwrap();
             let found = compare(&sets, &comparator, vec![request], &[Audience::Admin], &BTreeSet::new())
                 .await
